@@ -1,0 +1,1 @@
+"""The thin REST layer and the built web pages."""

@@ -1,0 +1,1 @@
+"""The command line: supervisor, embedded stores, doctor, demo."""

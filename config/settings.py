@@ -1,0 +1,92 @@
+"""The only reader of the environment. Every process builds one `Settings` in its composition root and hands parts on.
+
+Each field is an environment variable: `CLENZY_` + the name in upper case, except the two that every host sets by
+convention, `DATABASE_URL` and `REDIS_URL`.
+"""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import AliasChoices, Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """What differs between two installations. What differs between two builds stands in `config.limits`."""
+
+    model_config = SettingsConfigDict(env_prefix="CLENZY_", extra="ignore", populate_by_name=True)
+
+    mode: Literal["production", "demo"] = "production"
+    """`demo` adds demo accounts and the simulator; nothing else differs."""
+    state_dir: Path = Path(".clenzy")
+    """Embedded stores, keys, the spool, mail of the demo."""
+
+    database_url: SecretStr | None = Field(
+        default=None, validation_alias=AliasChoices("DATABASE_URL", "CLENZY_DATABASE_URL", "database_url")
+    )
+    redis_url: SecretStr | None = Field(
+        default=None, validation_alias=AliasChoices("REDIS_URL", "CLENZY_REDIS_URL", "redis_url")
+    )
+
+    host: str = "127.0.0.1"
+    """The address that every port binds to. `0.0.0.0` only together with TLS."""
+    api_port: int = Field(default=8080, ge=1, le=65535)
+    gateway_port: int = Field(default=8081, ge=1, le=65535)
+    safetap_port: int = Field(default=8082, ge=1, le=65535)
+    ops_port: int | None = Field(default=None, ge=1, le=65535)
+    """Health and metrics of the processes that serve nothing else (matcher, notify, keeper)."""
+    safetap_socket: Path | None = None
+    """Unix socket of SafeTap's door for the gateway and the API. Default: `state_dir/safetap.sock`."""
+
+    api_public_url: str | None = None
+    gateway_public_url: str | None = None
+    safetap_public_url: str | None = None
+    """What browsers and phones are told. Default: scheme, host and port above."""
+    allowed_origins: list[str] = []
+    """Web origins besides `api_public_url` that may open sockets."""
+
+    tls_cert_file: Path | None = None
+    tls_key_file: Path | None = None
+
+    jwt_private_key_file: Path | None = None
+    """Ed25519 key (PEM) that signs access tokens; only the API has it."""
+    jwt_public_key_file: Path | None = None
+    """Its public half, for every process that checks tokens."""
+
+    map_style_url: str = "builtin"
+    smtp_url: SecretStr | None = None
+    """`smtp://user:password@host:port` or `smtps://...`; without it e-mail notices fail with that reason."""
+    mail_from: str = "clenzy@localhost"
+
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_format: Literal["json", "console"] = "json"
+
+    @property
+    def scheme(self) -> str:
+        """Return `https` where a certificate is set, else `http`."""
+        return "https" if self.tls_cert_file else "http"
+
+    @property
+    def api_url(self) -> str:
+        """Where browsers reach the API and the pages."""
+        return self.api_public_url or f"{self.scheme}://{self.host}:{self.api_port}"
+
+    @property
+    def gateway_url(self) -> str:
+        """Where phones and browsers reach the gateway."""
+        return self.gateway_public_url or f"{self.scheme}://{self.host}:{self.gateway_port}"
+
+    @property
+    def safetap_url(self) -> str:
+        """Where phones and consoles reach SafeTap's own door."""
+        return self.safetap_public_url or f"{self.scheme}://{self.host}:{self.safetap_port}"
+
+    @property
+    def safetap_socket_path(self) -> Path:
+        """The Unix socket of SafeTap's door."""
+        return self.safetap_socket or self.state_dir / "safetap.sock"
+
+    @property
+    def origins(self) -> frozenset[str]:
+        """Origins that may open sockets and call the API from a browser."""
+        return frozenset({self.api_url, *self.allowed_origins})

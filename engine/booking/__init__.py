@@ -1,0 +1,1 @@
+"""A booking's life cycle and its store."""

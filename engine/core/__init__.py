@@ -1,0 +1,1 @@
+"""Clock, ids, units, errors, vocabulary, jit: imports nothing of ours."""

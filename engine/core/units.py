@@ -1,0 +1,23 @@
+"""Unit conversions of the wire and the map. Names end in their unit."""
+
+from typing import Final
+
+DEG_E7: Final = 10_000_000
+"""Latitude and longitude travel as degrees x 1e7 in a signed 32-bit integer (about 1 cm)."""
+
+METRES_PER_DEG: Final = 111_319.49079327358
+"""Metres in a degree of latitude on the WGS84 equatorial radius (6,378,137 m)."""
+
+MS_PER_S: Final = 1000
+MS_PER_MIN: Final = 60_000
+MS_PER_DAY: Final = 86_400_000
+
+
+def deg_to_e7(value_deg: float) -> int:
+    """Return `value_deg` in 1e-7 degrees, rounded to the nearest."""
+    return round(value_deg * DEG_E7)
+
+
+def e7_to_deg(value_e7: int) -> float:
+    """Return degrees of a 1e-7 degree integer."""
+    return value_e7 / DEG_E7

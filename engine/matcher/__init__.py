@@ -1,0 +1,1 @@
+"""Candidates, scores, offers: from an open booking to a worker's yes."""

@@ -1,0 +1,1 @@
+"""Contextual risk of sending this worker to that door."""

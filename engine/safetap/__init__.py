@@ -1,0 +1,1 @@
+"""The silent alarm: trigger, incident, policy, escalation. Postgres only."""

@@ -1,0 +1,1 @@
+"""Sockets of phones and browsers: ingest of fixes, fan-out of events."""

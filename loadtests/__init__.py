@@ -1,0 +1,1 @@
+"""Locust users over the simulator's client."""

@@ -1,0 +1,1 @@
+"""What every process root shares: logs, signals, health, readiness, metrics."""
