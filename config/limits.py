@@ -1,8 +1,8 @@
-"""Every limit of the product, its unit in its name, and what happens at it. Relations between them are asserted below."""
+"""Every limit of the product with its unit in its name, and what happens at it. Their relations are asserted below."""
 
 from typing import Final
 
-# Frames and connections (gateway)
+# The gateway: frames and connections
 FRAME_BYTES_MAX: Final = 65_536
 """A larger frame is refused with `frame_too_large`; a raw socket is then closed with 1009."""
 FIXES_PER_FRAME_MAX: Final = 50
@@ -41,7 +41,7 @@ FIX_SPEED_MPS_MAX: Final = 45
 FIX_JUMP_SLACK_M: Final = 50
 """Free metres of a step, for GPS noise between two close fixes."""
 JUMP_RESET_FIXES: Final = 5
-"""After this many refused jumps in a row that agree with one another the worker really is there: the next one counts."""
+"""After so many refused jumps in a row that agree with one another the worker really is there: it counts."""
 CELL_RESOLUTION: Final = 8
 """H3 resolution of the cell index (edge about 461 m)."""
 FANOUT_RESOLUTION: Final = 5

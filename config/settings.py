@@ -1,4 +1,4 @@
-"""The only reader of the environment. Every process builds one `Settings` in its composition root and hands parts on.
+"""The only reader of the environment: each composition root builds one `Settings` and hands parts on.
 
 Each field is an environment variable: `CLENZY_` + the name in upper case, except the two that every host sets by
 convention, `DATABASE_URL` and `REDIS_URL`.

@@ -1,5 +1,6 @@
 """Unit conversions of the wire and the map. Names end in their unit."""
 
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 DEG_E7: Final = 10_000_000
@@ -12,6 +13,8 @@ MS_PER_S: Final = 1000
 MS_PER_MIN: Final = 60_000
 MS_PER_DAY: Final = 86_400_000
 
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
 
 def deg_to_e7(value_deg: float) -> int:
     """Return `value_deg` in 1e-7 degrees, rounded to the nearest."""
@@ -21,3 +24,20 @@ def deg_to_e7(value_deg: float) -> int:
 def e7_to_deg(value_e7: int) -> float:
     """Return degrees of a 1e-7 degree integer."""
     return value_e7 / DEG_E7
+
+
+def utc_from_ms(at_ms: int) -> datetime:
+    """Return the aware UTC datetime of Unix milliseconds, as Postgres wants it."""
+    return EPOCH + timedelta(milliseconds=at_ms)
+
+
+def ms_from_utc(at: datetime) -> int:
+    """Return Unix milliseconds of an aware datetime."""
+    return (at - EPOCH) // timedelta(milliseconds=1)
+
+
+def rfc3339(at: datetime | None) -> str | None:
+    """Return the protocol's text of an aware datetime, milliseconds and `Z`."""
+    if at is None:
+        return None
+    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,41 @@
+"""Opens the stores for a composition root. Who calls it closes what it gets."""
+
+import asyncpg
+import redis.asyncio as redis
+
+from config.limits import DATABASE_POOL_MAX, REDIS_TIMEOUT_MS, STATEMENT_TIMEOUT_MS
+from config.settings import Settings
+
+
+async def open_database(settings: Settings, *, pool_max: int = DATABASE_POOL_MAX) -> asyncpg.Pool:
+    """Return a pool on the configured Postgres.
+
+    Raises:
+        ValueError: `DATABASE_URL` is not set.
+        OSError: nothing answers there.
+    """
+    if settings.database_url is None:
+        raise ValueError("DATABASE_URL is not set: start with `clenzy up`, or point it at a Postgres 14 or later")
+    return await asyncpg.create_pool(
+        settings.database_url.get_secret_value(),
+        min_size=1,
+        max_size=pool_max,
+        command_timeout=STATEMENT_TIMEOUT_MS / 1000,
+    )
+
+
+def open_redis(settings: Settings) -> "redis.Redis":
+    """Return a client of the configured Redis (bytes in, bytes out); it connects on first use.
+
+    Raises:
+        ValueError: `REDIS_URL` is not set.
+    """
+    if settings.redis_url is None:
+        raise ValueError("REDIS_URL is not set: start with `clenzy up`, or point it at a Redis 6.2 or later")
+    client: redis.Redis = redis.Redis.from_url(
+        settings.redis_url.get_secret_value(),
+        protocol=2,
+        socket_timeout=REDIS_TIMEOUT_MS / 1000,
+        socket_connect_timeout=REDIS_TIMEOUT_MS / 1000,
+    )
+    return client

@@ -1,0 +1,60 @@
+"""`/healthz`, `/readyz`, `/metrics`: on a process's own app, or on a small port of their own."""
+
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from config.settings import Settings
+from ops.readiness import Readiness
+
+READINESS = web.AppKey("readiness", Readiness)
+
+
+def add_ops_routes(app: web.Application, readiness: Readiness) -> None:
+    """Give `app` the three routes that every process answers."""
+    app[READINESS] = readiness
+    app.router.add_get("/healthz", _healthz)
+    app.router.add_get("/readyz", _readyz)
+    app.router.add_get("/metrics", _metrics)
+
+
+@asynccontextmanager
+async def ops_server(readiness: Readiness, host: str, port: int | None) -> AsyncIterator[None]:
+    """Serve the three routes on a port of their own; without a port, serve nothing."""
+    if port is None:
+        yield
+        return
+    app = web.Application()
+    add_ops_routes(app, readiness)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, host, port).start()
+        yield
+    finally:
+        await runner.cleanup()
+
+
+def tls_context(settings: Settings) -> ssl.SSLContext | None:
+    """Return the server's TLS context where a certificate is set."""
+    if settings.tls_cert_file is None:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(settings.tls_cert_file, settings.tls_key_file)
+    return context
+
+
+async def _healthz(_request: web.Request) -> web.Response:
+    return web.json_response({"alive": True})
+
+
+async def _readyz(request: web.Request) -> web.Response:
+    readiness = request.app[READINESS]
+    return web.json_response(readiness.report(), status=200 if readiness.is_ready else 503)
+
+
+async def _metrics(_request: web.Request) -> web.Response:
+    return web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
