@@ -53,6 +53,11 @@ class Settings(BaseSettings):
     jwt_public_key_file: Path | None = None
     """Its public half, for every process that checks tokens."""
 
+    fix_clock_scale: float = Field(default=1, gt=0, le=3600)
+    """How many times faster than the wall the time of fixes runs: replays of recorded traces only."""
+    fix_clock_epoch_ms: int = Field(default=0, ge=0)
+    """The instant (Unix ms) at which the time of fixes and the wall agree."""
+
     map_style_url: str = "builtin"
     smtp_url: SecretStr | None = None
     """`smtp://user:password@host:port` or `smtps://...`; without it e-mail notices fail with that reason."""

@@ -5,6 +5,7 @@ import redis.asyncio as redis
 
 from config.limits import DATABASE_POOL_MAX, REDIS_TIMEOUT_MS, STATEMENT_TIMEOUT_MS
 from config.settings import Settings
+from engine.core.clock import Clock, ScaledClock, SystemClock
 
 
 async def open_database(settings: Settings, *, pool_max: int = DATABASE_POOL_MAX) -> asyncpg.Pool:
@@ -39,3 +40,10 @@ def open_redis(settings: Settings) -> "redis.Redis":
         socket_connect_timeout=REDIS_TIMEOUT_MS / 1000,
     )
     return client
+
+
+def open_fix_clock(settings: Settings) -> Clock:
+    """Return the clock that fixes are judged by: the machine's own, or a replay's faster one."""
+    if settings.fix_clock_scale == 1:
+        return SystemClock()
+    return ScaledClock(SystemClock(), scale=settings.fix_clock_scale, epoch_ms=settings.fix_clock_epoch_ms)
