@@ -6,6 +6,7 @@ import redis.asyncio as redis
 from config.limits import DATABASE_POOL_MAX, REDIS_TIMEOUT_MS, STATEMENT_TIMEOUT_MS
 from config.settings import Settings
 from engine.core.clock import Clock, ScaledClock, SystemClock
+from engine.people.tokens import AccessTokens
 
 
 async def open_database(settings: Settings, *, pool_max: int = DATABASE_POOL_MAX) -> asyncpg.Pool:
@@ -40,6 +41,22 @@ def open_redis(settings: Settings) -> "redis.Redis":
         socket_connect_timeout=REDIS_TIMEOUT_MS / 1000,
     )
     return client
+
+
+def open_access_tokens(settings: Settings) -> AccessTokens:
+    """Return what checks access tokens, and signs them where this process is given the private key.
+
+    Raises:
+        ValueError: `CLENZY_JWT_PUBLIC_KEY_FILE` is not set, or a key is not an Ed25519 key.
+        OSError: a key file cannot be read.
+    """
+    if settings.jwt_public_key_file is None:
+        raise ValueError("CLENZY_JWT_PUBLIC_KEY_FILE is not set: `clenzy up` makes a pair of keys")
+    private_key_file = settings.jwt_private_key_file
+    return AccessTokens(
+        public_key_pem=settings.jwt_public_key_file.read_bytes(),
+        private_key_pem=None if private_key_file is None else private_key_file.read_bytes(),
+    )
 
 
 def open_fix_clock(settings: Settings) -> Clock:
