@@ -73,10 +73,10 @@ CREATE TABLE enrolment_code (
 CREATE INDEX enrolment_code_person ON enrolment_code (person_id);
 
 CREATE TABLE sign_in_failure (
-  person_id uuid NOT NULL REFERENCES person ON DELETE CASCADE,
-  at        timestamptz NOT NULL
+  account_hash bytea NOT NULL,                      -- SHA-256 of the lower-case e-mail: unknown ones count alike and tell nothing
+  at           timestamptz NOT NULL
 );
-CREATE INDEX sign_in_failure_person ON sign_in_failure (person_id, at);
+CREATE INDEX sign_in_failure_account ON sign_in_failure (account_hash, at);
 
 CREATE TABLE idempotency_key (
   person_id    uuid NOT NULL,
@@ -154,6 +154,7 @@ CREATE TABLE booking (
 CREATE INDEX booking_due ON booking (next_attempt_at) WHERE state = 'searching';
 CREATE INDEX booking_customer ON booking (customer_id, created_at DESC, booking_id DESC);
 CREATE INDEX booking_org ON booking (org_id, created_at DESC, booking_id DESC);
+CREATE INDEX booking_worker ON booking (worker_id, created_at DESC, booking_id DESC) WHERE worker_id IS NOT NULL;
 CREATE UNIQUE INDEX booking_one_active_per_worker ON booking (worker_id)
   WHERE state IN ('assigned', 'en_route', 'arrived', 'in_progress');
 

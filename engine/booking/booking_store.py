@@ -1,0 +1,250 @@
+"""Creates and moves bookings in Postgres: the change, its history and the events that tell of it commit together."""
+
+from dataclasses import dataclass
+from typing import Final, assert_never
+from uuid import UUID
+
+import asyncpg
+
+from config.limits import BOOKING_SEARCH_MS_MAX
+from engine.booking.lifecycle import ACTIVE_STATES, WORKER_STATES, RefusalKind, check_transition
+from engine.booking.views import is_party, load_card, render
+from engine.core.database import Connection
+from engine.core.errors import Conflict, InvalidInput, NotAllowed, NotFound
+from engine.core.ids import BookingId, OrgId, PersonId
+from engine.core.units import utc_from_ms
+from engine.core.vocabulary import BookingState, Role
+from engine.outbox.events import Event, append_events, desk_topic, user_topic
+from engine.people.tokens import Principal
+
+ENGINE_ACTOR: Final = "engine"
+
+# One statement: both rows exist or none does. The address keeps the region's zone, the booking the address's.
+CREATE_BOOKING: Final = """
+WITH place AS (
+  SELECT r.org_id, r.region_id, r.tz, s.service_id
+    FROM region r JOIN service s ON s.org_id = r.org_id AND s.code = $6
+   WHERE r.region_id = $4 AND r.org_id = $5
+), door AS (
+  INSERT INTO address (address_id, org_id, region_id, customer_id, line, floor, entry_notes, lat, lng, tz)
+  SELECT $2, org_id, region_id, $3, $7, $8, $9, $10, $11, tz FROM place
+  RETURNING address_id
+)
+INSERT INTO booking (booking_id, org_id, region_id, customer_id, service_id, address_id, notes, state, version, tz,
+                     created_at, updated_at, search_until, next_attempt_at)
+SELECT $1, org_id, region_id, $3, service_id, door.address_id, $12, 'searching', 1, tz, $13, $13, $14, $13
+  FROM place, door
+RETURNING booking_id
+"""
+
+# `worker_id` is set by the move to `assigned` and kept from then on; a booking that searches is due at once.
+MOVE_BOOKING: Final = """
+UPDATE booking
+   SET state = $4,
+       version = version + 1,
+       updated_at = $5,
+       worker_id = coalesce($6, worker_id),
+       eta_promised_s = coalesce($7, eta_promised_s),
+       next_attempt_at = CASE WHEN $4 = 'searching' THEN $5 END,
+       lease_until = NULL,
+       actual_start = CASE WHEN $4 = 'in_progress' THEN $5 ELSE actual_start END,
+       actual_end = CASE WHEN $4 = 'completed' THEN $5 ELSE actual_end END
+ WHERE booking_id = $1 AND state = $2 AND version = $3
+RETURNING version
+"""
+
+ADD_BOOKING_EVENT: Final = """
+INSERT INTO booking_event (booking_id, version, state_from, state_to, actor_role, actor_id, reason, at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+"""
+
+# Takes the worker's row: going off duty waits for it and then sees the job. A worker off duty wins no job.
+OCCUPY_WORKER: Final = """
+UPDATE worker SET idle_since = NULL, updated_at = $2 WHERE worker_id = $1 AND duty = 'on' RETURNING worker_id
+"""
+
+FREE_WORKER: Final = """
+UPDATE worker SET idle_since = $2, jobs_done = jobs_done + $3, updated_at = $2 WHERE worker_id = $1
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class NewBooking:
+    """What a customer asks for. The ids are chosen by the caller; the pin is WGS84 degrees."""
+
+    booking_id: BookingId
+    address_id: UUID
+    service_code: str
+    lat_deg: float
+    lng_deg: float
+    line: str
+    floor: str = ""
+    entry_notes: str = ""
+    notes: str = ""
+
+
+async def create_booking(
+    conn: Connection, *, customer: Principal, booking: NewBooking, now_ms: int
+) -> dict[str, object]:
+    """Store a booking that searches from now on, and return it as its customer sees it. One transaction.
+
+    Raises:
+        InvalidInput: the customer's organisation has no such service.
+    """
+    async with conn.transaction():
+        created = await conn.fetchval(
+            CREATE_BOOKING,
+            booking.booking_id,
+            booking.address_id,
+            customer.person_id,
+            customer.region_id,
+            customer.org_id,
+            booking.service_code,
+            booking.line,
+            booking.floor,
+            booking.entry_notes,
+            booking.lat_deg,
+            booking.lng_deg,
+            booking.notes,
+            utc_from_ms(now_ms),
+            utc_from_ms(now_ms + BOOKING_SEARCH_MS_MAX),
+        )
+        if created is None:
+            raise InvalidInput("There is no such service here.", field="service_code")
+        await _add_event(
+            conn,
+            _Move(booking.booking_id, 1, None, BookingState.SEARCHING, reason=""),
+            actor=customer,
+            now_ms=now_ms,
+        )
+        card = await load_card(conn, booking.booking_id)
+        await _tell(conn, card, now_ms=now_ms)
+    return render(card, customer.role)
+
+
+async def transition(  # noqa: PLR0913 - a move is all of this, and every caller names each part
+    conn: Connection,
+    *,
+    booking_id: BookingId,
+    to: BookingState,
+    actor: Principal | None,
+    reason: str,
+    now_ms: int,
+    expected_version: int | None = None,
+    worker_id: PersonId | None = None,
+    eta_s: int | None = None,
+) -> dict[str, object]:
+    """Move a booking and return it as the actor sees it. The caller holds a transaction.
+
+    `actor` is `None` for the engine. `worker_id` names the worker whom a move out of `offered` is about: the one who
+    wins the job (`to` is `assigned`, required), or the one who was asked. `eta_s` is promised with the assignment.
+
+    Raises:
+        NotFound: there is no such booking, or it is not the actor's.
+        NotAllowed: the move is legal, but not for this actor.
+        Conflict: the move is not legal from here, somebody else moved first, or the worker is busy or off duty.
+    """
+    assert (worker_id is not None) or to is not BookingState.ASSIGNED, "an assignment names its worker"
+    card = await load_card(conn, booking_id)
+    state = BookingState(card["state"])
+    _check(card, to, actor=actor, asked_worker_id=worker_id)
+    if expected_version is not None and expected_version != card["version"]:
+        raise Conflict(f"The booking is at version {card['version']}, not {expected_version}.", field="version")
+    assigned_id = worker_id if to is BookingState.ASSIGNED else None
+    await _update(conn, card, to, worker_id=assigned_id, eta_s=eta_s, now_ms=now_ms)
+    move = _Move(booking_id, card["version"] + 1, state, to, reason)
+    await _add_event(conn, move, actor=actor, now_ms=now_ms)
+    await _occupy_or_free(conn, move, worker_id=assigned_id or card["worker_id"], now_ms=now_ms)
+    moved = await load_card(conn, booking_id)
+    assert (moved["worker_id"] is not None) == (to in WORKER_STATES) or to is BookingState.CANCELLED
+    await _tell(conn, moved, now_ms=now_ms)
+    return render(moved, Role.ADMIN if actor is None else actor.role)
+
+
+@dataclass(frozen=True, slots=True)
+class _Move:
+    booking_id: BookingId
+    version: int
+    state_from: BookingState | None
+    state_to: BookingState
+    reason: str
+
+
+def _check(
+    card: asyncpg.Record, to: BookingState, *, actor: Principal | None, asked_worker_id: PersonId | None
+) -> None:
+    is_theirs = actor is not None and (is_party(actor, card) or actor.person_id == asked_worker_id)
+    actor_role = None if actor is None else actor.role
+    refusal = check_transition(BookingState(card["state"]), to, actor_role, is_party=is_theirs)
+    if refusal is None:
+        return
+    match refusal.kind:
+        case RefusalKind.NOT_A_PARTY:
+            raise NotFound
+        case RefusalKind.NOT_YOUR_MOVE:
+            raise NotAllowed(refusal.detail, field="to")
+        case RefusalKind.NO_SUCH_MOVE:
+            raise Conflict(refusal.detail, field="to")
+        case _:
+            assert_never(refusal.kind)
+
+
+async def _update(
+    conn: Connection,
+    card: asyncpg.Record,
+    to: BookingState,
+    *,
+    worker_id: PersonId | None,
+    eta_s: int | None,
+    now_ms: int,
+) -> None:
+    try:
+        # A savepoint: after a broken uniqueness the caller's transaction can still be read and rolled forward.
+        async with conn.transaction():
+            version = await conn.fetchval(
+                MOVE_BOOKING,
+                card["booking_id"],
+                card["state"],
+                card["version"],
+                to.value,
+                utc_from_ms(now_ms),
+                worker_id,
+                eta_s,
+            )
+    except asyncpg.UniqueViolationError as error:
+        raise Conflict("This worker has another active job.") from error
+    if version is None:
+        raise Conflict
+
+
+async def _add_event(conn: Connection, move: _Move, *, actor: Principal | None, now_ms: int) -> None:
+    await conn.execute(
+        ADD_BOOKING_EVENT,
+        move.booking_id,
+        move.version,
+        None if move.state_from is None else move.state_from.value,
+        move.state_to.value,
+        ENGINE_ACTOR if actor is None else actor.role.value,
+        None if actor is None else actor.person_id,
+        move.reason,
+        utc_from_ms(now_ms),
+    )
+
+
+async def _occupy_or_free(conn: Connection, move: _Move, *, worker_id: PersonId | None, now_ms: int) -> None:
+    if move.state_to is BookingState.ASSIGNED:
+        if await conn.fetchval(OCCUPY_WORKER, worker_id, utc_from_ms(now_ms)) is None:
+            raise Conflict("This worker is off duty.")
+    elif move.state_from in ACTIVE_STATES and move.state_to not in ACTIVE_STATES:
+        done = 1 if move.state_to is BookingState.COMPLETED else 0
+        await conn.execute(FREE_WORKER, worker_id, utc_from_ms(now_ms), done)
+
+
+async def _tell(conn: Connection, card: asyncpg.Record, *, now_ms: int) -> None:
+    events = [
+        Event(user_topic(PersonId(card["customer_id"])), "booking", render(card, Role.CUSTOMER)),
+        Event(desk_topic(OrgId(card["org_id"])), "booking", render(card, Role.DISPATCHER)),
+    ]
+    if card["worker_id"] is not None:
+        events.append(Event(user_topic(PersonId(card["worker_id"])), "booking", render(card, Role.WORKER)))
+    await append_events(conn, events, now_ms=now_ms)
