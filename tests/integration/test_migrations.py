@@ -1,0 +1,48 @@
+"""The schema on a real Postgres."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import asyncpg
+import psycopg
+
+from clenzy.migrations import migrate, migrations_folder, pending
+from tests.servers import Servers, create_database, drop_database, named
+
+
+def test_every_file_is_applied_once(servers: Servers) -> None:
+    name = "test_migrations"
+    create_database(servers.database_url, name, template="template1")
+    url = named(servers.database_url, name)
+    every = sorted(path.stem for path in migrations_folder().glob("*.sql"))
+    assert pending(url) == every
+    assert migrate(url) == every
+    assert migrate(url) == []
+    assert pending(url) == []
+    drop_database(servers.database_url, name)
+
+
+def test_two_at_once_apply_each_file_once(servers: Servers) -> None:
+    name = "test_migrations_race"
+    create_database(servers.database_url, name, template="template1")
+    url = named(servers.database_url, name)
+    with ThreadPoolExecutor(4) as threads:
+        applied = list(threads.map(migrate, [url] * 4))
+    assert sorted(map(len, applied))[:3] == [0, 0, 0]
+    assert sum(map(len, applied)) == len(list(migrations_folder().glob("*.sql")))
+    drop_database(servers.database_url, name)
+
+
+async def test_dollar_quoted_functions_arrive_whole(pool: asyncpg.Pool) -> None:
+    bodies = await pool.fetch(
+        "SELECT proname, prosrc FROM pg_proc WHERE pronamespace = 'public'::regnamespace AND proname LIKE 'wake_%'"
+    )
+    assert len(bodies) >= 4
+    for row in bodies:
+        assert row["prosrc"].strip().startswith("BEGIN")
+        assert "pg_notify" in row["prosrc"]
+        assert row["prosrc"].strip().endswith("END")
+
+
+def test_a_database_of_the_template_is_empty_and_ours_alone(database_url: str) -> None:
+    with psycopg.connect(database_url) as connection:
+        assert connection.execute("SELECT count(*) FROM person").fetchone() == (0,)
