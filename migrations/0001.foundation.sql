@@ -34,6 +34,7 @@ CREATE TABLE person (
   tz                 text NOT NULL,
   created_at         timestamptz NOT NULL
 );
+CREATE INDEX person_staff ON person (org_id) WHERE role IN ('dispatcher', 'admin');
 CREATE UNIQUE INDEX person_email ON person (email) WHERE email IS NOT NULL;
 CREATE UNIQUE INDEX person_external_ref ON person (org_id, external_ref) WHERE external_ref IS NOT NULL;
 
@@ -256,6 +257,7 @@ CREATE TABLE incident (
   state           text NOT NULL CHECK (state IN ('open', 'acknowledged', 'closed')),
   version         integer NOT NULL,
   severity        integer NOT NULL DEFAULT 1,
+  step            integer NOT NULL DEFAULT 0,       -- the last step taken; one beyond the policy's: everybody was told
   policy          jsonb NOT NULL,                   -- frozen at the first trigger
   lat             double precision,
   lng             double precision,
@@ -272,15 +274,17 @@ CREATE UNIQUE INDEX incident_one_open_per_person ON incident (person_id) WHERE s
 CREATE INDEX incident_org ON incident (org_id, opened_at DESC);
 
 CREATE TABLE safetap_trigger (
-  trigger_id  uuid PRIMARY KEY,
+  trigger_id  uuid NOT NULL,                        -- the device's choice
   incident_id uuid NOT NULL REFERENCES incident,
   person_id   uuid NOT NULL REFERENCES person,
   door        text NOT NULL,
   kind        text NOT NULL,
   token_state text NOT NULL CHECK (token_state IN ('valid', 'expired')),
   body        jsonb NOT NULL,
-  received_at timestamptz NOT NULL
+  received_at timestamptz NOT NULL,
+  PRIMARY KEY (person_id, trigger_id)               -- the id of somebody else's trigger swallows nobody's alarm
 );
+CREATE INDEX safetap_trigger_incident ON safetap_trigger (incident_id);
 
 CREATE TABLE incident_event (
   incident_id uuid NOT NULL REFERENCES incident,
@@ -331,6 +335,14 @@ END $$;
 CREATE TRIGGER incident_timer_wake AFTER INSERT OR UPDATE OF due_at ON incident_timer
   FOR EACH STATEMENT EXECUTE FUNCTION wake_escalator();
 
+-- The desk's live sockets show every change, whichever process made it.
+CREATE FUNCTION wake_desk() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  PERFORM pg_notify('clenzy_incident', NEW.incident_id::text);
+  RETURN NULL;
+END $$;
+CREATE TRIGGER incident_wake AFTER INSERT OR UPDATE ON incident FOR EACH ROW EXECUTE FUNCTION wake_desk();
+
 CREATE FUNCTION wake_notify() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
   PERFORM pg_notify('clenzy_notice', '');
@@ -349,5 +361,6 @@ CREATE TABLE safety_hold (
   released_at timestamptz,
   released_by uuid REFERENCES person
 );
+CREATE INDEX safety_hold_incident ON safety_hold (incident_id);
 CREATE INDEX safety_hold_person ON safety_hold (person_id) WHERE released_at IS NULL;
 CREATE INDEX safety_hold_address ON safety_hold (address_id) WHERE released_at IS NULL;
