@@ -24,9 +24,11 @@ ACCEPT_BACKLOG: Final = 4_096
 FLUSH_TICK_MS: Final = 10
 """Fixes are gathered this long, then one scripted Redis call moves them."""
 FLUSH_FIXES_MAX: Final = 20_000
-"""Fixes of one flush; the rest waits for the next tick."""
-PENDING_FIXES_MAX: Final = 200_000
-"""Fixes waiting while Redis is away: the oldest are dropped and stay unacknowledged, phones send them again."""
+"""Fixes judged in one pass, and workers moved by one call: a full pass starts at once, further workers wait a tick."""
+INGEST_RETRY_MS: Final = 100
+"""Pause after a flush that Redis did not answer. Only the newest fix of each worker waits meanwhile, unacknowledged."""
+SLOTS_MAX: Final = 4_194_304
+"""Worker slots that a gateway's tables can hold (48 bytes each, grown on demand); a higher one is refused."""
 REDIS_TIMEOUT_MS: Final = 2_000
 
 # Fixes
@@ -67,6 +69,9 @@ OFFER_TTL_MS: Final = 20_000
 BOOKING_SEARCH_MS_MAX: Final = 1_800_000
 """A booking that found nobody by then becomes `unserved`."""
 OFFERS_PER_BOOKING_MAX: Final = 25
+"""A booking that was offered so often without a yes becomes `unserved`: the desk calls."""
+OFFER_ASK_AGAIN_MS: Final = 120_000
+"""Who said no, or nothing, is asked again for that booking only when nobody else is left, and after this long."""
 DISPATCH_RETRY_MS: Final = 2_000
 DISPATCH_BATCH_MAX: Final = 64
 DISPATCH_POLL_MS: Final = 500
@@ -76,7 +81,12 @@ WHY_CANDIDATES_MAX: Final = 10
 
 # Outbox relay
 RELAY_BATCH_MAX: Final = 500
+"""Events of one relay transaction; the rest follows in the next one at once."""
 RELAY_POLL_MS: Final = 500
+RELAY_STALL_MS: Final = 10_000
+"""A relay that stands still inside its transaction for this long is cut off by Postgres, so that another may go on."""
+LISTEN_PROBE_MS: Final = 5_000
+"""A listening connection is asked this often whether it still lives; a dead one is replaced."""
 OUTBOX_KEPT_MS: Final = 86_400_000
 
 # SafeTap
@@ -88,9 +98,38 @@ NOTICE_ATTEMPTS_MAX: Final = 8
 NOTICE_SEND_TIMEOUT_MS: Final = 10_000
 NOTICE_BATCH_MAX: Final = 100
 NOTICE_LEASE_MS: Final = 15_000
+NOTICE_POLL_MS: Final = 1_000
+NOTICES_PER_ADDRESS_MAX: Final = 4
+"""Notices under way to one address; the next waits, so that a hung receiver takes few of the sender's slots."""
+NOTICE_RETRY_MS_MIN: Final = 1_000
+"""The first retry of a notice; each later one waits twice as long."""
+NOTICE_RETRY_MS_MAX: Final = 60_000
+TRIGGER_COMMIT_MS_MAX: Final = 200
+"""A trigger that Postgres has not committed by then goes to the spool; what answers first is told to the phone."""
+TRIGGERS_IN_FLIGHT_MAX: Final = 256
+"""Commits under way at once; a trigger beyond goes straight to the spool."""
+SPOOL_BYTES_MAX: Final = 64 * 1024 * 1024
+"""A full spool refuses: the trigger is answered `unavailable` and the phone tries another door."""
+SPOOL_REPLAY_MS: Final = 500
+"""How often what is spooled is offered to Postgres again."""
+SEVERITY_MAX: Final = 5
+"""Further triggers no longer raise an incident, and no longer hasten its next step."""
 STEPS_PER_POLICY_MAX: Final = 20
+POLICY_DELAY_S_MAX: Final = 86_400
+POLICY_REPEAT_S_MIN: Final = 10
+"""An exhausted ladder is repeated no more often than this."""
 FOLLOW_UP_MS: Final = 600_000
 """An acknowledged incident that nobody closed asks again after this long."""
+RESPONDERS_MAX: Final = 500
+"""People of one organisation whom one step tells, dispatchers first; those beyond are left out and logged."""
+CLOSE_REASON_CHARS_MAX: Final = 1_000
+"""A longer reason is refused with 422."""
+LIVE_FRAMES_MAX: Final = 256
+"""Incidents waiting for one slow desk; beyond it its socket is closed with 4410 `slow_reader`."""
+LIVE_SOCKETS_MAX: Final = 512
+"""Desks on one door; one more is refused with 503."""
+LISTEN_PROBE_MS: Final = 10_000
+"""A connection that waits for notifications is asked this often whether it still lives."""
 
 # REST
 BODY_BYTES_MAX: Final = 262_144
@@ -101,11 +140,19 @@ ACCESS_TOKEN_MS: Final = 900_000
 REFRESH_TOKEN_MS: Final = 30 * 86_400_000
 TOKEN_GRACE_MS: Final = 60_000
 """A socket whose token has expired may refresh it this long before it is closed with 4401."""
+PASSWORDS_PER_BATCH_MAX: Final = 100
+"""Passwords in one batch of people (about 20 ms of hashing each); more are refused with 422, codes are not limited."""
+PASSWORD_THREADS: Final = 2
+"""Threads that hash passwords (19 MiB each); more sign-ins at once wait their turn."""
 ENROLMENT_CODE_MS: Final = 7 * 86_400_000
 SIGN_IN_FAILURES_MAX: Final = 10
 """Failed sign-ins of one account within 15 minutes; more are refused with `too_many`."""
 SIGN_IN_WINDOW_MS: Final = 900_000
 IDEMPOTENCY_KEPT_MS: Final = 86_400_000
+IDEMPOTENCY_LEASE_MS: Final = 30_000
+"""A key whose first request has not ended by then (its process died) may be taken over by the next one."""
+TEXT_CHARS_MAX: Final = 2_000
+"""Characters of one free text field; a longer one is refused with 422."""
 
 # Processes
 DATABASE_POOL_MAX: Final = 8
@@ -117,10 +164,13 @@ RESTART_BACKOFF_MS_MIN: Final = 200
 RESTART_BACKOFF_MS_MAX: Final = 5_000
 
 assert FIXES_PER_FRAME_MAX * 24 < FRAME_BYTES_MAX
-assert FLUSH_FIXES_MAX <= PENDING_FIXES_MAX
+assert FIXES_PER_FRAME_MAX <= FLUSH_FIXES_MAX
 assert CONNECTION_FIXES_BURST >= FIXES_PER_FRAME_MAX
 assert DISPATCH_POLL_MS < CLAIM_LEASE_MS < OFFER_TTL_MS < BOOKING_SEARCH_MS_MAX
 assert ESCALATION_POLL_MS < ESCALATION_LEASE_MS
 assert NOTICE_SEND_TIMEOUT_MS < NOTICE_LEASE_MS
+assert NOTICE_RETRY_MS_MIN < NOTICE_RETRY_MS_MAX
+assert NOTICES_PER_ADDRESS_MAX < NOTICE_BATCH_MAX
+assert TRIGGER_COMMIT_MS_MAX < STATEMENT_TIMEOUT_MS
 assert FANOUT_RESOLUTION < CELL_RESOLUTION
 assert RESTART_BACKOFF_MS_MIN < RESTART_BACKOFF_MS_MAX

@@ -11,7 +11,7 @@ from engine.people.tokens import Principal
 
 # The row lock comes first and alone: an assignment takes the same lock, so that the statement after it sees every job
 # that was won before this worker may leave.
-LOCK_WORKER: Final = "SELECT duty FROM worker WHERE worker_id = $1 FOR UPDATE"
+LOCK_WORKER: Final = "SELECT duty FROM worker WHERE worker_id = $1 FOR NO KEY UPDATE"
 
 HAS_ACTIVE_JOB: Final = """
 SELECT EXISTS (SELECT FROM booking

@@ -1,0 +1,53 @@
+"""Fills a database with what a demo starts from: `python -m engine.run_seed`, passwords as JSON on standard input.
+
+Reads `{"<e-mail>": "<password>", ...}`: by standard input so that no password shows in the list of processes.
+"""
+
+import asyncio
+import sys
+from typing import Final
+from uuid import uuid5
+
+import orjson
+
+from config.settings import Settings
+from engine.core.clock import SystemClock
+from engine.core.database import Connection
+from engine.core.units import utc_from_ms
+from engine.people.seed import DEMO_NAMESPACE, DEMO_ORG_ID, seed_demo
+from engine.safetap.policy import default_policy
+from engine.wiring import open_database
+
+ADD_POLICY: Final = """
+INSERT INTO escalation_policy (policy_id, org_id, region_id, name, body, updated_at)
+VALUES ($1, $2, NULL, 'Default', $3::text::jsonb, $4) ON CONFLICT DO NOTHING
+"""
+
+
+async def seed(conn: Connection, *, passwords: dict[str, str], now_ms: int) -> None:
+    """Create what is missing of the demo, the people's part and SafeTap's, in one transaction."""
+    async with conn.transaction():
+        await seed_demo(conn, passwords=passwords, now_ms=now_ms)
+        body = orjson.dumps(default_policy()).decode()
+        await conn.execute(ADD_POLICY, uuid5(DEMO_NAMESPACE, "policy"), DEMO_ORG_ID, body, utc_from_ms(now_ms))
+
+
+async def _main(settings: Settings, passwords: dict[str, str]) -> None:
+    pool = await open_database(settings, pool_max=1)
+    try:
+        async with pool.acquire() as conn:
+            await seed(conn, passwords=passwords, now_ms=SystemClock().now_ms())
+    finally:
+        await pool.close()
+
+
+def _passwords(text: bytes) -> dict[str, str]:
+    passwords = orjson.loads(text or b"{}")
+    is_object = isinstance(passwords, dict)
+    if not is_object or not all(isinstance(password, str) for password in passwords.values()):
+        raise ValueError('standard input must be a JSON object {"<e-mail>": "<password>"}')
+    return passwords
+
+
+if __name__ == "__main__":
+    asyncio.run(_main(Settings(), _passwords(sys.stdin.buffer.read())))
