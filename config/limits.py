@@ -86,7 +86,7 @@ RELAY_POLL_MS: Final = 500
 RELAY_STALL_MS: Final = 10_000
 """A relay that stands still inside its transaction for this long is cut off by Postgres, so that another may go on."""
 LISTEN_PROBE_MS: Final = 5_000
-"""A listening connection is asked this often whether it still lives; a dead one is replaced."""
+"""A connection that waits for notifications is asked this often whether it still lives."""
 OUTBOX_KEPT_MS: Final = 86_400_000
 
 # SafeTap
@@ -128,8 +128,6 @@ LIVE_FRAMES_MAX: Final = 256
 """Incidents waiting for one slow desk; beyond it its socket is closed with 4410 `slow_reader`."""
 LIVE_SOCKETS_MAX: Final = 512
 """Desks on one door; one more is refused with 503."""
-LISTEN_PROBE_MS: Final = 10_000
-"""A connection that waits for notifications is asked this often whether it still lives."""
 
 # REST
 BODY_BYTES_MAX: Final = 262_144

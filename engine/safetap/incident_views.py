@@ -1,0 +1,188 @@
+"""What a desk sees of an incident: the protocol's JSON, written by one SQL expression for every statement.
+
+The expression lives in SQL because the trigger's single statement shows the incident that it has just made, before
+anybody else can read it.
+"""
+
+import base64
+import binascii
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+import orjson
+
+from config.limits import PAGE_ROWS_DEFAULT, PAGE_ROWS_MAX
+from engine.core.database import Connection
+from engine.core.errors import InvalidInput, NotFound
+from engine.core.ids import IncidentId, OrgId
+from engine.core.vocabulary import IncidentState
+
+UTC_TEXT: Final = '\'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"\''
+
+INCIDENT_JSON: Final = """
+jsonb_build_object(
+  'incident_id', i.incident_id,
+  'person', jsonb_build_object('person_id', i.person_id, 'name', p.full_name, 'role', i.person_role),
+  'booking_id', i.booking_id,
+  'kind', i.kind,
+  'is_drill', i.is_drill,
+  'state', i.state,
+  'version', i.version,
+  'severity', i.severity,
+  'step', i.step,
+  'next_step_at', to_char(t.due_at AT TIME ZONE 'UTC', :utc),
+  'fix', CASE WHEN i.lat IS NOT NULL THEN jsonb_build_object(
+    'lat', i.lat, 'lng', i.lng, 'accuracy_m', i.accuracy_m,
+    'ts_ms', (extract(epoch FROM i.fix_at) * 1000)::bigint) END,
+  'address', CASE WHEN a.address_id IS NOT NULL THEN jsonb_build_object(
+    'line', a.line, 'floor', a.floor, 'entry_notes', a.entry_notes) END,
+  'opened_at', to_char(i.opened_at AT TIME ZONE 'UTC', :utc),
+  'acknowledged_at', to_char(i.acknowledged_at AT TIME ZONE 'UTC', :utc),
+  'acknowledged_by', (SELECT full_name FROM person WHERE person_id = i.acknowledged_by),
+  'closed_at', to_char(i.closed_at AT TIME ZONE 'UTC', :utc),
+  'close_reason', i.close_reason)
+""".replace(":utc", UTC_TEXT)
+"""An incident `i` of person `p` with its timer `t` and address `a` (both may be absent)."""
+
+INCIDENT_TABLES: Final = """
+incident i
+JOIN person p USING (person_id)
+LEFT JOIN incident_timer t USING (incident_id)
+LEFT JOIN booking b ON b.booking_id = i.booking_id
+LEFT JOIN address a ON a.address_id = b.address_id
+"""
+
+
+def _shown(statement: str) -> str:
+    return statement.replace(":incident_json", INCIDENT_JSON).replace(":incident_tables", INCIDENT_TABLES)
+
+
+ONE_INCIDENT: Final = _shown("""
+SELECT (:incident_json)::text FROM :incident_tables
+ WHERE i.incident_id = $1 AND i.org_id = coalesce($2, i.org_id)
+""")
+
+SOME_INCIDENTS: Final = _shown("""
+SELECT i.org_id, (:incident_json)::text AS body FROM :incident_tables WHERE i.incident_id = ANY($1::uuid[])
+""")
+
+# Everything that still needs a human, oldest first: what a desk must see on connecting.
+LIVE_INCIDENTS: Final = _shown("""
+SELECT (:incident_json)::text FROM :incident_tables
+ WHERE i.org_id = $1 AND i.state <> 'closed'
+ ORDER BY i.opened_at, i.incident_id
+""")
+
+INCIDENT_PAGE: Final = _shown("""
+SELECT i.opened_at, i.incident_id, (:incident_json)::text AS body FROM :incident_tables
+ WHERE i.org_id = $1 AND i.state = coalesce($2, i.state)
+   AND ($3::timestamptz IS NULL OR (i.opened_at, i.incident_id) < ($3, $4::uuid))
+ ORDER BY i.opened_at DESC, i.incident_id DESC
+ LIMIT $5
+""")
+
+INCIDENT_EVENTS: Final = """
+SELECT coalesce(jsonb_agg(jsonb_build_object(
+         'version', e.version, 'kind', e.kind, 'actor', p.full_name, 'body', e.body,
+         'at', to_char(e.at AT TIME ZONE 'UTC', :utc)) ORDER BY e.version), '[]')::text
+  FROM incident_event e LEFT JOIN person p ON p.person_id = e.actor_id
+ WHERE e.incident_id = $1
+""".replace(":utc", UTC_TEXT)
+
+INCIDENT_NOTICES: Final = """
+SELECT coalesce(jsonb_agg(jsonb_build_object(
+         'notice_id', notice_id, 'step', step, 'loop', loop, 'target', target, 'channel', channel, 'state', state,
+         'attempts', attempts, 'last_error', last_error,
+         'created_at', to_char(created_at AT TIME ZONE 'UTC', :utc),
+         'sent_at', to_char(sent_at AT TIME ZONE 'UTC', :utc))
+       ORDER BY created_at, loop, step, target, channel), '[]')::text
+  FROM notice
+ WHERE incident_id = $1
+""".replace(":utc", UTC_TEXT)
+
+
+async def incident_view(conn: Connection, incident_id: IncidentId, *, org_id: OrgId | None = None) -> dict[str, object]:
+    """Return the protocol's incident; with an `org_id`, another organisation's does not exist.
+
+    Raises:
+        NotFound: there is no such incident (of that organisation).
+    """
+    body = await conn.fetchval(ONE_INCIDENT, incident_id, org_id)
+    if body is None:
+        raise NotFound
+    return _object(body)
+
+
+async def incident_detail(
+    conn: Connection, incident_id: IncidentId, *, org_id: OrgId | None = None
+) -> dict[str, object]:
+    """Return the incident with its `events` and `notices`, oldest first.
+
+    Raises:
+        NotFound: there is no such incident (of that organisation).
+    """
+    view = await incident_view(conn, incident_id, org_id=org_id)
+    view["events"] = orjson.loads(await conn.fetchval(INCIDENT_EVENTS, incident_id))
+    view["notices"] = orjson.loads(await conn.fetchval(INCIDENT_NOTICES, incident_id))
+    return view
+
+
+async def list_incidents(
+    conn: Connection,
+    *,
+    org_id: OrgId,
+    state: IncidentState | None = None,
+    limit: int = PAGE_ROWS_DEFAULT,
+    cursor: str | None = None,
+) -> dict[str, object]:
+    """Return a page of an organisation's incidents, newest first: `{"items", "next_cursor"}`.
+
+    Raises:
+        InvalidInput: `cursor` is not one of ours, or `limit` is out of range.
+    """
+    if not 1 <= limit <= PAGE_ROWS_MAX:
+        raise InvalidInput(f"A number from 1 to {PAGE_ROWS_MAX}.", field="limit")
+    before_at, before_id = (None, None) if cursor is None else _decode_cursor(cursor)
+    wanted = None if state is None else state.value
+    rows = await conn.fetch(INCIDENT_PAGE, org_id, wanted, before_at, before_id, limit + 1)
+    page = rows[:limit]
+    has_more = len(rows) > limit
+    return {
+        "items": [_object(row["body"]) for row in page],
+        "next_cursor": _encode_cursor(page[-1]["opened_at"], page[-1]["incident_id"]) if has_more else None,
+    }
+
+
+async def live_incidents(conn: Connection, *, org_id: OrgId) -> list[dict[str, object]]:
+    """Return every incident of an organisation that is not closed, oldest first."""
+    return [_object(row[0]) for row in await conn.fetch(LIVE_INCIDENTS, org_id)]
+
+
+async def incidents_by_org(
+    conn: Connection, incident_ids: Sequence[IncidentId]
+) -> list[tuple[OrgId, dict[str, object]]]:
+    """Return the named incidents, each with the organisation that may see it."""
+    return [(row["org_id"], _object(row["body"])) for row in await conn.fetch(SOME_INCIDENTS, list(incident_ids))]
+
+
+def _object(text: str) -> dict[str, object]:
+    value = orjson.loads(text)
+    assert isinstance(value, dict)
+    return value
+
+
+def _encode_cursor(opened_at: datetime, incident_id: UUID) -> str:
+    return base64.urlsafe_b64encode(f"{opened_at.isoformat()} {incident_id}".encode()).decode()
+
+
+def _decode_cursor(cursor: str) -> tuple[datetime, UUID]:
+    try:
+        opened_at, incident_id = base64.urlsafe_b64decode(cursor).decode().split(" ")
+        moment = datetime.fromisoformat(opened_at)
+        if moment.tzinfo is None:
+            raise ValueError("no zone")  # noqa: TRY301 - one place answers for every way a cursor can be wrong
+        return moment, UUID(incident_id)
+    except (ValueError, binascii.Error) as error:
+        raise InvalidInput("Not a cursor of ours.", field="cursor") from error
