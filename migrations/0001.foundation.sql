@@ -233,6 +233,16 @@ BEGIN
   RETURN NULL;
 END $$;
 CREATE TRIGGER worker_wake AFTER INSERT OR UPDATE ON worker FOR EACH ROW EXECUTE FUNCTION wake_workers();
+-- An open offer and an active booking make their worker busy; OLD is NULL on INSERT.
+CREATE FUNCTION wake_asked_worker() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  PERFORM pg_notify('clenzy_worker', coalesce(NEW.worker_id, OLD.worker_id)::text);
+  RETURN NULL;
+END $$;
+CREATE TRIGGER offer_wake_worker AFTER INSERT OR UPDATE OF state ON offer
+  FOR EACH ROW EXECUTE FUNCTION wake_asked_worker();
+CREATE TRIGGER booking_wake_worker AFTER UPDATE OF state ON booking
+  FOR EACH ROW WHEN (coalesce(NEW.worker_id, OLD.worker_id) IS NOT NULL) EXECUTE FUNCTION wake_asked_worker();
 
 -- ---------------------------------------------------------------- SafeTap
 CREATE TABLE escalation_policy (
@@ -364,3 +374,12 @@ CREATE TABLE safety_hold (
 CREATE INDEX safety_hold_incident ON safety_hold (incident_id);
 CREATE INDEX safety_hold_person ON safety_hold (person_id) WHERE released_at IS NULL;
 CREATE INDEX safety_hold_address ON safety_hold (address_id) WHERE released_at IS NULL;
+
+-- The matcher takes back what rings on a held worker's phone; it reads everything else when it dispatches.
+CREATE FUNCTION wake_held_worker() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  PERFORM pg_notify('clenzy_worker', coalesce(NEW.person_id::text, ''));
+  RETURN NULL;
+END $$;
+CREATE TRIGGER safety_hold_wake AFTER INSERT OR UPDATE OF released_at ON safety_hold
+  FOR EACH ROW EXECUTE FUNCTION wake_held_worker();

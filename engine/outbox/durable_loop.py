@@ -1,0 +1,39 @@
+"""The outer loop of work that must go on: a store that is away costs a pause, never the process."""
+
+from collections.abc import Awaitable, Callable
+from typing import Never
+
+import structlog
+from prometheus_client import Counter
+
+from config.limits import RESTART_BACKOFF_MS_MAX, RESTART_BACKOFF_MS_MIN
+from engine.core.clock import Clock
+
+log = structlog.get_logger(__name__)
+
+LOOP_FAILURES = Counter("clenzy_loop_failures_total", "Rounds of a durable loop that a store cut short.", ["loop"])
+
+
+async def keep_running(
+    step: Callable[[], Awaitable[None]], *, name: str, clock: Clock, errors: tuple[type[Exception], ...]
+) -> Never:
+    """Run `step` again and again until cancelled; after one of `errors` pause first, longer with each in a row.
+
+    Any other exception is a defect and ends the loop: the process stops loudly and is started anew.
+    """
+    failures = 0
+    while True:
+        try:
+            await step()
+            failures = 0
+        except errors as error:
+            failures += 1
+            LOOP_FAILURES.labels(name).inc()
+            log.warning("loop.store_away", loop=name, error=repr(error), failures=failures)
+            await clock.sleep_ms(backoff_ms(failures))
+
+
+def backoff_ms(failures: int) -> int:
+    """Return the pause after so many failures in a row: it doubles up to `limits.RESTART_BACKOFF_MS_MAX`."""
+    doublings = min(failures - 1, 16)
+    return min(RESTART_BACKOFF_MS_MAX, RESTART_BACKOFF_MS_MIN << doublings)
