@@ -54,7 +54,7 @@ class Command:
         arguments: dict[str, Any] = {
             "cwd": self.cwd,
             "env": dict(self.env) if self.env is not None else None,
-            "start_new_session": True,  # a Ctrl-C of the terminal reaches the supervisor only, which then stops in order
+            "start_new_session": True,  # a Ctrl-C reaches the supervisor only, which then stops in order
             "preexec_fn": _die_with_parent(self.orphan_signal),
         }
         if self.account is not None:

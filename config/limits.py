@@ -17,7 +17,31 @@ CONNECTION_FIXES_BURST: Final = 2_000
 """Bucket size: an offline phone may bring its backlog at once."""
 OUTBOX_FRAMES_MAX: Final = 256
 """Durable frames waiting for one slow reader; beyond it the connection is closed with 4410 `slow_reader`."""
+OUTBOX_BUFFER_BYTES_MAX: Final = 32_768
+"""Unsent bytes of one connection from which its frames wait in its outbox instead of the socket's buffer."""
+OUTBOX_RETRY_MS: Final = 50
+"""How often a stalled connection is looked at again."""
+CLOSE_TIMEOUT_MS: Final = 2_000
+"""A peer that does not answer a close frame by then is cut off."""
+CONNECTIONS_MAX: Final = 20_000
+"""Open sockets of one gateway; a further one is refused with 503."""
+COMMANDS_PENDING_MAX: Final = 8
+"""Commands of one connection under way or waiting; the next one is refused with `too_many`."""
+TRIGGERS_PENDING_MAX: Final = 8
+"""Different triggers of one connection under way to SafeTap; the next one is refused with `too_many`."""
+TRIGGER_FORWARD_MS: Final = 3_000
+"""One try to hand a trigger to SafeTap's door; after the Unix socket the TCP port is tried."""
 COMMAND_TIMEOUT_MS: Final = 5_000
+HOUSEKEEPING_MS: Final = 1_000
+"""How often a gateway looks for expired tokens, reports refused fixes and tells consoles their figures."""
+SESSION_STATE_TIMEOUT_MS: Final = 2_000
+"""Loading the state of one session; later the session starts without it and gets it when Postgres answers."""
+STATE_RELOADS_MAX: Final = 4
+"""Sessions whose state is loaded again at the same time, after a gap in the fan-out."""
+CADENCE_IDLE_MS: Final = 5_000
+"""How often the phone of a worker without a job sends a fix."""
+CADENCE_JOB_MS: Final = 2_000
+"""The same with a job: a customer watches."""
 ACCEPT_BACKLOG: Final = 4_096
 
 # Ingest
@@ -54,7 +78,17 @@ WORKER_SILENT_MS: Final = 60_000
 """A worker not heard of for this long gets no offer."""
 
 # Fan-out
+FANOUT_PING_MS: Final = 2_000
+FANOUT_SILENCE_MS: Final = 6_000
+"""A fan-out connection that has not even answered pings for this long is opened anew."""
+FANOUT_CHANNELS_PER_COMMAND: Final = 1_000
 CONSOLE_FRAME_MS: Final = 500
+CONSOLE_FANOUT_CELLS_MAX: Final = 200
+"""Map channels that one gateway follows one by one; wider views follow all of them."""
+BOOKING_COUNTS_KEPT_MS: Final = 2_000
+"""Age at which the console's booking counts are asked of Postgres again."""
+RATE_KEPT_MS: Final = 5_000
+"""A gateway that has not told its rates for this long is not counted."""
 CONSOLE_WORKERS_MAX: Final = 5_000
 """Workers in one console frame; beyond it cells with counts are sent instead."""
 CONSOLE_CELL_ZOOM: Final = 12
@@ -160,6 +194,13 @@ READY_TIMEOUT_MS: Final = 60_000
 STOP_TIMEOUT_MS: Final = 10_000
 RESTART_BACKOFF_MS_MIN: Final = 200
 RESTART_BACKOFF_MS_MAX: Final = 5_000
+"""The pause before a program is started again doubles up to this."""
+RESTARTS_AT_START_MAX: Final = 2
+"""A program that ends more often before it was ready once ends the installation's start, with the reason."""
+RESTART_CALM_MS: Final = 10_000
+"""A program that was ready for this long starts again with the shortest pause."""
+HEALTH_SILENT_MS: Final = 30_000
+"""A process whose `/healthz` does not answer for this long hangs: it is killed and started again."""
 
 assert FIXES_PER_FRAME_MAX * 24 < FRAME_BYTES_MAX
 assert FIXES_PER_FRAME_MAX <= FLUSH_FIXES_MAX
@@ -171,4 +212,7 @@ assert NOTICE_RETRY_MS_MIN < NOTICE_RETRY_MS_MAX
 assert NOTICES_PER_ADDRESS_MAX < NOTICE_BATCH_MAX
 assert TRIGGER_COMMIT_MS_MAX < STATEMENT_TIMEOUT_MS
 assert FANOUT_RESOLUTION < CELL_RESOLUTION
+assert FANOUT_PING_MS < FANOUT_SILENCE_MS
+assert CADENCE_JOB_MS <= CADENCE_IDLE_MS < WORKER_SILENT_MS
+assert HOUSEKEEPING_MS < RATE_KEPT_MS
 assert RESTART_BACKOFF_MS_MIN < RESTART_BACKOFF_MS_MAX

@@ -1,7 +1,8 @@
 """Embedded Postgres: the server binary of a wheel under our own supervision.
 
-Only its files are used: the wheel's wrapper trusts every local connection, adds system users and hands out dead servers.
-TCP on the loopback address with a random scram password; no Unix socket, whose path may be longer than the system allows.
+Only its files are used: the wheel's wrapper trusts every local connection, adds system users and hands out dead
+servers. TCP on the loopback address with a random scram password; no Unix socket, whose path may be longer than the
+system allows.
 """
 
 import shutil
@@ -112,7 +113,7 @@ class Postgres:
             env={"LC_ALL": "C", "PATH": "/usr/bin:/bin"},
             account=self._home.account,
         )
-        done = subprocess.run(  # noqa: PLW1509 - the hook makes one system call
+        done = subprocess.run(
             command.argv,
             capture_output=True,
             text=True,

@@ -1,4 +1,4 @@
-"""Embedded Redis: the server binary of a wheel under our own supervision. It keeps nothing on disk: it is the present."""
+"""Embedded Redis: the server binary of a wheel under our own supervision. It keeps nothing on disk."""
 
 import os
 import signal
