@@ -7,8 +7,8 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final
@@ -167,21 +167,26 @@ class Supervisor:
             await program.prepare()
         self._log.forget(program.name)
         watched.ready_at_s = None
-        watched.process = process = await asyncio.create_subprocess_exec(
-            *program.command.argv,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-            limit=LINE_BYTES_MAX,
-            **program.command.popen_arguments(),
-        )
+        async with _line_pipe() as (lines, write_end):
+            try:
+                watched.process = await asyncio.create_subprocess_exec(
+                    *program.command.argv,
+                    stdin=asyncio.subprocess.DEVNULL,
+                    stdout=write_end,
+                    stderr=write_end,
+                    **program.command.popen_arguments(),
+                )
+            finally:
+                os.close(write_end)
+            return await self._until_end(watched, watched.process, lines)
+
+    async def _until_end(
+        self, watched: _Watched, process: asyncio.subprocess.Process, lines: asyncio.StreamReader
+    ) -> str:
+        program = watched.program
         if watched.stopping.is_set():  # it was asked to stop while it was being started
             _signal(watched, program.command.stop_signal)
-        assert process.stdout is not None
-        beside = [
-            asyncio.create_task(self._pump(program.name, process.stdout)),
-            asyncio.create_task(self._watch(watched)),
-        ]
+        beside = [asyncio.create_task(self._pump(program.name, lines)), asyncio.create_task(self._watch(watched))]
         try:
             code = await process.wait()
             with suppress(ProcessLookupError, PermissionError):
@@ -249,6 +254,23 @@ class Supervisor:
     def _last_words(self, name: str) -> str:
         tail = self._log.tail(name)
         return f". Its last words:\n{tail}" if tail else f" and said nothing; see {self._log.path}"
+
+
+@asynccontextmanager
+async def _line_pipe() -> AsyncIterator[tuple[asyncio.StreamReader, int]]:
+    """Open a pipe of our own; its write end is the caller's to close.
+
+    With asyncio's, waiting for a program also waits for whatever it left behind with the pipe open.
+    """
+    read_end, write_end = os.pipe()
+    lines = asyncio.StreamReader(limit=LINE_BYTES_MAX)
+    transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(lines), os.fdopen(read_end, "rb", buffering=0)
+    )
+    try:
+        yield lines, write_end
+    finally:
+        transport.close()
 
 
 def _signal(watched: _Watched, number: signal.Signals) -> None:
