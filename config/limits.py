@@ -181,10 +181,20 @@ SIGN_IN_FAILURES_MAX: Final = 10
 """Failed sign-ins of one account within 15 minutes; more are refused with `too_many`."""
 SIGN_IN_WINDOW_MS: Final = 900_000
 IDEMPOTENCY_KEPT_MS: Final = 86_400_000
-IDEMPOTENCY_LEASE_MS: Final = 30_000
-"""A key whose first request has not ended by then (its process died) may be taken over by the next one."""
+IDEMPOTENCY_WAIT_MS: Final = 2_000
+"""A second request waits this long for the first one with its key; then it is refused with 409."""
+IDEMPOTENCY_KEY_CHARS_MAX: Final = 200
 TEXT_CHARS_MAX: Final = 2_000
-"""Characters of one free text field; a longer one is refused with 422."""
+"""Characters of a note or a reason; a longer one is refused with 422."""
+LINE_CHARS_MAX: Final = 200
+"""Characters of a name, an address line or a reference; a longer one is refused with 422."""
+PASSWORD_CHARS_MIN: Final = 10
+PASSWORD_CHARS_MAX: Final = 200
+SAFETAP_FORWARD_MS: Final = 3_000
+"""A door that has not answered a forwarded trigger by then is given up for the next one."""
+READY_PROBE_MS: Final = 1_000
+"""How often a process asks its database whether it is there."""
+CORS_MAX_AGE_S: Final = 600
 
 # Processes
 DATABASE_POOL_MAX: Final = 8

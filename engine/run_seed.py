@@ -9,6 +9,7 @@ from typing import Final
 from uuid import uuid5
 
 import orjson
+from pydantic import TypeAdapter
 
 from config.settings import Settings
 from engine.core.clock import SystemClock
@@ -17,6 +18,8 @@ from engine.core.units import utc_from_ms
 from engine.people.seed import DEMO_NAMESPACE, DEMO_ORG_ID, seed_demo
 from engine.safetap.policy import default_policy
 from engine.wiring import open_database
+
+PASSWORDS: Final = TypeAdapter(dict[str, str])
 
 ADD_POLICY: Final = """
 INSERT INTO escalation_policy (policy_id, org_id, region_id, name, body, updated_at)
@@ -41,13 +44,5 @@ async def _main(settings: Settings, passwords: dict[str, str]) -> None:
         await pool.close()
 
 
-def _passwords(text: bytes) -> dict[str, str]:
-    passwords = orjson.loads(text or b"{}")
-    is_object = isinstance(passwords, dict)
-    if not is_object or not all(isinstance(password, str) for password in passwords.values()):
-        raise ValueError('standard input must be a JSON object {"<e-mail>": "<password>"}')
-    return passwords
-
-
 if __name__ == "__main__":
-    asyncio.run(_main(Settings(), _passwords(sys.stdin.buffer.read())))
+    asyncio.run(_main(Settings(), PASSWORDS.validate_json(sys.stdin.buffer.read() or b"{}")))

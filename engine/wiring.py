@@ -9,8 +9,8 @@ from engine.core.clock import Clock, ScaledClock, SystemClock
 from engine.people.tokens import AccessTokens
 
 
-async def open_database(settings: Settings, *, pool_max: int = DATABASE_POOL_MAX) -> asyncpg.Pool:
-    """Return a pool on the configured Postgres.
+async def open_database(settings: Settings, *, pool_max: int = DATABASE_POOL_MAX, pool_min: int = 1) -> asyncpg.Pool:
+    """Return a pool on the configured Postgres; with `pool_min=0` it connects on first use.
 
     Raises:
         ValueError: `DATABASE_URL` is not set.
@@ -20,7 +20,7 @@ async def open_database(settings: Settings, *, pool_max: int = DATABASE_POOL_MAX
         raise ValueError("DATABASE_URL is not set: start with `clenzy up`, or point it at a Postgres 14 or later")
     return await asyncpg.create_pool(
         settings.database_url.get_secret_value(),
-        min_size=1,
+        min_size=pool_min,
         max_size=pool_max,
         command_timeout=STATEMENT_TIMEOUT_MS / 1000,
     )

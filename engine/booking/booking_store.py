@@ -144,12 +144,12 @@ async def transition(  # noqa: PLR0913 - a move is all of this, and every caller
         NotAllowed: the move is legal, but not for this actor.
         Conflict: the move is not legal from here, somebody else moved first, or the worker is busy or off duty.
     """
-    assert (worker_id is not None) or to is not BookingState.ASSIGNED, "an assignment names its worker"
     card = await load_card(conn, booking_id)
     state = BookingState(card["state"])
     _check(card, to, actor=actor, asked_worker_id=worker_id)
     if expected_version is not None and expected_version != card["version"]:
         raise Conflict(f"The booking is at version {card['version']}, not {expected_version}.", field="version")
+    assert (worker_id is not None) or to is not BookingState.ASSIGNED, "an assignment names its worker"
     assigned_id = worker_id if to is BookingState.ASSIGNED else None
     await _update(conn, card, to, worker_id=assigned_id, eta_s=eta_s, now_ms=now_ms)
     move = _Move(booking_id, card["version"] + 1, state, to, reason)

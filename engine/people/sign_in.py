@@ -38,106 +38,104 @@ class Session:
     role: Role
 
 
-@dataclass(frozen=True, slots=True)
-class SignIn:
-    """Everything a session needs to begin."""
+async def sign_in(
+    pool: Pool, tokens: AccessTokens, passwords: Passwords, *, email: str, password: str, now_ms: int
+) -> Session:
+    """Begin a session for whoever knows the password.
 
-    pool: Pool
-    tokens: AccessTokens
-    passwords: Passwords
+    An attempt counts as failed before it is checked and is forgiven afterwards: many at once are no way around the
+    limit. No connection is held while the hash is computed.
 
-    async def with_password(self, email: str, password: str, *, now_ms: int) -> Session:
-        """Begin a session for whoever knows the password.
+    Raises:
+        TooMany: this account has failed too often.
+        NotSignedIn: unknown e-mail or wrong password; which of them is not told, by words or by timing.
+    """
+    account_hash = hashlib.sha256(email.lower().encode()).digest()
+    async with pool.acquire() as conn, conn.transaction():
+        await _count_attempt(conn, account_hash, now_ms=now_ms)
+    row = await pool.fetchrow(ACCOUNT_OF_EMAIL, email.lower())
+    password_hash: str | None = None if row is None else row["password_hash"]
+    is_right = await passwords.verify(password_hash, password)
+    if row is None or password_hash is None or not is_right:
+        raise NotSignedIn("The e-mail or the password is wrong.")
+    better_hash = await passwords.hash(password) if needs_rehash(password_hash) else None
+    async with pool.acquire() as conn, conn.transaction():
+        await conn.execute(CLEAR_FAILURES, account_hash)
+        if better_hash is not None:
+            await conn.execute(REPLACE_HASH, row["person_id"], better_hash)
+        return await _begin(conn, tokens, PersonId(row["person_id"]), action="session.signed_in", now_ms=now_ms)
 
-        An attempt counts as failed before it is checked and is forgiven afterwards: many at once are no way around
-        the limit. No connection is held while the hash is computed.
 
-        Raises:
-            TooMany: this account has failed too often.
-            NotSignedIn: unknown e-mail or wrong password; which of them is not told, by words or by timing.
-        """
-        account_hash = hashlib.sha256(email.lower().encode()).digest()
-        async with self.pool.acquire() as conn, conn.transaction():
-            await _count_attempt(conn, account_hash, now_ms=now_ms)
-        row = await self.pool.fetchrow(ACCOUNT_OF_EMAIL, email.lower())
-        password_hash: str | None = None if row is None else row["password_hash"]
-        is_right = await self.passwords.verify(password_hash, password)
-        if row is None or password_hash is None or not is_right:
-            raise NotSignedIn("The e-mail or the password is wrong.")
-        better_hash = await self.passwords.hash(password) if needs_rehash(password_hash) else None
-        async with self.pool.acquire() as conn, conn.transaction():
-            await conn.execute(CLEAR_FAILURES, account_hash)
-            if better_hash is not None:
-                await conn.execute(REPLACE_HASH, row["person_id"], better_hash)
-            return await self._begin(conn, PersonId(row["person_id"]), action="session.signed_in", now_ms=now_ms)
+async def enrol(conn: Connection, tokens: AccessTokens, *, code: str, now_ms: int) -> Session:
+    """Begin a session with an enrolment code, which is spent. The caller holds a transaction.
 
-    async def with_code(self, code: str, *, now_ms: int) -> Session:
-        """Begin a session with an enrolment code, which is spent.
+    Raises:
+        NotSignedIn: the code is unknown, spent or expired.
+    """
+    person_id = await spend_code(conn, code, now_ms=now_ms)
+    if person_id is None:
+        raise NotSignedIn("The code is unknown, used or expired.")
+    return await _begin(conn, tokens, person_id, action="session.enrolled", now_ms=now_ms)
 
-        Raises:
-            NotSignedIn: the code is unknown, spent or expired.
-        """
-        async with self.pool.acquire() as conn, conn.transaction():
-            person_id = await spend_code(conn, code, now_ms=now_ms)
-            if person_id is None:
-                raise NotSignedIn("The code is unknown, used or expired.")
-            return await self._begin(conn, person_id, action="session.enrolled", now_ms=now_ms)
 
-    async def refresh(self, refresh_token: str, *, now_ms: int) -> Session:
-        """Go on with a session: the token is spent for the next one.
+async def refresh(conn: Connection, tokens: AccessTokens, *, refresh_token: str, now_ms: int) -> Session | None:
+    """Go on with a session: the token is spent for the next one. The caller holds a transaction, and commits it.
 
-        Raises:
-            NotSignedIn: the token has ended; when it had been spent before, so has its whole family.
-        """
-        async with self.pool.acquire() as conn, conn.transaction():
-            spent = await spend_refresh_token(conn, refresh_token, now_ms=now_ms)
-            if isinstance(spent, Reused):
-                await _audit_reuse(conn, spent, now_ms=now_ms)
-            elif spent is not None:
-                return await self._issue(conn, spent.person_id, family_id=spent.family_id, now_ms=now_ms)
-        # Outside of the transaction: what a reuse revoked must be committed.
-        raise NotSignedIn("The refresh token has ended: sign in again.")
+    `None`: the token has ended; when it had been spent before, so has its whole family from now on. That is an answer
+    and not an error, because an error would roll the revocation back.
+    """
+    spent = await spend_refresh_token(conn, refresh_token, now_ms=now_ms)
+    if isinstance(spent, Reused):
+        await _audit_reuse(conn, spent, now_ms=now_ms)
+        return None
+    if spent is None:
+        return None
+    return await _issue(conn, tokens, spent.person_id, family_id=spent.family_id, now_ms=now_ms)
 
-    async def end(self, refresh_token: str, *, principal: Principal, now_ms: int) -> None:
-        """End the session of this token. A token that is unknown or somebody else's ends nothing and tells nothing."""
-        async with self.pool.acquire() as conn, conn.transaction():
-            if await revoke_family_of(conn, refresh_token, person_id=principal.person_id, now_ms=now_ms):
-                await append_audit(
-                    conn,
-                    org_id=principal.org_id,
-                    actor_id=principal.person_id,
-                    action="session.signed_out",
-                    subject=f"person:{principal.person_id}",
-                    now_ms=now_ms,
-                )
 
-    async def _begin(self, conn: Connection, person_id: PersonId, *, action: str, now_ms: int) -> Session:
-        family_id = uuid4()
-        session = await self._issue(conn, person_id, family_id=family_id, now_ms=now_ms)
-        account = await load_account(conn, person_id)
+async def sign_out(conn: Connection, *, refresh_token: str, principal: Principal, now_ms: int) -> None:
+    """End the session of this token. A token that is unknown or somebody else's ends nothing and tells nothing."""
+    if await revoke_family_of(conn, refresh_token, person_id=principal.person_id, now_ms=now_ms):
         await append_audit(
             conn,
-            org_id=account.org_id,
-            actor_id=person_id,
-            action=action,
-            subject=f"session:{family_id}",
+            org_id=principal.org_id,
+            actor_id=principal.person_id,
+            action="session.signed_out",
+            subject=f"person:{principal.person_id}",
             now_ms=now_ms,
         )
-        return session
 
-    async def _issue(self, conn: Connection, person_id: PersonId, *, family_id: UUID, now_ms: int) -> Session:
-        account = await load_account(conn, person_id)
-        refresh_token = await add_refresh_token(conn, person_id=person_id, family_id=family_id, now_ms=now_ms)
-        access_token = self.tokens.issue(
-            person_id=person_id,
-            role=account.role,
-            org_id=account.org_id,
-            region_id=account.region_id,
-            slot=account.slot,
-            session_id=family_id,
-            now_ms=now_ms,
-        )
-        return Session(access_token, refresh_token, person_id, account.role)
+
+async def _begin(conn: Connection, tokens: AccessTokens, person_id: PersonId, *, action: str, now_ms: int) -> Session:
+    family_id = uuid4()
+    session = await _issue(conn, tokens, person_id, family_id=family_id, now_ms=now_ms)
+    account = await load_account(conn, person_id)
+    await append_audit(
+        conn,
+        org_id=account.org_id,
+        actor_id=person_id,
+        action=action,
+        subject=f"session:{family_id}",
+        now_ms=now_ms,
+    )
+    return session
+
+
+async def _issue(
+    conn: Connection, tokens: AccessTokens, person_id: PersonId, *, family_id: UUID, now_ms: int
+) -> Session:
+    account = await load_account(conn, person_id)
+    refresh_token = await add_refresh_token(conn, person_id=person_id, family_id=family_id, now_ms=now_ms)
+    access_token = tokens.issue(
+        person_id=person_id,
+        role=account.role,
+        org_id=account.org_id,
+        region_id=account.region_id,
+        slot=account.slot,
+        session_id=family_id,
+        now_ms=now_ms,
+    )
+    return Session(access_token, refresh_token, person_id, account.role)
 
 
 async def _count_attempt(conn: Connection, account_hash: bytes, *, now_ms: int) -> None:
