@@ -96,8 +96,11 @@ CONSOLE_CELL_ZOOM: Final = 12
 
 # Dispatch
 SEARCH_RADIUS_M_MAX: Final = 12_000
-SEARCH_RINGS_MAX: Final = 16
+"""Nobody further away is asked."""
+SEARCH_RINGS_MAX: Final = 26
+"""Rings of cells that surely hold everybody within that radius."""
 CANDIDATES_MAX: Final = 2_000
+"""Candidates whose positions are read for one booking; beyond it those in the farthest cells are left out."""
 OFFER_TTL_MS: Final = 20_000
 """An unanswered offer expires and the next best worker is asked."""
 BOOKING_SEARCH_MS_MAX: Final = 1_800_000
