@@ -62,6 +62,10 @@ class Settings(BaseSettings):
     smtp_url: SecretStr | None = None
     """`smtp://user:password@host:port` or `smtps://...`; without it e-mail notices fail with that reason."""
     mail_from: str = "clenzy@localhost"
+    webhook_secret: SecretStr | None = None
+    """Master secret of webhook signatures (32 random characters or more); each organisation's own is derived from it."""
+    webhook_private_networks: bool = False
+    """Lets webhooks go to private networks and over plain HTTP: for receivers inside the same network."""
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["json", "console"] = "json"

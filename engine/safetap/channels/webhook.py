@@ -1,0 +1,159 @@
+"""Notices to a webhook, signed as Standard Webhooks says (https://www.standardwebhooks.com).
+
+An address that an organisation writes down is not to be trusted with our network: no redirects, no proxy of the
+environment, and only public addresses unless the installation allows others. The address that was checked is the one
+that is connected to, so that a name cannot point elsewhere between the two.
+"""
+
+import asyncio
+import base64
+import hashlib
+import hmac
+import ipaddress
+import socket
+from types import TracebackType
+from typing import Final, Self
+from urllib.parse import urlsplit
+
+import aiohttp
+import orjson
+from aiohttp.abc import AbstractResolver, ResolveResult
+from standardwebhooks.webhooks import Webhook
+
+from config.limits import NOTICE_BATCH_MAX, NOTICE_SEND_TIMEOUT_MS
+from engine.core.ids import OrgId
+from engine.core.units import MS_PER_S, rfc3339, utc_from_ms
+from engine.safetap.channels.notifier import NoticeMessage, NotSent
+
+EVENT_TYPE: Final = "incident.escalated"
+HTTP_GONE: Final = 410
+HTTP_SUCCESS: Final = range(200, 300)
+
+
+def org_secret(master: str, org_id: OrgId) -> str:
+    """Return the signing secret of one organisation (`whsec_...`): nobody can sign for another one's receiver."""
+    key = hmac.new(master.encode(), f"webhook:{org_id}".encode(), hashlib.sha256).digest()
+    return "whsec_" + base64.b64encode(key).decode()
+
+
+class WebhookNotifier:
+    """Posts incidents to the address that the organisation's policy names; enter it before use."""
+
+    def __init__(self, *, master_secret: str | None, is_private_allowed: bool = False) -> None:
+        self._master_secret = master_secret
+        self._is_private_allowed = is_private_allowed
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        """Open the client."""
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(resolver=PublicResolver(is_private_allowed=self._is_private_allowed),
+                                           limit=NOTICE_BATCH_MAX, force_close=True),
+            timeout=aiohttp.ClientTimeout(total=NOTICE_SEND_TIMEOUT_MS / MS_PER_S),
+            trust_env=False,
+            cookie_jar=aiohttp.DummyCookieJar(),
+        )  # fmt: skip
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the client."""
+        assert self._session is not None
+        await self._session.close()
+
+    async def send(self, message: NoticeMessage) -> None:
+        """Post the incident; any 2xx answer takes it.
+
+        Raises:
+            NotSent: no secret is configured, the address is not allowed, or the receiver did not answer 2xx.
+        """
+        assert self._session is not None, "enter it before use"
+        if self._master_secret is None:
+            raise NotSent("no webhook secret is configured (CLENZY_WEBHOOK_SECRET)", is_final=True)
+        self._check_address(message.address)
+        body = _body(message)
+        headers = signed_headers(message, body, org_secret(self._master_secret, message.org_id))
+        try:
+            async with self._session.post(message.address, data=body, headers=headers, allow_redirects=False) as answer:
+                status = answer.status
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            raise NotSent(f"webhook: {type(error).__name__}") from error
+        if status not in HTTP_SUCCESS:
+            raise NotSent(f"the receiver answered {status}", is_final=status == HTTP_GONE)
+
+    def _check_address(self, url: str) -> None:
+        parts = urlsplit(url)
+        if self._is_private_allowed:
+            return
+        if parts.scheme != "https":
+            raise NotSent("a webhook's address is https", is_final=True)
+        # The client resolves no literal address, so that the resolver never sees it.
+        if parts.hostname is not None and _is_literal(parts.hostname) and not is_public(parts.hostname):
+            raise NotSent("the webhook's address is in a private network", is_final=True)
+
+
+def signed_headers(message: NoticeMessage, body: bytes, secret: str) -> dict[str, str]:
+    """Return the headers of a Standard Webhooks request; the id is the same at every attempt."""
+    moment = utc_from_ms(message.sent_at_ms)
+    return {
+        "Content-Type": "application/json",
+        "User-Agent": "Clenzy-SafeTap/1",
+        "webhook-id": str(message.notice_id),
+        "webhook-timestamp": str(message.sent_at_ms // MS_PER_S),
+        "webhook-signature": Webhook(secret).sign(str(message.notice_id), moment, body.decode()),
+    }
+
+
+class PublicResolver(AbstractResolver):
+    """Resolves names to public addresses only; the client connects to exactly what this returned."""
+
+    def __init__(self, *, is_private_allowed: bool) -> None:
+        self._is_private_allowed = is_private_allowed
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        """Return the addresses of `host`.
+
+        Raises:
+            OSError: there are none, or not all of them are public.
+        """
+        found = await asyncio.get_running_loop().getaddrinfo(host, port, family=family, type=socket.SOCK_STREAM)
+        addresses = [str(entry[4][0]) for entry in found]
+        if not self._is_private_allowed and not all(is_public(address) for address in addresses):
+            raise OSError("the name points into a private network")
+        return [
+            ResolveResult(
+                hostname=host, host=address, port=port, family=entry[0], proto=entry[2], flags=socket.AI_NUMERICHOST
+            )
+            for entry, address in zip(found, addresses, strict=True)
+        ]
+
+    async def close(self) -> None:
+        """Hold nothing, close nothing."""
+
+
+def is_public(address: str) -> bool:
+    """Return whether a literal IP address belongs to the public internet."""
+    parsed = ipaddress.ip_address(address)
+    if isinstance(parsed, ipaddress.IPv6Address) and parsed.ipv4_mapped is not None:
+        parsed = parsed.ipv4_mapped
+    return parsed.is_global and not parsed.is_multicast
+
+
+def _body(message: NoticeMessage) -> bytes:
+    event = {
+        "type": EVENT_TYPE,
+        "timestamp": rfc3339(utc_from_ms(message.sent_at_ms)),
+        "data": {"step": message.step, "incident": message.incident},
+    }
+    return orjson.dumps(event)
+
+
+def _is_literal(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True

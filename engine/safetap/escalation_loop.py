@@ -1,0 +1,263 @@
+"""Takes the steps that are due. Any number of these loops may run: none leads, none is needed.
+
+A cycle reads the database's clock once, claims what is due (lease and fence, SKIP LOCKED), decides (pure), and writes
+the notices, the history and the next timer in one transaction. A loop that is killed in between has changed nothing but
+a lease; a claim that somebody else has overtaken (an acknowledgement, a further trigger, an expired lease) is void,
+because each of them moves the fence.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+from uuid import UUID
+
+import asyncpg
+import orjson
+import structlog
+
+from config.limits import ESCALATION_BATCH_MAX, ESCALATION_LEASE_MS, ESCALATION_POLL_MS, RESPONDERS_MAX
+from engine.core.database import Connection, Pool
+from engine.core.ids import IncidentId, OrgId
+from engine.core.units import MS_PER_S, ms_from_utc, utc_from_ms
+from engine.core.vocabulary import Channel, IncidentState, NoticeState, Role
+from engine.outbox.listener import Wake
+from engine.safetap.channels.desk import show_at_desk
+from engine.safetap.escalation import Decision, Incident, Responder, Timer, decide
+from engine.safetap.incident_store import read_clock, read_policy
+from engine.safetap.metrics import OPEN_INCIDENTS, STEP_LATENESS, STEPS
+
+log = structlog.get_logger(__name__)
+
+ReadClock = Callable[[Connection], Awaitable[int]]
+"""Returns the Unix milliseconds that a whole cycle goes by: `incident_store.read_clock`, or a test's own time."""
+
+PAUSE_MS_MIN: Final = 10
+"""What is due may be in another loop's hands: look again this soon, but do not spin."""
+
+CLAIM: Final = """
+UPDATE incident_timer
+   SET fence = fence + 1, lease_until = $2
+ WHERE incident_id IN (SELECT incident_id FROM incident_timer
+                        WHERE due_at <= $1 AND (lease_until IS NULL OR lease_until <= $1)
+                        ORDER BY due_at
+                        LIMIT $3
+                          FOR UPDATE SKIP LOCKED)
+RETURNING incident_id, fence
+"""
+
+# What is under somebody's lease counts from the lease's end: it may have to be taken over then.
+NEXT_DUE: Final = """
+SELECT (extract(epoch FROM min(greatest(due_at, coalesce(lease_until, due_at)))) * 1000)::bigint FROM incident_timer
+"""
+
+# Incidents before timers, and in the order of their ids: every writer takes locks in this order.
+LOCK_INCIDENTS: Final = """
+SELECT i.incident_id, i.org_id, i.person_id, i.state, i.policy::text AS policy, b.customer_id, b.worker_id
+  FROM incident i LEFT JOIN booking b USING (booking_id)
+ WHERE i.incident_id = ANY($1::uuid[])
+ ORDER BY i.incident_id
+   FOR UPDATE OF i
+"""
+
+CLAIMED_TIMERS: Final = """
+SELECT t.incident_id, t.step, t.loop, t.due_at, t.fence
+  FROM incident_timer t
+  JOIN unnest($1::uuid[], $2::bigint[]) AS claim (incident_id, fence) USING (incident_id, fence)
+"""
+
+RESPONDERS: Final = """
+SELECT org_id, person_id, role, email
+  FROM person
+ WHERE org_id = ANY($1::uuid[]) AND role IN ('dispatcher', 'admin') AND status = 'active'
+ ORDER BY org_id, role DESC, person_id
+"""
+
+TAKE_STEPS: Final = """
+WITH step AS (
+  SELECT * FROM unnest($2::uuid[], $3::integer[], $4::text[], $5::text[],
+                       $6::timestamptz[], $7::integer[], $8::integer[])
+             AS step (incident_id, number, kind, body, next_due_at, next_step, next_loop)
+), timer AS (
+  UPDATE incident_timer t
+     SET due_at = step.next_due_at, step = step.next_step, loop = step.next_loop, lease_until = NULL
+    FROM step
+   WHERE t.incident_id = step.incident_id
+), changed AS (
+  UPDATE incident i
+     SET step = step.number, state = 'open', version = version + 1, acknowledged_at = NULL, acknowledged_by = NULL
+    FROM step
+   WHERE i.incident_id = step.incident_id
+  RETURNING i.incident_id, i.version, step.kind, step.body
+)
+INSERT INTO incident_event (incident_id, version, kind, body, at)
+SELECT incident_id, version, kind, body::jsonb, $1 FROM changed
+"""
+
+# A notice to the desk is sent by this very transaction.
+ADD_NOTICES: Final = """
+INSERT INTO notice (notice_id, incident_id, org_id, idempotency_key, step, loop, target, channel, address, state,
+                    due_at, created_at, sent_at)
+SELECT notice_id, incident_id, org_id, key, step, loop, target, channel, address, state,
+       $1, $1, CASE WHEN state = 'sent' THEN $1 END
+  FROM unnest($2::uuid[], $3::uuid[], $4::uuid[], $5::text[], $6::integer[], $7::integer[], $8::text[], $9::text[],
+              $10::text[], $11::text[])
+    AS new (notice_id, incident_id, org_id, key, step, loop, target, channel, address, state)
+ON CONFLICT (idempotency_key) DO NOTHING
+"""
+
+LIVE_INCIDENTS: Final = "SELECT count(*) FROM incident WHERE state <> 'closed'"
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A timer that this loop holds until its lease ends, unless its fence moves first."""
+
+    incident_id: IncidentId
+    fence: int
+
+
+class EscalationLoop:
+    """One escalator. `wake` is set when a timer may have become due earlier than expected."""
+
+    def __init__(
+        self, *, pool: Pool, wake: Wake, new_id: Callable[[], UUID], read_clock: ReadClock = read_clock
+    ) -> None:
+        self._pool = pool
+        self._wake = wake
+        self._new_id = new_id
+        self._read_clock = read_clock
+
+    async def round(self) -> None:
+        """Take everything that is due, then wait until something may be due again."""
+        async with self._pool.acquire() as conn:
+            now_ms = await self._read_clock(conn)
+            while await self.cycle(conn, now_ms) == ESCALATION_BATCH_MAX:
+                now_ms = await self._read_clock(conn)
+            next_due_ms = await conn.fetchval(NEXT_DUE)
+            OPEN_INCIDENTS.set(await conn.fetchval(LIVE_INCIDENTS))
+        until_due_ms = ESCALATION_POLL_MS if next_due_ms is None else next_due_ms - now_ms
+        await self._wake.wait(min(ESCALATION_POLL_MS, max(PAUSE_MS_MIN, until_due_ms)))
+
+    async def cycle(self, conn: Connection, now_ms: int) -> int:
+        """Claim and take one batch of due steps; return how many were claimed."""
+        claims = await self.claim(conn, now_ms)
+        if claims:
+            await self._take_all(conn, claims, now_ms)
+        return len(claims)
+
+    async def claim(self, conn: Connection, now_ms: int) -> list[Claim]:
+        """Lease what is due and free, the longest overdue first."""
+        lease_until = utc_from_ms(now_ms + ESCALATION_LEASE_MS)
+        rows = await conn.fetch(CLAIM, utc_from_ms(now_ms), lease_until, ESCALATION_BATCH_MAX)
+        return [Claim(row["incident_id"], row["fence"]) for row in rows]
+
+    async def take(self, conn: Connection, claims: Sequence[Claim], now_ms: int) -> int:
+        """Take the claimed steps in one transaction; return how many claims still held."""
+        async with conn.transaction():
+            incidents, policies = await _load(conn, claims)
+            if not incidents:
+                return 0
+            responders = await _responders(conn, {one.org_id for one in incidents})
+            steps = [
+                (one, decide(one, read_policy(policies[one.incident_id], one.incident_id), now_ms,
+                             responders=responders.get(one.org_id, ())))
+                for one in incidents
+            ]  # fmt: skip
+            await _save_steps(conn, steps, now_ms)
+            await self._save_notices(conn, steps, now_ms)
+            await show_at_desk(conn, [one.incident_id for one in incidents], now_ms=now_ms)
+        for one, decision in steps:
+            _observe(one, decision, now_ms)
+        return len(steps)
+
+    async def _take_all(self, conn: Connection, claims: Sequence[Claim], now_ms: int) -> None:
+        """Take a batch; when it fails for a reason of its own, each by itself, so that one cannot hold up the rest."""
+        try:
+            await self.take(conn, claims, now_ms)
+        except Exception:
+            if conn.is_closed():
+                raise
+            log.exception("escalation.batch_failed", claims=len(claims))
+            for claim in claims:
+                await self._take_alone(conn, claim, now_ms)
+
+    async def _take_alone(self, conn: Connection, claim: Claim, now_ms: int) -> None:
+        try:
+            await self.take(conn, [claim], now_ms)
+        except Exception:
+            if conn.is_closed():
+                raise
+            # Its lease runs out and it is tried again; the line below is what an operator's alert looks for.
+            log.exception("escalation.step_failed", incident_id=str(claim.incident_id))
+
+    async def _save_notices(self, conn: Connection, steps: Sequence[tuple[Incident, Decision]], now_ms: int) -> None:
+        rows = [
+            (
+                self._new_id(), one.incident_id, one.org_id,
+                f"{one.incident_id}/{decision.loop}/{decision.step}/{notice.target}/{notice.channel}",
+                decision.step, decision.loop, notice.target, notice.channel.value, notice.address,
+                (NoticeState.SENT if notice.channel is Channel.DESK else NoticeState.PENDING).value,
+            )
+            for one, decision in steps
+            for notice in decision.notices
+        ]  # fmt: skip
+        if rows:
+            await conn.execute(ADD_NOTICES, utc_from_ms(now_ms), *map(list, zip(*rows, strict=True)))
+
+
+async def _load(conn: Connection, claims: Sequence[Claim]) -> tuple[list[Incident], Mapping[IncidentId, str]]:
+    """Lock the claimed incidents; return those whose claim still holds, and their policies as stored."""
+    locked = await conn.fetch(LOCK_INCIDENTS, [claim.incident_id for claim in claims])
+    timers = {
+        row["incident_id"]: Timer(row["step"], row["loop"], ms_from_utc(row["due_at"]))
+        for row in await conn.fetch(
+            CLAIMED_TIMERS, [claim.incident_id for claim in claims], [claim.fence for claim in claims]
+        )
+    }
+    held = [row for row in locked if row["incident_id"] in timers]
+    incidents = [_incident(row, timers[row["incident_id"]]) for row in held]
+    return incidents, {row["incident_id"]: row["policy"] for row in held}
+
+
+def _incident(row: asyncpg.Record, timer: Timer) -> Incident:
+    stakes = (row["person_id"], row["customer_id"], row["worker_id"])
+    return Incident(
+        incident_id=row["incident_id"],
+        org_id=row["org_id"],
+        state=IncidentState(row["state"]),
+        timer=timer,
+        excluded=frozenset(person_id for person_id in stakes if person_id is not None),
+    )
+
+
+async def _responders(conn: Connection, org_ids: set[OrgId]) -> dict[OrgId, list[Responder]]:
+    found: dict[OrgId, list[Responder]] = {org_id: [] for org_id in org_ids}
+    for row in await conn.fetch(RESPONDERS, list(org_ids)):
+        found[row["org_id"]].append(Responder(row["person_id"], Role(row["role"]), row["email"]))
+    for org_id, responders in found.items():
+        if len(responders) > RESPONDERS_MAX:
+            log.warning("escalation.responders_left_out", org_id=str(org_id), count=len(responders) - RESPONDERS_MAX)
+    return found
+
+
+async def _save_steps(conn: Connection, steps: Sequence[tuple[Incident, Decision]], now_ms: int) -> None:
+    rows = [
+        (
+            one.incident_id, decision.step, decision.kind.value, _event_body(decision),
+            utc_from_ms(decision.next_timer.due_at_ms), decision.next_timer.step, decision.next_timer.loop,
+        )
+        for one, decision in steps
+    ]  # fmt: skip
+    await conn.execute(TAKE_STEPS, utc_from_ms(now_ms), *map(list, zip(*rows, strict=True)))
+
+
+def _event_body(decision: Decision) -> str:
+    told = [f"{notice.channel}:{notice.target}" for notice in decision.notices]
+    return orjson.dumps({"step": decision.step, "loop": decision.loop, "told": told}).decode()
+
+
+def _observe(incident: Incident, decision: Decision, now_ms: int) -> None:
+    STEPS.labels(decision.kind.value).inc()
+    STEP_LATENESS.observe((now_ms - incident.timer.due_at_ms) / MS_PER_S)
+    if not decision.notices:
+        log.warning("escalation.step_told_nobody", incident_id=str(incident.incident_id), step=decision.step)

@@ -1,0 +1,26 @@
+"""What SafeTap counts, in one place: the door and the notice sender are two processes with the same words."""
+
+from typing import Final
+
+from prometheus_client import Counter, Gauge, Histogram
+
+FAST: Final = (0.001, 0.002, 0.005, 0.01, 0.015, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
+
+TRIGGERS: Final = Counter("clenzy_safetap_triggers", "Triggers by door and outcome.", ["door", "outcome"])
+ACKNOWLEDGED_IN: Final = Histogram(
+    "clenzy_safetap_acknowledge_seconds", "From a trigger's arrival to its answer.", buckets=FAST
+)
+OPEN_INCIDENTS: Final = Gauge("clenzy_safetap_incidents_live", "Incidents that are not closed.")
+STEP_LATENESS: Final = Histogram(
+    "clenzy_safetap_step_lateness_seconds", "How long after its due time a step was taken.", buckets=(*FAST, 5, 10, 60)
+)
+STEPS: Final = Counter("clenzy_safetap_steps", "Steps taken, by kind.", ["kind"])
+SPOOL_BYTES: Final = Gauge("clenzy_safetap_spool_bytes", "Bytes in this process's spool that Postgres does not have.")
+LIVE_DESKS: Final = Gauge("clenzy_safetap_desks", "Live sockets of desks on this door.")
+NOTICES: Final = Counter("clenzy_safetap_notices", "Notices by channel and outcome.", ["channel", "outcome"])
+NOTICE_DELAY: Final = Histogram(
+    "clenzy_safetap_notice_seconds",
+    "From a notice's creation to its delivery.",
+    ["channel"],
+    buckets=(*FAST, 5, 10, 60),
+)

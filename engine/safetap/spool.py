@@ -1,0 +1,244 @@
+"""Where triggers wait while Postgres is away: one append-only file a process, on this machine's disk.
+
+An append returns only after `fdatasync`, so what it returned for survives the process, and the machine unless its disk
+dies. Each record is framed `length u32, crc32 u32, payload` (little-endian): a kill in mid-write leaves a torn tail,
+which was never acknowledged and is not read. The file is locked while its process lives; the next process takes over
+whatever nobody holds. Delivery is at least once: who delivers must be idempotent.
+"""
+
+import asyncio
+import fcntl
+import os
+import struct
+import zlib
+from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from enum import Enum, auto
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self, TypeVar
+from uuid import UUID
+
+import structlog
+
+from config.limits import SPOOL_BYTES_MAX, TRIGGER_BYTES_MAX
+
+log = structlog.get_logger(__name__)
+T = TypeVar("T")
+
+FRAME: Final = struct.Struct("<II")
+RECORD_BYTES_MAX: Final = 4 * TRIGGER_BYTES_MAX
+"""A length beyond this is no record of ours: the tail begins there."""
+SUFFIX: Final = ".spool"
+REFUSED: Final = "refused"
+"""Extension of the file that keeps what Postgres will never take, for a human to look at. Never replayed."""
+
+
+class Delivery(Enum):
+    """What became of one record."""
+
+    DONE = auto()
+    AWAY = auto()
+    """Not now: this record and those after it stay."""
+    REFUSED = auto()
+    """Never: kept aside, the next one is tried."""
+
+
+Deliver = Callable[[bytes], Awaitable[Delivery]]
+
+
+class SpoolFull(OSError):  # noqa: N818 - named as the state, as the errors of the core are
+    """The spool has reached `limits.SPOOL_BYTES_MAX`."""
+
+
+def frame(payload: bytes) -> bytes:
+    """Return `payload` as it stands in the file."""
+    return FRAME.pack(len(payload), zlib.crc32(payload)) + payload
+
+
+def read_frames(data: bytes) -> Iterator[bytes]:
+    """Yield the whole records of a spool file and stop at its torn tail."""
+    at = 0
+    while at + FRAME.size <= len(data):
+        length, checksum = FRAME.unpack_from(data, at)
+        payload = data[at + FRAME.size : at + FRAME.size + length]
+        if length > RECORD_BYTES_MAX or len(payload) < length or zlib.crc32(payload) != checksum:
+            return
+        yield payload
+        at += FRAME.size + length
+
+
+class Spool:
+    """The spool of this process; enter it before use. File work runs on one thread of its own, in order."""
+
+    def __init__(self, folder: Path, *, name: UUID, bytes_max: int = SPOOL_BYTES_MAX) -> None:
+        self._folder = folder
+        self._path = folder / f"{name}{SUFFIX}"
+        self._bytes_max = bytes_max
+        self._fd = -1
+        self._size = 0
+        self._delivered = 0
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="spool")
+
+    async def __aenter__(self) -> Self:
+        """Create this process's file."""
+        await self._in_thread(self._open)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the file, and remove it when nothing waits in it."""
+        await self._in_thread(self._close)
+        self._thread.shutdown(wait=False)
+
+    @property
+    def waiting_bytes(self) -> int:
+        """How much of this process's own file is not delivered yet."""
+        return self._size - self._delivered
+
+    async def append(self, payload: bytes) -> None:
+        """Put a record on disk; return when it is there.
+
+        Raises:
+            SpoolFull: there is no room.
+            OSError: the disk refuses; the record may or may not be found later.
+        """
+        await self._in_thread(self._append, payload)
+
+    async def replay(self, deliver: Deliver) -> bool:
+        """Offer what waits to `deliver`, also what killed processes left; return whether nothing waits any more."""
+        own = await self._in_thread(self._read_own)
+        if not await self._deliver_own(own, deliver):
+            return False
+        for path in await self._in_thread(self._others):
+            if not await self._adopt(path, deliver):
+                return False
+        return True
+
+    async def _deliver_own(self, data: bytes, deliver: Deliver) -> bool:
+        at = 0
+        for payload in read_frames(data):
+            if not await self._offer(payload, deliver):
+                return False
+            self._delivered += FRAME.size + len(payload)
+            at += FRAME.size + len(payload)
+        if at < len(data):  # no torn tail here, every record was synced: the disk gave back something else
+            log.error("spool.unreadable", file=self._path.name, bytes=len(data) - at)
+            await self._in_thread(self._keep_aside, data[at:])
+            self._delivered += len(data) - at
+        await self._in_thread(self._truncate_if_delivered)
+        return True
+
+    async def _adopt(self, path: Path, deliver: Deliver) -> bool:
+        """Deliver the file of a process that no longer lives, then remove it."""
+        fd = await self._in_thread(_lock_orphan, path)
+        if fd is None:
+            return True
+        try:
+            data = await self._in_thread(path.read_bytes)
+            for payload in read_frames(data):
+                if not await self._offer(payload, deliver):
+                    return False
+            await self._in_thread(path.unlink)
+            log.info("spool.adopted", file=path.name, bytes=len(data))
+        finally:
+            os.close(fd)
+        return True
+
+    async def _offer(self, payload: bytes, deliver: Deliver) -> bool:
+        delivery = await deliver(payload)
+        if delivery is Delivery.REFUSED:
+            await self._in_thread(self._keep_aside, payload)
+        return delivery is not Delivery.AWAY
+
+    async def _in_thread(self, work: Callable[..., T], *arguments: object) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
+
+    # ------------------------------------------------------------ on the thread
+    def _open(self) -> None:
+        """Create the file under its lock before anybody can see it by its name, and make the name durable."""
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        unseen = self._path.with_suffix(".new")
+        self._fd = os.open(unseen, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_APPEND, 0o600)
+        fcntl.flock(self._fd, fcntl.LOCK_EX)
+        unseen.rename(self._path)
+        _sync_folder(self._folder)
+        self._size = self._delivered = 0
+
+    def _append(self, payload: bytes) -> None:
+        record = frame(payload)
+        assert len(payload) <= RECORD_BYTES_MAX
+        if self._size + len(record) > self._bytes_max:
+            raise SpoolFull(f"the spool holds {self._size} bytes")
+        try:
+            _write_whole(self._fd, record)
+        except OSError:
+            self._cut_back()
+            raise
+        self._size += len(record)
+
+    def _cut_back(self) -> None:
+        """Take a failed write back, so that the next record does not stand behind a torn one.
+
+        After a failed fdatasync the kernel may call lost pages clean (PostgreSQL's fsyncgate), but nothing was
+        acknowledged from them, and truncating makes the next sync start from what was known to be there.
+        """
+        with suppress(OSError):
+            os.ftruncate(self._fd, self._size)
+
+    def _read_own(self) -> bytes:
+        if self._size == self._delivered:
+            return b""
+        return os.pread(self._fd, self._size - self._delivered, self._delivered)
+
+    def _truncate_if_delivered(self) -> None:
+        if self._size and self._size == self._delivered:
+            os.ftruncate(self._fd, 0)
+            self._size = self._delivered = 0
+
+    def _keep_aside(self, payload: bytes) -> None:
+        fd = os.open(self._path.with_suffix(f".{REFUSED}"), os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600)
+        try:
+            _write_whole(fd, frame(payload))
+        finally:
+            os.close(fd)
+
+    def _others(self) -> list[Path]:
+        return sorted(path for path in self._folder.glob(f"*{SUFFIX}") if path != self._path)
+
+    def _close(self) -> None:
+        """Leave no empty file behind; one that still holds records stays for the next process."""
+        if self._size == self._delivered:
+            self._path.unlink(missing_ok=True)
+        os.close(self._fd)
+
+
+def _write_whole(fd: int, data: bytes) -> None:
+    written = os.write(fd, data)
+    if written < len(data):
+        raise OSError(f"wrote {written} of {len(data)} bytes")
+    os.fdatasync(fd)
+
+
+def _lock_orphan(path: Path) -> int | None:
+    """Return a descriptor that holds the lock of a file whose process is gone, or `None` when it lives."""
+    try:
+        fd = os.open(path, os.O_RDWR)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(fd)
+        return None
+    return fd
+
+
+def _sync_folder(folder: Path) -> None:
+    fd = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
