@@ -63,7 +63,7 @@ class Settings(BaseSettings):
     """`smtp://user:password@host:port` or `smtps://...`; without it e-mail notices fail with that reason."""
     mail_from: str = "clenzy@localhost"
     webhook_secret: SecretStr | None = None
-    """Master secret of webhook signatures (32 random characters or more); each organisation's own is derived from it."""
+    """Master secret of webhook signatures, 32 random characters or more; each organisation's own derives from it."""
     webhook_private_networks: bool = False
     """Lets webhooks go to private networks and over plain HTTP: for receivers inside the same network."""
 
