@@ -1,0 +1,1 @@
+"""A synthetic city: streets, routes, and people who move along them. Knows no network."""

@@ -1,0 +1,1 @@
+"""A client of the public protocol, written from `docs/protocol.md` alone."""

@@ -1,0 +1,27 @@
+"""How long to wait before trying again."""
+
+import random
+from dataclasses import dataclass, field
+
+
+@dataclass(slots=True)
+class Backoff:
+    """Exponential growth with full jitter, so that thousands of clients do not come back in one instant.
+
+    Source: "Exponential Backoff And Jitter", AWS Architecture Blog, 2015 (full jitter).
+    """
+
+    base_s: float = 0.25
+    cap_s: float = 5.0
+    rng: random.Random = field(default_factory=random.Random)
+    _attempt: int = 0
+
+    def reset(self) -> None:
+        """Forget earlier failures: the last try worked."""
+        self._attempt = 0
+
+    def next_s(self) -> float:
+        """Return the next delay in seconds and count the failure."""
+        ceiling_s = min(self.cap_s, self.base_s * 2 ** min(self._attempt, 16))
+        self._attempt += 1
+        return self.base_s / 5 + self.rng.uniform(0, ceiling_s)

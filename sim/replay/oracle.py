@@ -1,0 +1,101 @@
+"""The acceptance rules of the protocol, once more: what must become of every fix, told before the server tells it.
+
+Written from docs/protocol.md, section 2, one fix at a time in plain Python, so that an error of the engine's rules
+does not repeat itself here.
+"""
+
+import math
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Final
+
+from sim.client.wire import UNKNOWN_U16
+
+FUTURE_MS: Final = 30_000
+AGE_MS: Final = 86_400_000
+ACCURACY_DM: Final = 2_000
+SPEED_MPS: Final = 45.0
+SLACK_M: Final = 50.0
+AGREEING_JUMPS: Final = 5
+LAT_E7_MAX: Final = 900_000_000
+LNG_E7_MAX: Final = 1_800_000_000
+EARTH_RADIUS_M: Final = 6_378_137.0
+BORDERLINE: Final = 1e-3
+"""A step this close to the limit of a jump, as a share of it, may be judged either way by another arithmetic."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where and when."""
+
+    ts_ms: int
+    lat_e7: int
+    lng_e7: int
+
+
+@dataclass(slots=True)
+class WorkerOracle:
+    """What the server must make of one worker's fixes, in the order in which they were sent while on duty."""
+
+    newest: Place | None = None
+    accepted: int = 0
+    refused: Counter[str] = field(default_factory=Counter)
+    borderline: int = 0
+    _suspect: Place | None = None
+    _suspects: int = 0
+
+    def take(self, place: Place, *, accuracy_dm: int = UNKNOWN_U16, now_ms: int) -> str | None:
+        """Return the reason for which the fix is refused, None where it is accepted. `now_ms`: time of fixes."""
+        reason = self._judge(place, accuracy_dm, now_ms)
+        if reason == "jump" and self._is_there_after_all(place):
+            reason = None
+        if reason is not None:
+            self.refused[reason] += 1
+            return reason
+        self.newest = place
+        self.accepted += 1
+        self._suspects = 0
+        return None
+
+    def _judge(self, place: Place, accuracy_dm: int, now_ms: int) -> str | None:
+        newest = self.newest
+        broken = {
+            "invalid": place.ts_ms <= 0 or not _is_on_earth(place),
+            "future": place.ts_ms > now_ms + FUTURE_MS,
+            "stale": (newest is not None and place.ts_ms <= newest.ts_ms) or place.ts_ms < now_ms - AGE_MS,
+            "inaccurate": accuracy_dm != UNKNOWN_U16 and accuracy_dm > ACCURACY_DM,
+        }
+        first = next((reason for reason, is_broken in broken.items() if is_broken), None)
+        if first is None and newest is not None and not self._is_reachable(place, newest):
+            return "jump"
+        return first
+
+    def _is_there_after_all(self, place: Place) -> bool:
+        """Count a jump that agrees with the one before it; the sixth in a row is where the worker is."""
+        before = self._suspect
+        agrees = bool(self._suspects and before and place.ts_ms > before.ts_ms and self._is_reachable(place, before))
+        if agrees and self._suspects >= AGREEING_JUMPS:
+            return True
+        self._suspects = self._suspects + 1 if agrees else 1
+        self._suspect = place
+        return False
+
+    def _is_reachable(self, place: Place, origin: Place) -> bool:
+        step_m = flat_distance_m(place, origin)
+        reach_m = (place.ts_ms - origin.ts_ms) / 1000 * SPEED_MPS + SLACK_M
+        if abs(step_m - reach_m) <= BORDERLINE * reach_m:
+            self.borderline += 1
+        return step_m <= reach_m
+
+
+def _is_on_earth(place: Place) -> bool:
+    is_inside = abs(place.lat_e7) <= LAT_E7_MAX and abs(place.lng_e7) <= LNG_E7_MAX
+    return is_inside and (place.lat_e7, place.lng_e7) != (0, 0)
+
+
+def flat_distance_m(place: Place, origin: Place) -> float:
+    """Return metres on a flat earth at the latitude of `place`; the shorter way round the 180th meridian."""
+    east_deg = ((place.lng_e7 - origin.lng_e7) / 1e7 + 180) % 360 - 180
+    north_deg = (place.lat_e7 - origin.lat_e7) / 1e7
+    east = math.radians(east_deg) * math.cos(math.radians(place.lat_e7 / 1e7))
+    return EARTH_RADIUS_M * math.hypot(east, math.radians(north_deg))
