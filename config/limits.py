@@ -113,6 +113,15 @@ DISPATCH_RETRY_MS: Final = 2_000
 DISPATCH_BATCH_MAX: Final = 64
 DISPATCH_POLL_MS: Final = 500
 CLAIM_LEASE_MS: Final = 5_000
+DISPATCH_PARALLEL_MAX: Final = 4
+"""Bookings of one batch whose offers are saved at once; each takes a connection of the pool."""
+WORKER_REFRESH_MS: Final = 30_000
+"""The matcher reads all workers this often, for what no notification told it."""
+WORKERS_PER_READ_MAX: Final = 5_000
+STATUS_WRITE_MS: Final = 50
+"""Pause between two writes of `geo:status`; changes in between are written together."""
+STATUS_CHECK_MS: Final = 1_000
+"""Without a change, what Redis holds is compared this often: it may have been restarted."""
 WHY_CANDIDATES_MAX: Final = 10
 """Ranked candidates kept in the dispatch log of a decision."""
 

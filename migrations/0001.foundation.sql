@@ -375,11 +375,11 @@ CREATE INDEX safety_hold_incident ON safety_hold (incident_id);
 CREATE INDEX safety_hold_person ON safety_hold (person_id) WHERE released_at IS NULL;
 CREATE INDEX safety_hold_address ON safety_hold (address_id) WHERE released_at IS NULL;
 
--- The matcher takes back what rings on a held worker's phone; it reads everything else when it dispatches.
-CREATE FUNCTION wake_held_worker() RETURNS trigger LANGUAGE plpgsql AS $$
+-- The matcher takes back at once what rings on a held worker's phone, or leads to a held door.
+CREATE FUNCTION wake_hold() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-  PERFORM pg_notify('clenzy_worker', coalesce(NEW.person_id::text, ''));
+  PERFORM pg_notify('clenzy_hold', coalesce(NEW.person_id::text, ''));
   RETURN NULL;
 END $$;
 CREATE TRIGGER safety_hold_wake AFTER INSERT OR UPDATE OF released_at ON safety_hold
-  FOR EACH ROW EXECUTE FUNCTION wake_held_worker();
+  FOR EACH ROW EXECUTE FUNCTION wake_hold();

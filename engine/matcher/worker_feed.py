@@ -1,0 +1,155 @@
+"""Keeps the worker table up to date from Postgres and tells Redis each worker's status.
+
+A notification names a worker to read again; every so often all are read, for what no notification told (a person
+suspended, a lost connection). `geo:status` is compared with what Redis holds before it is written, so a restarted
+Redis, a second matcher or a lost write all end in the same bytes.
+"""
+
+import asyncio
+from typing import Final
+from uuid import UUID
+
+import asyncpg
+import numpy as np
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from config.limits import STATUS_CHECK_MS, STATUS_WRITE_MS, WORKER_REFRESH_MS, WORKERS_PER_READ_MAX
+from engine.core.clock import Clock
+from engine.core.database import Pool
+from engine.core.ids import OrgId, PersonId, WorkerSlot
+from engine.core.units import ms_from_utc
+from engine.geo.cell_index import STATUS_KEY
+from engine.matcher.worker_table import WorkerRow, WorkerStatus, WorkerTable
+from engine.outbox.durable_loop import keep_running
+from engine.outbox.listener import POSTGRES_ERRORS, Wake
+
+RUNS_MAX: Final = 64
+"""More separate changes than this are written as one string."""
+
+_WORKERS: Final = """
+SELECT w.slot, w.worker_id, p.org_id, w.skills, w.rating, w.experience, w.idle_since,
+       w.duty = 'on' AND p.status = 'active' AS takes_part,
+       EXISTS (SELECT FROM booking b
+                WHERE b.worker_id = w.worker_id AND b.state IN ('assigned', 'en_route', 'arrived', 'in_progress')
+       ) AS is_busy,
+       EXISTS (SELECT FROM offer o WHERE o.worker_id = w.worker_id AND o.state = 'open') AS is_offered,
+       EXISTS (SELECT FROM safety_hold h WHERE h.person_id = w.worker_id AND h.released_at IS NULL) AS is_held
+  FROM worker w
+  JOIN person p ON p.person_id = w.worker_id
+"""
+WORKERS_BY_ID: Final = _WORKERS + " WHERE w.worker_id = ANY($1::uuid[])"
+WORKERS_BY_SLOT: Final = _WORKERS + " WHERE w.slot >= $1 ORDER BY w.slot LIMIT $2"
+
+
+class WorkerFeed:
+    """Reads workers into `table`, writes their status to Redis."""
+
+    def __init__(self, *, pool: Pool, redis: Redis, table: WorkerTable, clock: Clock) -> None:
+        self._pool = pool
+        self._redis = redis
+        self._table = table
+        self._clock = clock
+        self._to_read: set[PersonId] = set()
+        self._read_all_at_ms = 0
+        self._told = Wake()
+        self._changed = Wake()
+        self.is_loaded = False
+        """Whether all workers were read once."""
+
+    def notified(self, payload: str) -> None:
+        """Take a notification: a worker's id, or nothing when anything may have changed."""
+        if payload:
+            self._to_read.add(PersonId(UUID(payload)))
+        else:
+            self._read_all_at_ms = 0
+        self._told.set()
+
+    async def run(self) -> None:
+        """Follow Postgres and Redis until cancelled, through restarts of both."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(keep_running(self._read_round, name="workers", clock=self._clock, errors=POSTGRES_ERRORS))
+            tasks.create_task(
+                keep_running(self._write_round, name="status", clock=self._clock, errors=(RedisError, OSError))
+            )
+
+    async def read(self) -> None:
+        """Read who was named since the last time, or everybody when that is due."""
+        now_ms = self._clock.now_ms()
+        named, self._to_read = self._to_read, set()
+        try:
+            if now_ms >= self._read_all_at_ms:
+                # Before the reading: what is told from now on may not be in it.
+                self._read_all_at_ms = now_ms + WORKER_REFRESH_MS
+                await self._read_all()
+            elif named:
+                self._table.apply(map(_row, await self._pool.fetch(WORKERS_BY_ID, list(named))))
+        except BaseException:
+            self._to_read |= named
+            self._read_all_at_ms = min(self._read_all_at_ms, now_ms)
+            raise
+        self._changed.set()
+
+    async def write_status(self) -> None:
+        """Bring `geo:status` in Redis to what the table says, touching only what differs."""
+        if not self.is_loaded:
+            return
+        wanted = self._table.status_bytes()
+        found = await self._redis.get(STATUS_KEY) or b""
+        pipeline = self._redis.pipeline(transaction=False)
+        for start, part in changed_runs(found, wanted):
+            pipeline.setrange(STATUS_KEY, start, part)  # type: ignore[unused-awaitable]  # only queued
+        await pipeline.execute()
+
+    async def _read_all(self) -> None:
+        first_slot = 0
+        while True:
+            rows = await self._pool.fetch(WORKERS_BY_SLOT, first_slot, WORKERS_PER_READ_MAX)
+            self._table.apply(map(_row, rows))
+            if len(rows) < WORKERS_PER_READ_MAX:
+                break
+            first_slot = rows[-1]["slot"] + 1
+        self.is_loaded = True
+
+    async def _read_round(self) -> None:
+        await self.read()
+        await self._told.wait(max(1, self._read_all_at_ms - self._clock.now_ms()))
+
+    async def _write_round(self) -> None:
+        await self.write_status()
+        await self._clock.sleep_ms(STATUS_WRITE_MS)
+        await self._changed.wait(STATUS_CHECK_MS)
+
+
+def changed_runs(found: bytes, wanted: bytes) -> list[tuple[int, bytes]]:
+    """Return the stretches `(start, bytes)` to write so that `found` becomes `wanted`; longer `found` keeps its tail."""
+    have = np.frombuffer(found[: len(wanted)].ljust(len(wanted), b"\xff"), np.uint8)
+    differs = np.flatnonzero(have != np.frombuffer(wanted, np.uint8))
+    if not len(differs):
+        return []
+    runs = np.split(differs, np.flatnonzero(np.diff(differs) > 1) + 1)
+    if len(runs) > RUNS_MAX:
+        return [(0, wanted)]
+    return [(int(run[0]), wanted[run[0] : run[-1] + 1]) for run in runs]
+
+
+def _row(row: asyncpg.Record) -> WorkerRow:
+    return WorkerRow(
+        slot=WorkerSlot(row["slot"]),
+        worker_id=PersonId(row["worker_id"]),
+        org_id=OrgId(row["org_id"]),
+        skills=row["skills"],
+        status=_status(row),
+        is_held=row["is_held"],
+        rating=row["rating"],
+        experience=row["experience"],
+        idle_since_ms=0 if row["idle_since"] is None else ms_from_utc(row["idle_since"]),
+    )
+
+
+def _status(row: asyncpg.Record) -> WorkerStatus:
+    if row["is_busy"]:
+        return WorkerStatus.BUSY
+    if not row["takes_part"]:
+        return WorkerStatus.OFF_DUTY
+    return WorkerStatus.OFFERED if row["is_offered"] else WorkerStatus.FREE

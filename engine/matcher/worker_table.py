@@ -1,0 +1,173 @@
+"""What the matcher knows of each worker besides the place: arrays indexed by slot. Pure: rows in, columns out.
+
+Postgres is the truth; this table is its shadow for scoring, milliseconds old. Where it errs, the statements that save
+an offer look again.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Final, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.core.ids import OrgId, PersonId, WorkerSlot
+from engine.core.units import DEG_E7, MS_PER_S
+from engine.geo.fixes import RecordArray
+from engine.matcher.frame import Candidates, Ready, SlotArray
+
+BoolArray: TypeAlias = NDArray[np.bool_]
+
+SLOTS_AT_START: Final = 1_024
+
+COLUMNS: Final = np.dtype(
+    [
+        ("org", "i4"),
+        ("skills", "i4"),
+        ("status", "u1"),
+        ("is_held", "?"),
+        ("rating", "f8"),
+        ("experience", "f8"),
+        ("idle_since_ms", "i8"),
+    ]
+)
+"""A slot's columns. `org` is a small number given by the table, 0 where no worker is known."""
+
+
+class WorkerStatus(IntEnum):
+    """A worker's byte in `geo:status`."""
+
+    OFF_DUTY = 0
+    FREE = 1
+    OFFERED = 2
+    BUSY = 3
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerRow:
+    """A worker as Postgres has it. `skills` is a bit mask, `idle_since_ms` is 0 for who works or is off duty."""
+
+    slot: WorkerSlot
+    worker_id: PersonId
+    org_id: OrgId
+    skills: int
+    status: WorkerStatus
+    is_held: bool
+    rating: float
+    experience: float
+    idle_since_ms: int
+
+
+class WorkerTable:
+    """Columns by slot, grown on demand. Not thread-safe: it belongs to one event loop."""
+
+    def __init__(self) -> None:
+        self._worker_ids: dict[int, PersonId] = {}
+        self._org_codes: dict[OrgId, int] = {}
+        self._reserved: set[int] = set()
+        self._columns = np.zeros(SLOTS_AT_START, COLUMNS)
+        self._slots = 0
+
+    def __len__(self) -> int:
+        """Return the number of slots, up to the highest known."""
+        return self._slots
+
+    def apply(self, rows: Iterable[WorkerRow]) -> None:
+        """Take over what Postgres says; a worker who is being asked right now stays taken."""
+        for row in rows:
+            self._grow_to(row.slot + 1)
+            self._worker_ids[row.slot] = row.worker_id
+            org = self._org_codes.setdefault(row.org_id, len(self._org_codes) + 1)
+            is_taken = row.slot in self._reserved and row.status is WorkerStatus.FREE
+            status = WorkerStatus.OFFERED if is_taken else row.status
+            self._columns[row.slot] = (
+                org,
+                row.skills,
+                status,
+                row.is_held,
+                row.rating,
+                row.experience,
+                row.idle_since_ms,
+            )
+
+    def worker_id(self, slot: int) -> PersonId:
+        """Return the worker of a slot that `candidates` has named."""
+        return self._worker_ids[slot]
+
+    def of_org(self, slots: SlotArray, org_id: OrgId) -> SlotArray:
+        """Return those of `slots`, ascending and distinct, that belong to workers of this organisation."""
+        known = np.unique(slots[slots < self._slots])
+        of_org: SlotArray = known[self._columns["org"][known] == self._org_codes.get(org_id, -1)]
+        return of_org
+
+    def could_go(self, slots: SlotArray, skill_bit: int) -> BoolArray:
+        """Return which of `slots` are free, not held and skilled, wherever they are."""
+        rows = self._columns[slots]
+        is_skilled = (rows["skills"] >> skill_bit) & 1 == 1
+        could_go: BoolArray = (rows["status"] == WorkerStatus.FREE) & ~rows["is_held"] & is_skilled
+        return could_go
+
+    def candidates(
+        self,
+        slots: SlotArray,
+        records: RecordArray,
+        *,
+        not_to_ask: frozenset[PersonId],
+        now_ms: int,
+        fix_now_ms: int,
+        silent_ms: int,
+    ) -> Candidates:
+        """Return the columns of `slots` (ascending, distinct) with their newest fixes.
+
+        `fix_now_ms` is the time that fixes are judged by, `now_ms` that of everything else.
+        """
+        rows = self._columns[slots]
+        age_ms = fix_now_ms - records["ts_ms"]
+        asked = np.fromiter((self._worker_ids[slot] in not_to_ask for slot in slots.tolist()), np.bool_, len(slots))
+        mask = rows["skills"].copy()
+        for bit, holds in (
+            (Ready.ON_DUTY, (rows["status"] != WorkerStatus.OFF_DUTY) & (records["cell"] != 0)),
+            (Ready.FREE, rows["status"] == WorkerStatus.FREE),
+            (Ready.UNHELD, ~rows["is_held"]),
+            (Ready.UNASKED, ~asked),
+            (Ready.HEARD, (records["ts_ms"] != 0) & (age_ms <= silent_ms)),
+        ):
+            mask[holds] |= int(bit)
+        idle_ms = np.where(rows["idle_since_ms"] > 0, now_ms - rows["idle_since_ms"], 0)
+        return Candidates(
+            slots=slots,
+            mask=mask,
+            lat_deg=records["lat_e7"] / DEG_E7,
+            lng_deg=records["lng_e7"] / DEG_E7,
+            rating=rows["rating"],
+            experience=rows["experience"],
+            idle_s=np.maximum(idle_ms, 0) / MS_PER_S,
+            fix_age_s=np.maximum(age_ms, 0) / MS_PER_S,
+        )
+
+    def reserve(self, slot: int) -> None:
+        """Take a free worker for the offer that is being saved."""
+        assert self._columns["status"][slot] == WorkerStatus.FREE
+        self._reserved.add(slot)
+        self._columns["status"][slot] = WorkerStatus.OFFERED
+
+    def settle(self, slot: int) -> None:
+        """End a reservation; until Postgres is read again the worker counts as taken, offer or no offer."""
+        self._reserved.discard(slot)
+
+    def status_bytes(self) -> bytes:
+        """Return `geo:status`."""
+        return bytes(self._columns["status"][: self._slots].tobytes())
+
+    def counts(self) -> dict[WorkerStatus, int]:
+        """Return how many workers have each status."""
+        known = self._columns[self._columns["org"] != 0]
+        return {status: int((known["status"] == status).sum()) for status in WorkerStatus}
+
+    def _grow_to(self, slots: int) -> None:
+        self._slots = max(self._slots, slots)
+        have = len(self._columns)
+        if slots > have:
+            more = np.zeros(max(slots, 2 * have) - have, COLUMNS)
+            self._columns = np.concatenate([self._columns, more])

@@ -1,0 +1,58 @@
+"""The contextual risk of a booking in [0, 1]: where and when. Pure.
+
+Log-additive: each factor's share of the score is a term, so the explanation is the model. The score may do one thing:
+raise the weight of a worker's experience with such jobs. It never refuses a booking and never makes a price.
+"""
+
+import math
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+from zoneinfo import ZoneInfo
+
+from engine.core.units import utc_from_ms
+from engine.geo.cells import cell_of
+from engine.risk.surface import RiskSurface
+
+RATIO_OF_ONE: Final = 8.0
+"""The incident rate, as a multiple of the mean, at which the score reaches one."""
+
+HOURS_PER_DAY: Final = 24
+HOUR_MEAN: Final = -0.103
+HOUR_HARMONICS: Final = ((0.420, -0.464), (0.233, 0.052))
+"""Log of an hour's rate as a multiple of the day's mean: two harmonics (cosine, sine) of the local time of day.
+
+Fitted to 10,344 assaults, robberies, rapes and murders of January-June 2010 in Houston (police records by the hour),
+without the hour after midnight, where unknown times are filed. Most at 22:00, least at 07:00.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Risk:
+    """A score in [0, 1] and the terms that it is cut from: `score = clip(sum(terms), 0, 1)`."""
+
+    score: float
+    terms: dict[str, float]
+
+
+def booking_risk(surface: RiskSurface, *, lat_deg: float, lng_deg: float, at_ms: int, tz: str) -> Risk:
+    """Return the risk of a visit at this place at this instant; `tz` is the place's IANA zone."""
+    local = utc_from_ms(at_ms).astimezone(ZoneInfo(tz))
+    return contextual_risk(area_ratio=surface.ratio(cell_of(lat_deg, lng_deg)), local=local)
+
+
+def contextual_risk(*, area_ratio: float, local: datetime) -> Risk:
+    """Return the risk for an area's rate, as a multiple of the mean, and a local time of day."""
+    assert area_ratio > 0
+    scale = math.log(RATIO_OF_ONE)
+    terms = {"area": math.log(area_ratio) / scale, "time": log_hour_factor(local) / scale}
+    return Risk(score=min(max(sum(terms.values()), 0.0), 1.0), terms=terms)
+
+
+def log_hour_factor(local: datetime) -> float:
+    """Return the log of how much more than on the day's mean happens at this time of day."""
+    turn = 2 * math.pi * (local.hour + local.minute / 60) / HOURS_PER_DAY
+    return HOUR_MEAN + sum(
+        cosine * math.cos(n * turn) + sine * math.sin(n * turn)
+        for n, (cosine, sine) in enumerate(HOUR_HARMONICS, start=1)
+    )
