@@ -174,6 +174,12 @@ LIVE_FRAMES_MAX: Final = 256
 """Incidents waiting for one slow desk; beyond it its socket is closed with 4410 `slow_reader`."""
 LIVE_SOCKETS_MAX: Final = 512
 """Desks on one door; one more is refused with 503."""
+LIVE_HEARTBEAT_MS: Final = 20_000
+"""A desk whose socket does not answer the transport's ping for this long is taken for gone."""
+LIVE_CLOSE_MS: Final = 1_000
+"""How long a desk has to answer a close before its connection is cut."""
+SNAPSHOT_INCIDENTS_MAX: Final = 1_000
+"""Incidents in a desk's snapshot, oldest first; the rest is on the pages of the API."""
 
 # REST
 BODY_BYTES_MAX: Final = 262_144

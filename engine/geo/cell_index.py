@@ -1,0 +1,197 @@
+"""The present in Redis: one record a worker in slabs, one set of slots a cell.
+
+Written by one scripted call a batch. Inside the script a record that is not newer than the stored one is refused, and
+a slot leaves its old cell in the same step in which it enters the new one: every slot is in exactly one cell, whoever
+writes at the same time. The script relies on nothing that Redis held before: after a flush or an empty restart the
+next fix of a worker brings the worker back. Redis 6.2 or later.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from hashlib import sha1
+from typing import Any, Final
+
+import numpy as np
+from redis.asyncio import Redis
+from redis.exceptions import NoScriptError
+
+from config.limits import SLAB_PAGE_SLOTS
+from engine.geo.cells import text_of
+from engine.geo.fixes import RECORD, RECORD_BYTES, RecordArray, SlotArray
+
+MOVE: Final = np.dtype([("slot", "<u4"), ("record", "V32")])
+"""One element of a batch."""
+
+PAGES_KEY: Final = "geo:pages"
+"""SET of the slab pages that exist: slots are dense, but nobody should have to guess where they end."""
+STATUS_KEY: Final = "geo:status"
+"""One byte a slot: 0 off duty, 1 free, 2 offered, 3 busy. Written by the matcher."""
+
+_CELL_NAME: Final = """
+local function cell_key(record)
+  local a, b, c, d, e, f, g, h = string.byte(record, 25, 32)
+  if a + b + c + d + e + f + g + h == 0 then return nil end
+  return string.format('geo:cell:%x%02x%02x%02x%02x%02x%02x%02x', h, g, f, e, d, c, b, a)
+end
+"""
+
+_MOVE_SCRIPT: Final = (
+    """-- ARGV[1]: batch of (slot u32, record of 32 bytes); ARGV[2]: slots a page. Returns the refused positions.
+local call = redis.call
+"""
+    + _CELL_NAME
+    + """
+local batch, page_slots = ARGV[1], tonumber(ARGV[2])
+local stale, pages = {}, {}
+for at = 1, #batch, 36 do
+  local slot, ts = struct.unpack('<I4i8', batch, at)
+  local record = string.sub(batch, at + 4, at + 35)
+  local page = math.floor(slot / page_slots)
+  local slab, offset = 'geo:slab:' .. page, (slot % page_slots) * 32
+  local old = call('GETRANGE', slab, offset, offset + 31)
+  local old_ts, old_cell = 0, nil
+  if #old == 32 then
+    old_ts = struct.unpack('<i8', old)
+    old_cell = cell_key(old)
+  end
+  if ts < old_ts or (ts == old_ts and record ~= old) then
+    stale[#stale + 1] = (at - 1) / 36
+  else
+    local cell = cell_key(record)
+    if cell then call('SADD', cell, slot) end
+    if old_cell and old_cell ~= cell then call('SREM', old_cell, slot) end
+    call('SETRANGE', slab, offset, record)
+    if not pages[page] then
+      pages[page] = true
+      call('SADD', 'geo:pages', page)
+    end
+  end
+end
+return stale
+"""
+)
+
+_REMOVE_SCRIPT: Final = (
+    """-- ARGV[1]: batch of slots u32; ARGV[2]: slots a page. Keeps the time of a record, forgets the place.
+local call = redis.call
+"""
+    + _CELL_NAME
+    + """
+local batch, page_slots = ARGV[1], tonumber(ARGV[2])
+for at = 1, #batch, 4 do
+  local slot = struct.unpack('<I4', batch, at)
+  local slab = 'geo:slab:' .. math.floor(slot / page_slots)
+  local offset = (slot % page_slots) * 32
+  local old = call('GETRANGE', slab, offset, offset + 31)
+  if #old == 32 then
+    local cell = cell_key(old)
+    if cell then call('SREM', cell, slot) end
+    call('SETRANGE', slab, offset + 8, string.rep('\\0', 24))
+  end
+end
+return #batch / 4
+"""
+)
+
+
+@dataclass(frozen=True, slots=True)
+class MoveResult:
+    """What one batch did."""
+
+    accepted: int
+    stale: SlotArray
+    """Slots whose stored record is newer than the one brought: another gateway has heard of them since."""
+
+
+class CellIndex:
+    """Moves workers between cells and reads who is where."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+
+    async def move(
+        self, slots: SlotArray, records: RecordArray, *, publish: Sequence[tuple[str, bytes]] = ()
+    ) -> MoveResult:
+        """Bring the newest records of distinct slots, and publish in the same write.
+
+        Repeating a batch whose answer was lost changes nothing and refuses nothing.
+
+        Raises:
+            RedisError: Redis did not answer; the batch may or may not have been applied.
+        """
+        assert len(slots) == len(records)
+        batch = np.empty(len(slots), MOVE)
+        batch["slot"] = slots
+        batch["record"] = np.ascontiguousarray(records).view("V32")
+        refused = await self._run(_MOVE_SCRIPT, batch.tobytes(), publish)
+        return MoveResult(len(slots) - len(refused), slots[np.array(refused, np.int64)])
+
+    async def remove(self, slots: Iterable[int], *, publish: Sequence[tuple[str, bytes]] = ()) -> None:
+        """Take workers out of their cells and forget where they were; off duty leaves no place behind.
+
+        Raises:
+            RedisError: Redis did not answer; call again.
+        """
+        await self._run(_REMOVE_SCRIPT, np.fromiter(slots, "<u4").tobytes(), publish)
+
+    async def cell_members(self, cells: Sequence[int]) -> dict[int, list[int]]:
+        """Return the slots in each of `cells`."""
+        pipeline = self._pipeline()
+        for cell in cells:
+            pipeline.smembers(f"geo:cell:{text_of(cell)}")
+        members = await pipeline.execute() if cells else []
+        return {cell: sorted(map(int, slots)) for cell, slots in zip(cells, members, strict=True)}
+
+    async def records(self, slots: Sequence[int] | SlotArray) -> RecordArray:
+        """Return the record of each slot; an absent one is all zero."""
+        pipeline = self._pipeline()
+        for slot in np.asarray(slots, np.int64).tolist():
+            page, row = divmod(slot, SLAB_PAGE_SLOTS)
+            pipeline.getrange(f"geo:slab:{page}", row * RECORD_BYTES, (row + 1) * RECORD_BYTES - 1)
+        parts: list[bytes] = await pipeline.execute() if len(slots) else []
+        # A slab ends at its last written record, so a read beyond it comes back short.
+        return np.frombuffer(b"".join(part.ljust(RECORD_BYTES, b"\0") for part in parts), RECORD).copy()
+
+    async def all_records(self) -> tuple[SlotArray, RecordArray]:
+        """Return every worker who is in a cell, with the record."""
+        pipeline = self._pipeline()
+        pipeline.smembers(PAGES_KEY)
+        pages = sorted(int(page) for page in (await pipeline.execute())[0])
+        if not pages:
+            return np.zeros(0, np.int64), np.zeros(0, RECORD)
+        pipeline = self._pipeline()
+        pipeline.mget([f"geo:slab:{page}" for page in pages])
+        slabs: list[bytes | None] = (await pipeline.execute())[0]
+        slots, rows = [], []
+        for page, slab in zip(pages, slabs, strict=True):
+            records = np.frombuffer(slab or b"", RECORD)
+            present = np.nonzero((records["ts_ms"] != 0) & (records["cell"] != 0))[0]
+            slots.append(present + page * SLAB_PAGE_SLOTS)
+            rows.append(records[present])
+        return np.concatenate(slots), np.concatenate(rows)
+
+    async def statuses(self) -> bytes:
+        """Return the status byte of every slot, as far as the matcher has written them."""
+        pipeline = self._pipeline()
+        pipeline.get(STATUS_KEY)
+        found: list[bytes | None] = await pipeline.execute()
+        return found[0] or b""
+
+    def _pipeline(self) -> Any:  # noqa: ANN401 - its commands are typed as awaitables, in a pipeline they only queue
+        return self._redis.pipeline(transaction=False)
+
+    async def _run(self, script: str, batch: bytes, publish: Sequence[tuple[str, bytes]]) -> list[int]:
+        pipeline = self._pipeline()
+        pipeline.evalsha(sha1(script.encode(), usedforsecurity=False).hexdigest(), 0, batch, SLAB_PAGE_SLOTS)
+        for channel, payload in publish:
+            pipeline.publish(channel, payload)
+        replies: list[Any] = await pipeline.execute(raise_on_error=False)
+        answer = replies[0]
+        if isinstance(answer, NoScriptError):
+            # Redis was restarted or flushed its scripts: the full text works everywhere and is remembered there.
+            again = self._pipeline()
+            again.eval(script, 0, batch, SLAB_PAGE_SLOTS)
+            answer = (await again.execute(raise_on_error=False))[0]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer if isinstance(answer, list) else []

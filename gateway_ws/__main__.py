@@ -1,0 +1,51 @@
+"""The gateway's composition root: opens what it needs, serves, and closes in reverse order."""
+
+import asyncio
+from contextlib import AsyncExitStack
+
+from aiohttp import web
+
+from config.limits import ACCEPT_BACKLOG, CLOSE_TIMEOUT_MS
+from engine.core.clock import SystemClock
+from engine.wiring import open_access_tokens, open_fix_clock, open_redis
+from gateway_ws.engine_calls import EngineCalls
+from gateway_ws.gateway import Gateway, Stores
+from gateway_ws.safetap_client import SafeTapClient
+from ops.http import tls_context
+from ops.process import Process, run
+
+
+async def root(process: Process) -> None:
+    """Serve until `process.stop`: phones, customers and consoles on one port."""
+    settings, clock = process.settings, SystemClock()
+    async with AsyncExitStack() as stack:
+        redis = open_redis(settings)
+        stack.push_async_callback(redis.aclose)
+        calls = EngineCalls(clock)
+        stack.push_async_callback(calls.close)
+        safetap = await stack.enter_async_context(
+            SafeTapClient.open(settings.safetap_socket_path, settings.safetap_url)
+        )
+        stores = Stores(settings, redis, calls, open_access_tokens(settings), clock, open_fix_clock(settings))
+        tasks = await stack.enter_async_context(asyncio.TaskGroup())
+        connecting = tasks.create_task(calls.connect(settings))
+        gateway = Gateway(stores, safetap, tasks, process.readiness)
+        runner = web.AppRunner(gateway.app(), access_log=None, shutdown_timeout=CLOSE_TIMEOUT_MS / 1000)
+        await runner.setup()
+        stack.push_async_callback(runner.cleanup)
+        async with gateway.running():
+            site = web.TCPSite(
+                runner,
+                settings.host,
+                settings.gateway_port,
+                backlog=ACCEPT_BACKLOG,
+                ssl_context=tls_context(settings),
+            )
+            await site.start()
+            await process.stop.wait()
+            await site.stop()
+        connecting.cancel()
+
+
+if __name__ == "__main__":
+    run("gateway_ws", root)

@@ -1,0 +1,26 @@
+"""`/customer`: a customer's phone or page."""
+
+from typing import Any, ClassVar
+
+from engine.core.vocabulary import Role
+from engine.people.tokens import Principal
+from gateway_ws.closing import UnknownType
+from gateway_ws.connection import SocketIoConnection
+from gateway_ws.customer_session import CustomerSession
+from gateway_ws.namespace import SessionNamespace
+
+
+class CustomerNamespace(SessionNamespace[CustomerSession]):
+    """Customers only listen; what they send is a fresh token, or an alarm."""
+
+    roles: ClassVar = frozenset({Role.CUSTOMER})
+    events: ClassVar = frozenset({"safetap", "token"})
+    unordered: ClassVar = frozenset({"safetap"})
+
+    def session(self, principal: Principal, token: str, connection: SocketIoConnection) -> CustomerSession:
+        """Return a new session."""
+        return CustomerSession(principal, token, connection, self._services)
+
+    async def handle(self, session: CustomerSession, event: str, body: Any) -> dict[str, Any]:  # noqa: ANN401
+        """Refuse: there is nothing else to ask for."""
+        raise UnknownType(f"there is no event {event!r}")

@@ -1,0 +1,173 @@
+"""What the gateway asks of the engine through Postgres: commands of workers, the state of a session, counts.
+
+Positions never come here: while Postgres is away fixes flow on and everything in this module raises `Unavailable`.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import structlog
+
+from config.limits import COMMAND_TIMEOUT_MS, RESTART_BACKOFF_MS_MAX, RESTART_BACKOFF_MS_MIN
+from config.settings import Settings
+from engine.booking.booking_store import transition
+from engine.booking.views import open_bookings_of_customer
+from engine.core.clock import Clock
+from engine.core.database import Connection, Pool
+from engine.core.errors import InvalidInput, Unavailable
+from engine.core.ids import BookingId, OfferId, OrgId, PersonId
+from engine.core.units import MS_PER_DAY, utc_from_ms
+from engine.core.vocabulary import BookingState, Duty
+from engine.matcher.offer_store import answer_offer, worker_state
+from engine.people.duty import set_duty
+from engine.people.tokens import Principal
+from engine.wiring import open_database
+from gateway_ws.closing import UnknownType
+
+log = structlog.get_logger(__name__)
+
+_POOL_MAX = 4
+
+BOOKING_COUNTS = """
+SELECT state, count(*) AS bookings FROM booking WHERE org_id = $1 AND created_at > $2 GROUP BY state
+"""
+WORKERS_ON_DUTY = """
+SELECT count(*) FROM worker JOIN person ON person_id = worker_id WHERE org_id = $1 AND duty = 'on'
+"""
+WORKER_ORGS = "SELECT slot, org_id FROM worker JOIN person ON person_id = worker_id WHERE slot = ANY($1::int[])"
+
+Json = dict[str, Any]
+
+
+class EngineCalls:
+    """The small pool of a gateway, and the calls that need it."""
+
+    def __init__(self, clock: Clock, pool: Pool | None = None) -> None:
+        self._clock = clock
+        self._pool = pool
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether Postgres has answered once; from then on the pool heals itself."""
+        return self._pool is not None
+
+    async def connect(self, settings: Settings) -> None:
+        """Open the pool as soon as Postgres answers."""
+        delay_ms = RESTART_BACKOFF_MS_MIN
+        while self._pool is None:
+            try:
+                self._pool = await open_database(settings, pool_max=_POOL_MAX)
+            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
+                log.warning("postgres.unavailable", error=type(error).__name__)
+                await self._clock.sleep_ms(delay_ms)
+                delay_ms = min(2 * delay_ms, RESTART_BACKOFF_MS_MAX)
+
+    async def close(self) -> None:
+        """Close the pool."""
+        if self._pool is not None:
+            await self._pool.close()
+
+    async def command(self, worker: Principal, name: str, body: Mapping[str, Any]) -> Json:
+        """Do what a worker asks for and return the protocol's answer.
+
+        Raises:
+            UnknownType: there is no such command.
+            InvalidInput: a field is missing or breaks its rule.
+            Unavailable: Postgres is away.
+            ClenzyError: the engine refused it.
+        """
+        match name:
+            case "duty":
+                return await self._duty(worker, body)
+            case "offer.accept" | "offer.decline":
+                return await self._answer_offer(worker, body, accept=name == "offer.accept")
+            case "booking.transition":
+                return await self._transition(worker, body)
+            case _:
+                raise UnknownType(f"there is no command {name[:40]!r}")
+
+    async def worker_state(self, worker: Principal) -> Json:
+        """Return `{"duty", "offer", "booking"}`."""
+        async with self._connection() as conn:
+            return dict(await worker_state(conn, worker.person_id))
+
+    async def customer_bookings(self, customer: PersonId) -> list[Json]:
+        """Return the bookings that can still change."""
+        async with self._connection() as conn:
+            return [dict(booking) for booking in await open_bookings_of_customer(conn, customer)]
+
+    async def desk_counts(self, org_id: OrgId) -> tuple[int, dict[str, int]]:
+        """Return how many workers are on duty, and how many bookings of the last 24 h are in each state."""
+        since = utc_from_ms(self._clock.now_ms() - MS_PER_DAY)
+        async with self._connection() as conn:
+            rows = await conn.fetch(BOOKING_COUNTS, org_id, since)
+            on_duty = await conn.fetchval(WORKERS_ON_DUTY, org_id)
+        return int(on_duty), {row["state"]: row["bookings"] for row in rows}
+
+    async def worker_orgs(self, slots: list[int]) -> dict[int, OrgId]:
+        """Return whose workers these slots are."""
+        async with self._connection() as conn:
+            rows = await conn.fetch(WORKER_ORGS, slots)
+        return {row["slot"]: OrgId(row["org_id"]) for row in rows}
+
+    async def _duty(self, worker: Principal, body: Mapping[str, Any]) -> Json:
+        try:
+            duty = Duty(body.get("duty", ""))
+        except ValueError as error:
+            raise InvalidInput("duty is `on` or `off`", field="duty") from error
+        async with self._connection() as conn:
+            return {"duty": await set_duty(conn, principal=worker, duty=duty, now_ms=self._clock.now_ms())}
+
+    async def _answer_offer(self, worker: Principal, body: Mapping[str, Any], *, accept: bool) -> Json:
+        offer_id = OfferId(_uuid(body, "offer_id"))
+        reason = _text(body, "reason")
+        async with self._connection() as conn:
+            _, booking = await answer_offer(
+                conn, offer_id=offer_id, worker=worker, accept=accept, reason=reason, now_ms=self._clock.now_ms()
+            )
+        return {"booking": booking} if accept else {}
+
+    async def _transition(self, worker: Principal, body: Mapping[str, Any]) -> Json:
+        booking_id = BookingId(_uuid(body, "booking_id"))
+        try:
+            to = BookingState(body.get("to", ""))
+        except ValueError as error:
+            raise InvalidInput("`to` is a state of the life cycle", field="to") from error
+        async with self._connection() as conn, conn.transaction():
+            booking = await transition(
+                conn, booking_id=booking_id, to=to, actor=worker, reason=_text(body, "reason"),
+                now_ms=self._clock.now_ms(),
+            )  # fmt: skip
+        return {"booking": booking}
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[Connection]:
+        if self._pool is None:
+            raise Unavailable
+        try:
+            async with asyncio.timeout(COMMAND_TIMEOUT_MS / 1000), self._pool.acquire() as conn:
+                yield conn
+        except (OSError, TimeoutError, asyncpg.InterfaceError, asyncpg.PostgresConnectionError) as error:
+            raise Unavailable from error
+        except (asyncpg.OperatorInterventionError, asyncpg.InsufficientResourcesError) as error:
+            # Shutting down, starting up, or out of connections: the same call may work in a moment.
+            raise Unavailable from error
+
+
+def _uuid(body: Mapping[str, Any], field: str) -> UUID:
+    value = body.get(field)
+    try:
+        return UUID(value)
+    except (ValueError, TypeError, AttributeError) as error:
+        raise InvalidInput(f"{field} is a UUID", field=field) from error
+
+
+def _text(body: Mapping[str, Any], field: str) -> str:
+    value = body.get(field, "")
+    if not isinstance(value, str):
+        raise InvalidInput(f"{field} is text", field=field)
+    return value[:500]

@@ -1,0 +1,162 @@
+"""What other processes tell: one Redis connection a process, subscribed to just the topics that somebody here watches.
+
+Pub/sub forgets: what is published while this connection is down is lost. So each time the subscriptions are in place
+after a break `on_gap` is called, and whoever needs to miss nothing reads the durable state again.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable
+from itertools import islice
+from typing import Any, TypeAlias
+
+import structlog
+from redis.asyncio import Connection, Redis
+from redis.exceptions import RedisError
+
+from config.limits import FANOUT_CHANNELS_PER_COMMAND, FANOUT_PING_MS, FANOUT_SILENCE_MS, INGEST_RETRY_MS
+from engine.core.clock import Clock
+from gateway_ws.metrics import FANOUT_CONNECTS
+
+log = structlog.get_logger(__name__)
+
+PREFIX = "fan:"
+_KEEP_OPEN = "gateway"
+"""A topic that is always subscribed: a RESP2 connection without any would answer pings in another form."""
+
+Listener: TypeAlias = Callable[[str, bytes], None]
+"""Called with the topic and the payload; must not block."""
+
+
+class FanOut:
+    """Topics and who listens to them. A topic that ends in `*` is a pattern."""
+
+    def __init__(self, redis: Redis, *, clock: Clock, on_gap: Callable[[], None]) -> None:
+        self._redis = redis
+        self._clock = clock
+        self._on_gap = on_gap
+        self._listeners: dict[str, set[Listener]] = {}
+        self._connection: Connection | None = None
+        self._unconfirmed: set[str] = set()
+        self._confirmed = asyncio.Condition()
+        self._has_gap = True
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether every wanted topic is subscribed right now."""
+        return self._connection is not None and not self._unconfirmed
+
+    async def subscribe(self, topic: str, listener: Listener, *, timeout_ms: int) -> bool:
+        """Hear `topic` from now on; return whether Redis confirmed it in time.
+
+        Without a confirmation the subscription stands and a gap is told when it holds.
+        """
+        listeners = self._listeners.setdefault(topic, set())
+        listeners.add(listener)
+        if len(listeners) == 1:
+            await self._send("SUBSCRIBE", [topic])
+        try:
+            async with asyncio.timeout(timeout_ms / 1000), self._confirmed:
+                await self._confirmed.wait_for(lambda: self._connection is not None and topic not in self._unconfirmed)
+        except TimeoutError:
+            return False
+        return True
+
+    async def unsubscribe(self, topic: str, listener: Listener) -> None:
+        """Hear `topic` no longer."""
+        listeners = self._listeners.get(topic)
+        if listeners is None:
+            return
+        listeners.discard(listener)
+        if not listeners:
+            del self._listeners[topic]
+            self._unconfirmed.discard(topic)
+            await self._send("UNSUBSCRIBE", [topic])
+
+    async def publish(self, topic: str, payload: bytes) -> None:
+        """Tell every process that listens to `topic`.
+
+        Raises:
+            RedisError: Redis did not answer.
+        """
+        await self._redis.publish(PREFIX + topic, payload)
+
+    async def run(self) -> None:
+        """Keep the connection open, for ever."""
+        while True:
+            try:
+                await self._converse()
+            except (RedisError, OSError, TimeoutError) as error:
+                log.warning("fanout.disconnected", error=type(error).__name__)
+            await self._clock.sleep_ms(INGEST_RETRY_MS)
+
+    async def _converse(self) -> None:
+        connection: Connection = self._redis.connection_pool.make_connection()  # type: ignore[no-untyped-call]
+        try:
+            await connection.connect()  # type: ignore[no-untyped-call]
+            FANOUT_CONNECTS.inc()
+            self._connection = connection
+            self._has_gap = True
+            await self._send("SUBSCRIBE", [_KEEP_OPEN, *self._listeners])
+            async with asyncio.TaskGroup() as tasks:
+                pinging = tasks.create_task(self._ping(connection))
+                try:
+                    while True:
+                        # A dead peer sends nothing, not even the answers to our pings.
+                        await self._receive(await connection.read_response(timeout=FANOUT_SILENCE_MS / 1000))
+                finally:
+                    pinging.cancel()
+        except BaseExceptionGroup as group:
+            raise group.exceptions[0] from group
+        finally:
+            self._connection = None
+            await connection.disconnect(nowait=True)
+
+    async def _ping(self, connection: Connection) -> None:
+        while True:
+            await self._clock.sleep_ms(FANOUT_PING_MS)
+            await connection.send_command("PING")
+
+    async def _send(self, command: str, topics: Iterable[str]) -> None:
+        """Send (P)SUBSCRIBE or (P)UNSUBSCRIBE; a failure shows in the reading loop, which opens a new connection."""
+        connection = self._connection
+        if connection is None:
+            return
+        wanted = list(topics)
+        if command == "SUBSCRIBE":
+            self._unconfirmed.update(wanted)
+        plain = iter([topic for topic in wanted if not topic.endswith("*")])
+        patterns = iter([topic for topic in wanted if topic.endswith("*")])
+        try:
+            for prefix, some in (("", plain), ("P", patterns)):
+                while batch := list(islice(some, FANOUT_CHANNELS_PER_COMMAND)):
+                    await connection.send_command(prefix + command, *(PREFIX + topic for topic in batch))
+        except (RedisError, OSError, TimeoutError) as error:
+            log.warning("fanout.send_failed", error=type(error).__name__)
+
+    async def _receive(self, reply: Any) -> None:  # noqa: ANN401 - a RESP value
+        match reply:
+            case [b"message", channel, payload]:
+                topic = _topic(channel)
+                self._tell(topic, topic, payload)
+            case [b"pmessage", pattern, channel, payload]:
+                self._tell(_topic(pattern), _topic(channel), payload)
+            case [b"subscribe" | b"psubscribe", channel, _]:
+                await self._confirm(_topic(channel))
+            case _:
+                pass  # pongs and confirmed unsubscriptions
+
+    def _tell(self, key: str, topic: str, payload: bytes) -> None:
+        for listener in tuple(self._listeners.get(key, ())):
+            listener(topic, payload)
+
+    async def _confirm(self, topic: str) -> None:
+        self._unconfirmed.discard(topic)
+        async with self._confirmed:
+            self._confirmed.notify_all()
+        if self._has_gap and not self._unconfirmed:
+            self._has_gap = False
+            self._on_gap()
+
+
+def _topic(channel: bytes) -> str:
+    return channel.decode().removeprefix(PREFIX)

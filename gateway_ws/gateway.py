@@ -1,0 +1,218 @@
+"""One gateway: its parts wired together, its loops, its one HTTP application."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TypeAlias
+from uuid import uuid4
+
+import structlog
+from aiohttp import web
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+from config.limits import CONNECTIONS_MAX, HOUSEKEEPING_MS
+from config.settings import Settings
+from engine.core.clock import Clock
+from engine.geo import acceptance
+from engine.geo.cell_index import CellIndex
+from engine.geo.ingest import Ingest
+from engine.geo.worker_table import WorkerTable
+from engine.people.tokens import AccessTokens
+from gateway_ws.background import Background
+from gateway_ws.closing import Close
+from gateway_ws.connection import StalledConnections
+from gateway_ws.console_ns import ConsoleNamespace
+from gateway_ws.customer_ns import CustomerNamespace
+from gateway_ws.engine_calls import EngineCalls
+from gateway_ws.fanout import FanOut
+from gateway_ws.figures import Figures
+from gateway_ws.jobs import Jobs
+from gateway_ws.map_hub import MapHub
+from gateway_ws.metrics import FAULTS, IngestMetrics
+from gateway_ws.ping_socket import PingSocket
+from gateway_ws.positions import publications
+from gateway_ws.registry import Registry
+from gateway_ws.safetap_client import SafeTapClient
+from gateway_ws.services import Services
+from gateway_ws.socketio_server import GatewayServer
+from gateway_ws.worker_ns import WorkerNamespace
+from gateway_ws.worker_session import WorkerSession
+from ops.http import add_ops_routes
+from ops.readiness import Readiness
+
+log = structlog.get_logger(__name__)
+
+_Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+@dataclass(frozen=True, slots=True)
+class Stores:
+    """What a gateway is given: clocks, clients and keys, opened by who closes them."""
+
+    settings: Settings
+    redis: Redis
+    calls: EngineCalls
+    tokens: AccessTokens
+    clock: Clock
+    fix_clock: Clock
+    """The time by which fixes are judged; a replay's runs faster."""
+
+
+class Gateway:
+    """The parts of one process. `running` starts its loops; `app` serves its routes."""
+
+    def __init__(self, stores: Stores, safetap: SafeTapClient, tasks: asyncio.TaskGroup, readiness: Readiness) -> None:
+        # A retry of the client's own would hold a flush for seconds: every loop here has its own.
+        stores.redis.set_retry(Retry(NoBackoff(), 0))
+        clock, fix_clock, redis = stores.clock, stores.fix_clock, stores.redis
+        self._clock = clock
+        self._redis = redis
+        self._readiness = readiness
+        self._tasks = tasks
+        self._metrics = IngestMetrics()
+        registry, jobs, table, index = Registry(), Jobs(), WorkerTable(), CellIndex(redis)
+        self.ingest = Ingest(
+            index,
+            table,
+            clock=clock,
+            fix_clock=fix_clock,
+            publisher=lambda moves: publications(moves, jobs),
+            observer=self._metrics,
+        )
+        self.fan_out = FanOut(redis, clock=clock, on_gap=self._after_gap)
+        self.services = Services(
+            gateway_id=str(uuid4()),
+            clock=clock,
+            tokens=stores.tokens,
+            table=table,
+            index=index,
+            ingest=self.ingest,
+            jobs=jobs,
+            calls=stores.calls,
+            fan_out=self.fan_out,
+            safetap=safetap,
+            background=Background(tasks),
+            registry=registry,
+        )
+        self._figures = Figures(
+            self.services.gateway_id,
+            redis,
+            registry=registry,
+            table=table,
+            metrics=self._metrics,
+            calls=stores.calls,
+            clock=clock,
+            fix_clock=fix_clock,
+        )
+        self._hub = MapHub(index, self.fan_out, stores.calls, clock=clock, fix_clock=fix_clock)
+        self._stalled = StalledConnections(clock)
+        self._sio = GatewayServer(clock, stores.settings.origins)
+        self._ping_socket = PingSocket(self.services, self._stalled, stores.settings.origins)
+
+    def app(self) -> web.Application:
+        """Return the application with all routes."""
+        app = web.Application(middlewares=[self._refuse_when_full])
+        add_ops_routes(app, self._readiness)
+        app.router.add_get("/ws/ping", self._ping_socket.handle)
+        self._sio.register_namespace(WorkerNamespace("/worker", self.services))
+        self._sio.register_namespace(CustomerNamespace("/customer", self.services))
+        self._sio.register_namespace(ConsoleNamespace("/console", self.services, self._hub))
+        self._sio.attach(app)
+        return app
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Run the loops while the block runs; at its end flush, acknowledge and send everybody away."""
+        self._readiness.set("kernels", ok=False, detail="compiling")
+        await asyncio.to_thread(acceptance.warm_up)
+        self._readiness.set("kernels", ok=True)
+        self._readiness.set("redis", ok=False, detail="connecting")
+        loops = [
+            self._tasks.create_task(_forever(work, name), name=name)
+            for name, work in (
+                ("ingest", self.ingest.run),
+                ("fan_out", self.fan_out.run),
+                ("map", self._hub.run),
+                ("stalled", self._stalled.run),
+                ("housekeeping", self._housekeeping),
+                ("reloads", self._reloads),
+            )
+        ]
+        try:
+            yield
+        finally:
+            self._readiness.set("serving", ok=False, detail="stopping")
+            await self._stop(loops)
+
+    async def _stop(self, loops: list["asyncio.Task[None]"]) -> None:
+        for loop in loops:
+            loop.cancel()
+        await asyncio.gather(*loops, return_exceptions=True)
+        await self.ingest.drain()
+        self.services.registry.close_all(Close.GOING_AWAY)
+
+    def _after_gap(self) -> None:
+        """Nobody knows what the fan-out missed: everything durable is read again."""
+        self._hub.reload()
+        self.ingest.restore_absent()
+        self.services.registry.all_need_reload()
+
+    async def _reloads(self) -> None:
+        while True:
+            batch = self.services.registry.take_incomplete()
+            if not batch:
+                await self._clock.sleep_ms(HOUSEKEEPING_MS)
+                continue
+            results = await asyncio.gather(*(session.reload() for session in batch))
+            failed = [session for session, is_done in zip(batch, results, strict=True) if not is_done]
+            for session in failed:
+                self.services.registry.needs_reload(session)
+            if failed:
+                await self._clock.sleep_ms(HOUSEKEEPING_MS)
+
+    async def _housekeeping(self) -> None:
+        while True:
+            await self._clock.sleep_ms(HOUSEKEEPING_MS)
+            self._readiness.set("redis", ok=self.fan_out.is_connected)
+            registry = self.services.registry
+            registry.close_expired(self._clock.now_ms())
+            for session in registry:
+                if isinstance(session, WorkerSession):
+                    session.report_refused()
+            await self._sio.close_silent()
+            try:
+                await self._tell_figures()
+            except (RedisError, OSError, TimeoutError) as error:
+                log.warning("figures.redis_away", error=type(error).__name__)
+
+    async def _tell_figures(self) -> None:
+        await self._figures.tell_rates()
+        consoles = self._hub.consoles
+        if not consoles:
+            return
+        fixes_per_s, live = await self._figures.read_rates()
+        for org_id in {console.principal.org_id for console in consoles}:
+            figures = await self._figures.of_desk(org_id, fixes_per_s, live)
+            for console in consoles:
+                if console.principal.org_id == org_id:
+                    console.tell_figures(figures)
+
+    @web.middleware
+    async def _refuse_when_full(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
+        if request.headers.get("Upgrade") and len(self.services.registry) >= CONNECTIONS_MAX:
+            return web.Response(status=503, text="this gateway is full")
+        return await handler(request)
+
+
+async def _forever(work: Callable[[], Awaitable[None]], name: str) -> None:
+    """Run a loop of the gateway; a fault is logged and counted, and the loop starts again."""
+    while True:
+        try:
+            await work()
+        except Exception:
+            FAULTS.labels(name).inc()
+            log.exception("loop.failed", loop=name)

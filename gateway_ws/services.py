@@ -1,0 +1,33 @@
+"""What every session of one gateway stands on, handed over as one value by the composition root."""
+
+from dataclasses import dataclass
+
+from engine.core.clock import Clock
+from engine.geo.cell_index import CellIndex
+from engine.geo.ingest import Ingest
+from engine.geo.worker_table import WorkerTable
+from engine.people.tokens import AccessTokens
+from gateway_ws.background import Background
+from gateway_ws.engine_calls import EngineCalls
+from gateway_ws.fanout import FanOut
+from gateway_ws.jobs import Jobs
+from gateway_ws.registry import Registry
+from gateway_ws.safetap_client import SafeTapClient
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """The parts of one gateway process."""
+
+    gateway_id: str
+    clock: Clock
+    tokens: AccessTokens
+    table: WorkerTable
+    index: CellIndex
+    ingest: Ingest
+    jobs: Jobs
+    calls: EngineCalls
+    fan_out: FanOut
+    safetap: SafeTapClient
+    background: Background
+    registry: Registry

@@ -1,0 +1,299 @@
+"""One connected worker, whatever the transport: fixes in, alarms through, commands answered, events out."""
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+from uuid import uuid4
+
+import numpy as np
+import orjson
+import structlog
+from redis.exceptions import RedisError
+
+from config.limits import (
+    CADENCE_IDLE_MS,
+    CADENCE_JOB_MS,
+    OUTBOX_FRAMES_MAX,
+    SESSION_STATE_TIMEOUT_MS,
+    TRIGGERS_PENDING_MAX,
+)
+from engine.core.errors import ClenzyError, NotAllowed, TooMany, Unavailable
+from engine.core.units import DEG_E7, e7_to_deg
+from engine.core.vocabulary import Duty, FixRefusal
+from engine.geo.fixes import FIX, FIX_BYTES, UNKNOWN_U16
+from engine.people.tokens import Principal
+from gateway_ws.budget import BadFrames, FixBudget
+from gateway_ws.closing import Close
+from gateway_ws.connection import Connection
+from gateway_ws.safetap_client import DoorAnswer
+from gateway_ws.services import Services
+from gateway_ws.wire import AckState, Trigger
+
+log = structlog.get_logger(__name__)
+
+_SESSION_EVENT = "gateway.session"
+"""Told on the worker's own topic: somebody signed in as this worker, older connections end."""
+
+
+class WorkerSession:
+    """Lives as long as its connection."""
+
+    kind = "worker"
+
+    def __init__(self, principal: Principal, token: str, connection: Connection, services: Services) -> None:
+        assert principal.slot is not None
+        self.principal = principal
+        self.slot: int = principal.slot
+        self._token = token
+        self._connection = connection
+        self._services = services
+        now_ms = services.clock.now_ms()
+        self._budget = FixBudget(now_ms)
+        self._bad_frames = BadFrames()
+        self._duty = Duty.OFF
+        self._refused: Counter[FixRefusal] = Counter()
+        self._triggers: set[str] = set()
+        self._age = (now_ms, services.clock.steady_ns(), str(uuid4()))
+        self._topic = f"user:{principal.person_id}"
+        self._held: list[tuple[str, dict[str, Any]]] | None = []
+
+    # ------------------------------------------------------------ life
+
+    async def open(self) -> None:
+        """Take over the worker: end older connections, listen, load the state and welcome."""
+        services = self._services
+        services.registry.replace_worker(self.slot, self)
+        services.ingest.open(self)
+        await services.fan_out.subscribe(self._topic, self._hear, timeout_ms=SESSION_STATE_TIMEOUT_MS)
+        await self._announce()
+        await self._prime()
+        if not await self.reload():
+            await self._welcome_without_postgres()
+            services.registry.needs_reload(self)
+
+    async def closed(self) -> None:
+        """Let go of everything: the connection is gone."""
+        services = self._services
+        services.registry.remove(self)
+        services.ingest.close(self)
+        await services.fan_out.unsubscribe(self._topic, self._hear)
+        if not services.ingest.has_source(self.slot):
+            services.jobs.remove(self.slot)
+
+    def close(self, reason: Close, detail: str = "") -> None:
+        """End the connection."""
+        self._connection.close(reason, detail)
+
+    async def reload(self) -> bool:
+        """Read the state from Postgres and welcome again; events that come meanwhile are sent after it."""
+        if self._held is None:
+            self._held = []
+        try:
+            state = await self._services.calls.worker_state(self.principal)
+        except Unavailable:
+            self._release()
+            return False
+        if self._connection.is_closed:
+            return True
+        self._services.jobs.replace(self.slot, state["booking"])
+        self._set_duty(Duty(state["duty"]))
+        self._connection.welcome(self._welcome_body(state))
+        self._release()
+        return True
+
+    def refresh(self, token: str) -> None:
+        """Take a fresh access token of the same person.
+
+        Raises:
+            NotSignedIn: the token is not valid.
+            NotAllowed: it is somebody else's.
+        """
+        principal = self._services.tokens.verify(token, self._services.clock.now_ms())
+        if (principal.person_id, principal.slot) != (self.principal.person_id, self.principal.slot):
+            raise NotAllowed("this token belongs to somebody else")
+        self.principal = principal
+        self._token = token
+
+    def refused(self, error: ClenzyError, seq: int | None = None) -> None:
+        """Tell the client that a frame was refused, and end the connection where that becomes abuse."""
+        self._connection.refuse(error, seq)
+        if self._bad_frames.add(self._services.clock.now_ms()):
+            self._connection.close(Close.ABUSE, "too many refused frames")
+
+    # ------------------------------------------------------------ fixes
+
+    def fixes(self, seq: int, payload: bytes) -> None:
+        """Take a checked ping frame.
+
+        Raises:
+            TooMany: the connection's budget is spent; send the frame again later.
+        """
+        self.spend(len(payload) // FIX_BYTES)
+        self._services.ingest.add(self, seq, payload)
+
+    def spend(self, amount: int) -> None:
+        """Take from the connection's budget: one for a fix, one for a command.
+
+        Raises:
+            TooMany: it is spent.
+        """
+        if not self._budget.spend(amount, self._services.clock.now_ms()):
+            raise TooMany("too many fixes a second")
+
+    def acknowledge(self, seq: int) -> None:
+        """Confirm what is in its cell."""
+        self._connection.acknowledge(seq, AckState.INDEXED)
+
+    def count_refused(self, reasons: Counter[FixRefusal]) -> None:
+        """Remember refused fixes until the next report."""
+        self._refused.update(reasons)
+
+    def report_refused(self) -> None:
+        """Tell the client which fixes were refused since the last report."""
+        if not self._refused:
+            return
+        reasons, self._refused = self._refused, Counter()
+        body = {"reasons": {reason.value: count for reason, count in reasons.items()}, "total": reasons.total()}
+        self._connection.latest("fixes.refused", "fixes.refused", body)
+
+    # ------------------------------------------------------------ alarms
+
+    def trigger_frame(self, trigger: Trigger) -> None:
+        """Forward a raw trigger at once; its answer comes as an acknowledgement with a state."""
+        trigger_id = str(trigger.trigger_id)
+        if trigger_id in self._triggers:
+            return  # the same one is under way already and will be answered
+        if len(self._triggers) >= TRIGGERS_PENDING_MAX:
+            self._connection.refuse(TooMany("these triggers are being forwarded already"), trigger.seq)
+            return
+        self._triggers.add(trigger_id)
+        self._services.background.start(self._forward(trigger), name="safetap.forward")
+
+    async def trigger(self, body: Mapping[str, Any]) -> DoorAnswer:
+        """Forward a trigger in SafeTap's own form.
+
+        Raises:
+            ClenzyError: SafeTap refused it, or is not there.
+        """
+        return await self._services.safetap.trigger(body, self._token)
+
+    # ------------------------------------------------------------ commands
+
+    async def command(self, name: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Do what the worker asks for.
+
+        Raises:
+            ClenzyError: refused, and why.
+        """
+        if name == "state":
+            state = await self._services.calls.worker_state(self.principal)
+            return self._welcome_body(state)
+        result = await self._services.calls.command(self.principal, name, body)
+        if name == "duty":
+            self._set_duty(Duty(result["duty"]))
+        if isinstance(booking := result.get("booking"), dict):
+            self._follow(booking)
+        return result
+
+    # ------------------------------------------------------------ inside
+
+    def _hear(self, _topic: str, payload: bytes) -> None:
+        event = orjson.loads(payload)
+        kind, body = event["kind"], event["body"]
+        if kind == _SESSION_EVENT:
+            if tuple(body["age"]) > self._age:
+                self._connection.close(Close.REPLACED, "connected again elsewhere")
+        elif self._held is not None and len(self._held) < OUTBOX_FRAMES_MAX:
+            self._held.append((kind, body))
+        else:
+            self._tell(kind, body)
+
+    def _tell(self, kind: str, body: dict[str, Any]) -> None:
+        if kind == "duty":
+            self._set_duty(Duty(body["duty"]))
+        elif kind == "booking":
+            self._follow(body)
+        self._connection.event(kind, body)
+
+    def _release(self) -> None:
+        held, self._held = self._held or [], None
+        for kind, body in held:
+            self._tell(kind, body)
+
+    def _set_duty(self, duty: Duty) -> None:
+        self._duty = duty
+        self._services.ingest.set_duty(self.slot, on=duty is Duty.ON)
+
+    def _follow(self, booking: Mapping[str, Any]) -> None:
+        before = self._cadence_ms
+        self._services.jobs.update(self.slot, booking)
+        if self._cadence_ms != before:
+            self._connection.cadence(self._cadence_ms)
+
+    @property
+    def _cadence_ms(self) -> int:
+        return CADENCE_JOB_MS if self.slot in self._services.jobs else CADENCE_IDLE_MS
+
+    def _welcome_body(self, state: Mapping[str, Any]) -> dict[str, Any]:
+        return {
+            "slot": self.slot,
+            "cadence_ms": self._cadence_ms,
+            "duty": str(state["duty"]),
+            "offer": state["offer"],
+            "booking": state["booking"],
+            "server_ms": self._services.clock.now_ms(),
+        }
+
+    async def _announce(self) -> None:
+        """End this worker's older connections, on this gateway or another one."""
+        message = {"event_id": 0, "kind": _SESSION_EVENT, "body": {"age": self._age}}
+        try:
+            await self._services.fan_out.publish(self._topic, orjson.dumps(message))
+        except (RedisError, OSError, TimeoutError):
+            log.warning("session.announce_failed")
+
+    async def _prime(self) -> None:
+        """Know what another gateway, or this one before a restart, has accepted last."""
+        try:
+            records = await self._services.index.records([self.slot])
+        except (RedisError, OSError, TimeoutError):
+            return
+        self._services.table.prime(self.slot, records[0])
+
+    async def _welcome_without_postgres(self) -> None:
+        """Start with what Redis knows: who is in a cell is on duty. The whole state follows."""
+        in_cell = bool(self._services.table.last[self.slot]["cell"])
+        duty = Duty.ON if in_cell else Duty.OFF
+        if in_cell:
+            self._set_duty(duty)
+        self._connection.welcome(self._welcome_body({"duty": duty, "offer": None, "booking": None}))
+
+    async def _forward(self, trigger: Trigger) -> None:
+        trigger_id = str(trigger.trigger_id)
+        body: dict[str, Any] = {"trigger_id": trigger_id, "kind": trigger.kind.value}
+        if trigger.fix is not None and (fix := _fix_body(trigger.fix)) is not None:
+            body["fix"] = fix
+        try:
+            answer = await self.trigger(body)
+        except ClenzyError as error:
+            self._connection.refuse(error, trigger.seq)
+        else:
+            state = AckState.COMMITTED if answer.is_committed else AckState.SPOOLED
+            self._connection.acknowledge(trigger.seq, state)
+        finally:
+            self._triggers.discard(trigger_id)
+
+
+def _fix_body(raw: bytes) -> dict[str, Any] | None:
+    """Return the JSON of a trigger's fix; none where it is nonsense: a bad place must not cost the alarm."""
+    fix = np.frombuffer(raw, FIX)[0]
+    if abs(int(fix["lat_e7"])) > 90 * DEG_E7 or abs(int(fix["lng_e7"])) > 180 * DEG_E7 or fix["ts_ms"] <= 0:
+        return None
+    body: dict[str, Any] = {
+        "lat": e7_to_deg(int(fix["lat_e7"])),
+        "lng": e7_to_deg(int(fix["lng_e7"])),
+        "ts_ms": int(fix["ts_ms"]),
+    }
+    if fix["accuracy_dm"] != UNKNOWN_U16:
+        body["accuracy_m"] = int(fix["accuracy_dm"]) / 10
+    return body
