@@ -13,7 +13,7 @@ from uuid import UUID
 
 import orjson
 
-from config.limits import PAGE_ROWS_DEFAULT, PAGE_ROWS_MAX
+from config.limits import PAGE_ROWS_DEFAULT, PAGE_ROWS_MAX, SNAPSHOT_INCIDENTS_MAX
 from engine.core.database import Connection
 from engine.core.errors import InvalidInput, NotFound
 from engine.core.ids import IncidentId, OrgId
@@ -73,6 +73,7 @@ LIVE_INCIDENTS: Final = _shown("""
 SELECT (:incident_json)::text FROM :incident_tables
  WHERE i.org_id = $1 AND i.state <> 'closed'
  ORDER BY i.opened_at, i.incident_id
+ LIMIT $2
 """)
 
 INCIDENT_PAGE: Final = _shown("""
@@ -156,8 +157,8 @@ async def list_incidents(
 
 
 async def live_incidents(conn: Connection, *, org_id: OrgId) -> list[dict[str, object]]:
-    """Return every incident of an organisation that is not closed, oldest first."""
-    return [_object(row[0]) for row in await conn.fetch(LIVE_INCIDENTS, org_id)]
+    """Return an organisation's incidents that are not closed, oldest first, up to `limits.SNAPSHOT_INCIDENTS_MAX`."""
+    return [_object(row[0]) for row in await conn.fetch(LIVE_INCIDENTS, org_id, SNAPSHOT_INCIDENTS_MAX)]
 
 
 async def incidents_by_org(

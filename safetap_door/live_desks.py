@@ -1,0 +1,264 @@
+"""The desks' live stream of incidents: a snapshot, then every change, whoever made it.
+
+Fed by Postgres alone, so that a desk sees an alarm while Redis and the gateway are away. A notification only says which
+incident changed; what is sent is read afterwards, so that many changes at once become one message.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Final
+from uuid import UUID
+
+import aiohttp
+import orjson
+import structlog
+from aiohttp import hdrs, web
+
+from config.limits import (
+    HELLO_TIMEOUT_MS,
+    LISTEN_PROBE_MS,
+    LIVE_CLOSE_MS,
+    LIVE_FRAMES_MAX,
+    LIVE_HEARTBEAT_MS,
+    LIVE_SOCKETS_MAX,
+    TOKEN_GRACE_MS,
+    TRIGGER_BYTES_MAX,
+)
+from engine.core.clock import Clock
+from engine.core.database import Connection, Pool
+from engine.core.errors import ClenzyError, InvalidInput, NotAllowed, NotSignedIn, Unavailable
+from engine.core.ids import IncidentId, OrgId
+from engine.core.units import MS_PER_S
+from engine.outbox.durable_loop import keep_running
+from engine.outbox.listener import POSTGRES_ERRORS, Wake
+from engine.people.tokens import AccessTokens, Principal
+from engine.safetap.incident_views import incidents_by_org, live_incidents
+from engine.safetap.metrics import LIVE_DESKS
+
+log = structlog.get_logger(__name__)
+
+GOING_AWAY: Final = 1001
+CLOSE_CODES: Final[Mapping[str, int]] = {"not_signed_in": 4401, "not_allowed": 4403}
+MALFORMED: Final = 4400
+SLOW_READER: Final = 4410
+
+
+@dataclass(eq=False, slots=True)
+class Desk:
+    """One live socket. `end` may be called from anywhere; the socket's own handler does the closing."""
+
+    org_id: OrgId
+    principal: Principal
+    outbox: "asyncio.Queue[str]" = field(default_factory=lambda: asyncio.Queue(LIVE_FRAMES_MAX))
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+    close_code: int = aiohttp.WSCloseCode.OK
+    close_reason: str = ""
+
+    def send(self, message: str) -> None:
+        """Queue a message; a desk that does not keep up is closed, and sees everything again when it comes back."""
+        try:
+            self.outbox.put_nowait(message)
+        except asyncio.QueueFull:
+            self.end(SLOW_READER, "slow_reader")
+
+    def end(self, code: int, reason: str) -> None:
+        """Ask for the socket to be closed; the first reason stands."""
+        if not self.ended.is_set():
+            self.close_code, self.close_reason = code, reason
+            self.ended.set()
+
+
+class LiveDesks:
+    """All live sockets of this door. `changed` is the handler of `clenzy_incident`; `run` must run beside."""
+
+    def __init__(self, *, pool: Pool, clock: Clock, tokens: AccessTokens, origins: frozenset[str]) -> None:
+        self._pool = pool
+        self._clock = clock
+        self._tokens = tokens
+        self._origins = origins
+        self._desks: set[Desk] = set()
+        self._changed: set[IncidentId] = set()
+        self._is_stale = False
+        self._wake = Wake()
+
+    def changed(self, payload: str) -> None:
+        """Take note of one changed incident; an empty payload means that changes may have been missed."""
+        if payload:
+            self._changed.add(IncidentId(UUID(payload)))
+        else:
+            self._is_stale = True
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Show changes until cancelled, through restarts of Postgres."""
+        await keep_running(self._round, name="live_desks", clock=self._clock, errors=POSTGRES_ERRORS)
+
+    def end_all(self) -> None:
+        """Ask every desk to connect again elsewhere."""
+        for desk in self._desks:
+            desk.end(GOING_AWAY, "going_away")
+
+    async def serve(self, request: web.Request) -> web.StreamResponse:
+        """Serve one desk until either side ends it."""
+        origin = request.headers.get(hdrs.ORIGIN)
+        if origin is not None and origin not in self._origins:
+            raise NotAllowed("Pages of this origin may not connect.")
+        if len(self._desks) >= LIVE_SOCKETS_MAX:
+            raise Unavailable("This door has all the desks that it can take.")
+        socket = web.WebSocketResponse(
+            max_msg_size=TRIGGER_BYTES_MAX,
+            heartbeat=LIVE_HEARTBEAT_MS / MS_PER_S,
+            timeout=LIVE_CLOSE_MS / MS_PER_S,
+            compress=False,
+        )
+        await socket.prepare(request)
+        try:
+            principal = await self._hello(socket)
+        except ClenzyError as error:
+            await _close(request, socket, CLOSE_CODES.get(error.code, MALFORMED), error.code)
+            return socket
+        desk = Desk(principal.org_id, principal)
+        await self._attend(desk, socket)
+        await _close(request, socket, desk.close_code, desk.close_reason)
+        return socket
+
+    async def _hello(self, socket: web.WebSocketResponse) -> Principal:
+        try:
+            async with asyncio.timeout(HELLO_TIMEOUT_MS / MS_PER_S):
+                message = await socket.receive()
+        except TimeoutError:
+            raise NotSignedIn("No token came.") from None
+        if message.type is not aiohttp.WSMsgType.TEXT:
+            raise NotSignedIn("The first message is a token.")
+        return self._verify(_fields(message.data))
+
+    def _verify(self, fields: Mapping[str, object]) -> Principal:
+        token = fields.get("token")
+        if not isinstance(token, str):
+            raise NotSignedIn
+        principal = self._tokens.verify(token, self._clock.now_ms())
+        if not principal.is_desk:
+            raise NotAllowed("Incidents are the desk's.")
+        return principal
+
+    async def _attend(self, desk: Desk, socket: web.WebSocketResponse) -> None:
+        """Show the present, then everything that changes, until the desk leaves or is asked to."""
+        self._desks.add(desk)  # before the snapshot is read, so that no change falls between the two
+        LIVE_DESKS.set(len(self._desks))
+        try:
+            await self._send_snapshot(desk)
+            async with asyncio.TaskGroup() as tasks:
+                jobs = [
+                    tasks.create_task(_write(desk, socket)),
+                    tasks.create_task(self._read(desk, socket)),
+                    tasks.create_task(self._expire(desk)),
+                    tasks.create_task(desk.ended.wait()),
+                ]
+                await asyncio.wait(jobs, return_when=asyncio.FIRST_COMPLETED)
+                for job in jobs:
+                    job.cancel()
+        finally:
+            self._desks.discard(desk)
+            LIVE_DESKS.set(len(self._desks))
+
+    async def _send_snapshot(self, desk: Desk) -> None:
+        try:
+            async with self._pool.acquire() as conn:
+                desk.send(await _snapshot(conn, desk.org_id))
+        except POSTGRES_ERRORS as error:
+            # The desk stays: it gets its snapshot with everybody else's as soon as the listener is back.
+            log.warning("desk.snapshot_later", error=repr(error))
+            self._is_stale = True
+
+    async def _read(self, desk: Desk, socket: web.WebSocketResponse) -> None:
+        async for message in socket:
+            if message.type is not aiohttp.WSMsgType.TEXT:
+                desk.end(MALFORMED, "malformed_frame")
+                return
+            try:
+                self._answer(desk, _fields(message.data))
+            except InvalidInput:
+                desk.end(MALFORMED, "malformed_frame")
+                return
+            except ClenzyError as error:
+                desk.end(CLOSE_CODES.get(error.code, MALFORMED), error.code)
+                return
+
+    def _answer(self, desk: Desk, fields: Mapping[str, object]) -> None:
+        if fields.get("type") == "ping":
+            desk.send(_text({"type": "pong", "at_ms": self._clock.now_ms()}))
+        elif "token" in fields:
+            principal = self._verify(fields)
+            if principal.person_id != desk.principal.person_id:
+                raise NotAllowed("A socket stays with who opened it.")
+            desk.principal = principal
+
+    async def _expire(self, desk: Desk) -> None:
+        """Return when the desk's token, refreshed or not, has run out and the grace after it too."""
+        while (left_ms := desk.principal.expires_at_ms + TOKEN_GRACE_MS - self._clock.now_ms()) > 0:
+            await self._clock.sleep_ms(left_ms)
+        desk.end(CLOSE_CODES["not_signed_in"], "not_signed_in")
+
+    async def _round(self) -> None:
+        await self._wake.wait(LISTEN_PROBE_MS)
+        is_stale, self._is_stale = self._is_stale, False
+        changed, self._changed = self._changed, set()
+        try:
+            async with self._pool.acquire() as conn:
+                if is_stale:
+                    await self._show_everything(conn)
+                elif changed:
+                    await self._show(conn, changed)
+        except POSTGRES_ERRORS:
+            self._is_stale = True
+            raise
+
+    async def _show_everything(self, conn: Connection) -> None:
+        for org_id in {desk.org_id for desk in self._desks}:
+            snapshot = await _snapshot(conn, org_id)
+            self._send_to_org(org_id, snapshot)
+
+    async def _show(self, conn: Connection, changed: set[IncidentId]) -> None:
+        for org_id, incident in await incidents_by_org(conn, list(changed)):
+            self._send_to_org(org_id, _text({"type": "incident", "incident": incident}))
+
+    def _send_to_org(self, org_id: OrgId, message: str) -> None:
+        for desk in self._desks:
+            if desk.org_id == org_id:
+                desk.send(message)
+
+
+async def _snapshot(conn: Connection, org_id: OrgId) -> str:
+    return _text({"type": "snapshot", "incidents": await live_incidents(conn, org_id=org_id)})
+
+
+async def _write(desk: Desk, socket: web.WebSocketResponse) -> None:
+    with suppress(ConnectionResetError, aiohttp.ClientConnectionError):
+        while True:
+            await socket.send_str(await desk.outbox.get())
+
+
+async def _close(request: web.Request, socket: web.WebSocketResponse, code: int, reason: str) -> None:
+    """Close politely, and cut the line of who does not answer."""
+    with suppress(TimeoutError, ConnectionResetError):
+        async with asyncio.timeout(2 * LIVE_CLOSE_MS / MS_PER_S):
+            await socket.close(code=code, message=reason.encode())
+            return
+    if request.transport is not None:
+        request.transport.abort()
+
+
+def _fields(text: str) -> Mapping[str, object]:
+    try:
+        fields = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        raise InvalidInput("A message is a JSON object.") from None
+    if not isinstance(fields, dict):
+        raise InvalidInput("A message is a JSON object.")
+    return fields
+
+
+def _text(message: Mapping[str, object]) -> str:
+    return orjson.dumps(message).decode()
