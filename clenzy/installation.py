@@ -1,0 +1,272 @@
+"""One running installation: stores, schema, processes. What `clenzy demo`, `up` and `replay` have in common."""
+
+import asyncio
+import hashlib
+import os
+import re
+import sys
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+import psycopg
+from pydantic import SecretStr
+
+from clenzy import pages, ports, state
+from clenzy.child import CannotStartError, store_account
+from clenzy.file_lock import file_lock
+from clenzy.log_stream import LogStream
+from clenzy.migrations import migrate
+from clenzy.programs import ROLES, ROOT, environment, module_program, role_program
+from clenzy.screen import Screen
+from clenzy.stores.home import store_home
+from clenzy.stores.postgres import Postgres
+from clenzy.stores.redis import Redis
+from clenzy.supervisor import Program, Supervisor
+from config.settings import Settings
+
+POSTGRES_PORT: Final = 54320
+REDIS_PORT: Final = 63790
+SMTP_PORT: Final = 8025
+OPS_PORT: Final = 8090
+"""First port tried for those that people do not type."""
+PUBLIC_PORTS: Final = ("api_port", "gateway_port", "safetap_port")
+SOCKET_PATH_BYTES_MAX: Final = 100
+"""Linux takes 107 bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to run. `settings` are as a person gave them."""
+
+    settings: Settings
+    shifts_ports: bool = False
+    """Take the next free port where one is taken, instead of refusing to start."""
+    has_mailbox: bool = False
+    has_pages: bool = True
+    public_host: str | None = None
+    """Name or address that phones and browsers are told, where it is not `settings.host`."""
+    authority: Path | None = None
+    """Certificate of a self-made authority, which the simulator must be told to trust."""
+
+
+class Installation:
+    """Starts and stops everything. Between the two, `settings` are those that the processes run with."""
+
+    def __init__(self, plan: Plan, screen: Screen) -> None:
+        """`plan.settings.state_dir` must be ours: `state.held`."""
+        self.settings = plan.settings.model_copy(update={"state_dir": plan.settings.state_dir.resolve()})
+        self.screen = screen
+        self.log = LogStream(self.settings.state_dir / "logs", screen.line)
+        self._plan = plan
+        self._supervisor = Supervisor(self.log, changed=screen.changed)
+        self._taken: set[int] = set()
+
+    @property
+    def mail_folder(self) -> Path:
+        """Where the demo's mail lands."""
+        return self.settings.state_dir / "mail"
+
+    @property
+    def passwords_file(self) -> Path:
+        """The demo's passwords."""
+        return state.demo_passwords(self.settings.state_dir)
+
+    async def start(self) -> None:
+        """Return when every process is ready.
+
+        Raises:
+            CannotStartError: with the reason. Call `stop` then, too.
+        """
+        building = asyncio.create_task(self._build_pages())
+        try:
+            # Two installations that start at once would find the same ports free.
+            async with file_lock(Path(tempfile.gettempdir()) / f"clenzy-ports-{os.geteuid()}.lock"):
+                await self._start_stores()
+                await self._migrate()
+                self._choose_ports()
+                self._choose_files()
+                if self.settings.mode == "demo":
+                    await self.run_once("seed", "engine.run_seed", given=self.passwords_file.read_bytes())
+                await building
+                await self._supervisor.start(self._processes())
+                self._note_running()
+        finally:
+            building.cancel()
+
+    async def start_stores(self) -> None:
+        """Start the stores only, with the schema of this build: for a command that needs them for a moment."""
+        await self._start_stores()
+        await self._migrate()
+
+    async def add(self, name: str, *argv: str) -> None:
+        """Run `python -m argv` beside the rest until `stop`."""
+        trusted = {"SSL_CERT_FILE": str(self._plan.authority)} if self._plan.authority else {}
+        await self._supervisor.start([module_program(name, self.settings, *argv, env=trusted)])
+
+    async def stop(self) -> None:
+        """Stop everything, the stores last."""
+        self.screen.is_quiet = True
+        await self._supervisor.stop()
+
+    def kill(self) -> None:
+        """End everything at once."""
+        self._supervisor.kill_all()
+
+    async def run_once(self, name: str, *argv: str, given: bytes = b"") -> str:
+        """Run `python -m argv` to its end, with `given` on its standard input; return what it printed.
+
+        Raises:
+            CannotStartError: it failed, with what it said.
+        """
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", *argv),
+            cwd=ROOT,
+            env=environment(self.settings),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        try:
+            output, errors = await process.communicate(given)
+        finally:
+            if process.returncode is None:
+                process.kill()
+        for line in errors.splitlines():
+            self.log.take(name, line)
+        if process.returncode != 0:
+            raise CannotStartError(f"{name} failed ({process.returncode}):\n{errors.decode(errors='replace')[-2000:]}")
+        return output.decode()
+
+    async def _build_pages(self) -> None:
+        if self._plan.has_pages:
+            await pages.ensure_built(pages.console_folder(), self.screen.say)
+
+    async def _start_stores(self) -> None:
+        needs_postgres, needs_redis = self.settings.database_url is None, self.settings.redis_url is None
+        if not (needs_postgres or needs_redis):
+            return
+        home = store_home(self.settings.state_dir, store_account())
+        if home.moved_because:
+            self.screen.say(f"Stores are kept in {home.folder}: {home.moved_because}.")
+        programs: list[Program] = []
+        if needs_postgres:
+            password = state.secret(self.settings.state_dir, "postgres")
+            postgres = Postgres(home, password=password, port=self._port("postgres", POSTGRES_PORT))
+            programs.append(await asyncio.to_thread(_store_program, "postgres", postgres))
+            self.settings = self.settings.model_copy(update={"database_url": SecretStr(postgres.url)})
+        if needs_redis:
+            password = state.secret(self.settings.state_dir, "redis")
+            redis = Redis(home, password=password, port=self._port("redis", REDIS_PORT))
+            programs.append(await asyncio.to_thread(_store_program, "redis", redis))
+            self.settings = self.settings.model_copy(update={"redis_url": SecretStr(redis.url)})
+        await self._supervisor.start(programs)
+
+    async def _migrate(self) -> None:
+        assert self.settings.database_url is not None
+        url = self.settings.database_url.get_secret_value()
+        try:
+            applied = await asyncio.to_thread(migrate, url)
+        except psycopg.Error as error:
+            raise CannotStartError(
+                f"the database cannot be brought to this schema: {without_password(str(error))}"
+            ) from error
+        for name in applied:
+            self.log.say("migration.applied", migration=name)
+
+    def _choose_ports(self) -> None:
+        chosen: dict[str, object] = {}
+        for name in PUBLIC_PORTS:
+            wanted = getattr(self.settings, name)
+            chosen[name] = self._port(name.removesuffix("_port"), wanted, strict=not self._plan.shifts_ports)
+            if chosen[name] != wanted:
+                self.screen.say(f"Port {wanted} is taken; {name.removesuffix('_port')} uses {chosen[name]}.")
+        self.settings = self.settings.model_copy(update=chosen)
+        if self._plan.public_host is not None:
+            self._tell_public_urls(self._plan.public_host)
+        if self._plan.has_mailbox and self.settings.smtp_url is None:
+            smtp = SecretStr(f"smtp://127.0.0.1:{self._port('mailbox', SMTP_PORT)}")
+            self.settings = self.settings.model_copy(update={"smtp_url": smtp})
+
+    def _tell_public_urls(self, host: str) -> None:
+        names = ("api_public_url", "gateway_public_url", "safetap_public_url")
+        told = {
+            name: f"{self.settings.scheme}://{host}:{getattr(self.settings, port)}"
+            for name, port in zip(names, PUBLIC_PORTS, strict=True)
+            if getattr(self.settings, name) is None
+        }
+        self.settings = self.settings.model_copy(update=told)
+
+    def _choose_files(self) -> None:
+        chosen: dict[str, object] = {}
+        if self.settings.jwt_public_key_file is None:
+            private, public = state.ensure_keys(self.settings.state_dir)
+            chosen |= {"jwt_private_key_file": private, "jwt_public_key_file": public}
+        socket = self.settings.safetap_socket_path
+        if len(bytes(socket)) > SOCKET_PATH_BYTES_MAX:
+            chosen["safetap_socket"] = _short_folder(self.settings.state_dir) / "safetap.sock"
+        # A page may also be opened by the machine's other names.
+        here = [f"{self.settings.scheme}://{host}:{self.settings.api_port}" for host in ("localhost", "127.0.0.1")]
+        chosen["allowed_origins"] = list(dict.fromkeys([*self.settings.allowed_origins, *here]))
+        self.settings = self.settings.model_copy(update=chosen)
+
+    def _processes(self) -> list[Program]:
+        public = dict(zip(("api_rest", "gateway_ws", "safetap_door"), PUBLIC_PORTS, strict=True))
+        programs = []
+        for role in ROLES:
+            port = getattr(self.settings, public[role.name]) if role.name in public else self._port(role.name, OPS_PORT)
+            programs.append(role_program(role, self.settings, port))
+        if self._plan.has_mailbox:
+            programs.append(self._mailbox())
+        return programs
+
+    def _mailbox(self) -> Program:
+        assert self.settings.smtp_url is not None
+        port = int(self.settings.smtp_url.get_secret_value().rpartition(":")[2])
+        program = module_program("mailbox", self.settings, "clenzy.mailbox", str(port), str(self.mail_folder))
+
+        async def is_ready() -> bool:
+            return await asyncio.to_thread(ports.answers, port)
+
+        return replace(program, is_ready=is_ready)
+
+    def _note_running(self) -> None:
+        facts = {name: str(value) for name, value in self.settings.model_dump(include=set(PUBLIC_PORTS)).items()}
+        for name in ("database_url", "redis_url"):
+            facts[name] = getattr(self.settings, name).get_secret_value()
+        state.note_running(self.settings.state_dir, {**facts, "api_url": self.settings.api_url})
+
+    def _port(self, what: str, wanted: int, *, strict: bool = False) -> int:
+        if strict:
+            if wanted in self._taken or not ports.is_free(wanted, self.settings.host):
+                raise CannotStartError(f"port {wanted} for {what} is taken: set CLENZY_{what.upper()}_PORT to another")
+            port = wanted
+        else:
+            port = ports.next_free(wanted, host=self.settings.host, taken=self._taken)
+        self._taken.add(port)
+        return port
+
+
+def without_password(text: str) -> str:
+    """Return `text` with the passwords of URLs blotted out."""
+    return re.sub(r"(://[^:/@\s]*):[^@\s]+@", r"\1:***@", text)
+
+
+def _store_program(name: str, server: Postgres | Redis) -> Program:
+    async def is_ready() -> bool:
+        return await asyncio.to_thread(server.answers)
+
+    async def prepare() -> None:
+        await asyncio.to_thread(server.prepare)
+
+    return Program(name, server.command(), is_ready, prepare=prepare)
+
+
+def _short_folder(state_dir: Path) -> Path:
+    name = hashlib.sha256(str(state_dir).encode()).hexdigest()[:12]
+    folder = Path(tempfile.gettempdir()) / f"clenzy-run-{os.geteuid()}-{name}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if folder.is_symlink() or folder.stat().st_uid != os.geteuid():
+        raise CannotStartError(f"{folder} belongs to somebody else: choose a shorter --state-dir")
+    return folder

@@ -1,0 +1,136 @@
+"""The process table: which programs an installation runs, in which environment, and how to ask if they are ready."""
+
+import json
+import os
+import signal
+import ssl
+import sys
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Final
+
+import aiohttp
+
+from clenzy.child import Command
+from clenzy.supervisor import Program
+from config.settings import Settings
+
+PROBE_TIMEOUT_S: Final = 2.0
+ROOT: Final = Path(__file__).resolve().parent.parent
+"""The folder that holds the packages: a checkout's, or an installation's site-packages."""
+
+
+EMPTY: Final[Mapping[str, str]] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """One row of the process table."""
+
+    name: str
+    module: str
+    port_setting: str
+    """The environment variable that tells it the port of its health routes."""
+
+
+ROLES: Final = (
+    Role("api_rest", "api_rest", "CLENZY_API_PORT"),
+    Role("gateway_ws", "gateway_ws", "CLENZY_GATEWAY_PORT"),
+    Role("safetap_door", "safetap_door", "CLENZY_SAFETAP_PORT"),
+    Role("matcher", "engine.run_matcher", "CLENZY_OPS_PORT"),
+    Role("notify", "engine.run_notify", "CLENZY_OPS_PORT"),
+    Role("keeper", "engine.run_keeper", "CLENZY_OPS_PORT"),
+)
+
+SIGNING_KEY_VARIABLE: Final = "CLENZY_JWT_PRIVATE_KEY_FILE"
+SIGNER: Final = "api_rest"
+"""The one process that gets the private key."""
+
+
+def environment(settings: Settings) -> dict[str, str]:
+    """Return the environment of a child: ours, with every setting of the installation by name."""
+    given = {name: value for name, value in os.environ.items() if not _is_setting(name)}
+    given |= {name: _text(value) for name, value in _by_variable(settings).items() if value is not None}
+    path = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {**given, "PYTHONPATH": os.pathsep.join(path), "PYTHONUNBUFFERED": "1", "CLENZY_LOG_FORMAT": "json"}
+
+
+def role_program(role: Role, settings: Settings, port: int) -> Program:
+    """Return the program of one row, whose health routes are on `port`."""
+    child = environment(settings)
+    if role.name != SIGNER:
+        child.pop(SIGNING_KEY_VARIABLE, None)
+    child[role.port_setting] = str(port)
+    scheme = "http" if role.port_setting == "CLENZY_OPS_PORT" else settings.scheme
+    base = f"{scheme}://{probe_host(settings.host)}:{port}"
+    return Program(
+        name=role.name,
+        command=Command((sys.executable, "-m", role.module), env=child, cwd=ROOT),
+        is_ready=probe(f"{base}/readyz"),
+        is_alive=probe(f"{base}/healthz"),
+    )
+
+
+def module_program(name: str, settings: Settings, *argv: str, env: Mapping[str, str] = EMPTY) -> Program:
+    """Return a program without health routes, `python -m ...`; it is ready as soon as it runs."""
+    command = Command(
+        (sys.executable, "-m", *argv),
+        env={**environment(settings), **env},
+        cwd=ROOT,
+        stop_signal=signal.SIGTERM,
+        orphan_signal=signal.SIGTERM,  # it may have children of its own to end
+    )
+    return Program(name, command, is_ready=_at_once)
+
+
+def probe(url: str) -> Callable[[], Awaitable[bool]]:
+    """Return a question: does `url` answer 200?"""
+    # Only ever asked of this machine; a certificate names the addresses that phones use.
+    context: ssl.SSLContext | bool = True
+    if url.startswith("https"):
+        context = ssl.create_default_context()
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+
+    async def ask() -> bool:
+        with suppress(aiohttp.ClientError, TimeoutError, OSError):
+            timeout = aiohttp.ClientTimeout(total=PROBE_TIMEOUT_S)
+            async with aiohttp.ClientSession(timeout=timeout) as session, session.get(url, ssl=context) as answer:
+                return answer.status == 200  # noqa: PLR2004 - HTTP's OK
+        return False
+
+    return ask
+
+
+def probe_host(host: str) -> str:
+    """Return where to reach on this machine what binds to `host`."""
+    return {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, host)  # noqa: S104 - compared, not bound
+
+
+async def _at_once() -> bool:
+    return True
+
+
+def _is_setting(variable: str) -> bool:
+    return variable.startswith("CLENZY_") or variable in {"DATABASE_URL", "REDIS_URL"}
+
+
+def _by_variable(settings: Settings) -> Mapping[str, object]:
+    values = {name: getattr(settings, name) for name in type(settings).model_fields}
+    plain = {
+        name: value.get_secret_value() if hasattr(value, "get_secret_value") else value
+        for name, value in values.items()
+    }
+    return {variable_of(name): value for name, value in plain.items()}
+
+
+def variable_of(field: str) -> str:
+    """Return the environment variable of a field of `Settings`."""
+    return field.upper() if field in {"database_url", "redis_url"} else f"CLENZY_{field.upper()}"
+
+
+def _text(value: object) -> str:
+    return json.dumps(value) if isinstance(value, list) else str(value)
