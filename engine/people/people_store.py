@@ -9,7 +9,7 @@ from uuid import UUID
 import asyncpg
 
 from engine.core.database import Connection
-from engine.core.errors import Conflict, InvalidInput
+from engine.core.errors import Conflict, InvalidInput, NotFound
 from engine.core.ids import OrgId, PersonId, WorkerSlot
 from engine.core.units import utc_from_ms
 from engine.core.vocabulary import Duty, Role
@@ -81,7 +81,7 @@ SELECT w.worker_id, w.slot, p.full_name, w.skills, w.rating, w.duty,
  LIMIT $3
 """
 
-WORKER: Final = "SELECT slot, duty, skills, rating FROM worker WHERE worker_id = $1"
+WORKER: Final = "SELECT slot, duty, duty_since, skills, rating FROM worker WHERE worker_id = $1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,9 +173,16 @@ async def list_workers(conn: Connection, *, org_id: OrgId, after_slot: int, limi
     ]
 
 
-async def load_worker(conn: Connection, worker_id: PersonId) -> asyncpg.Record | None:
-    """Return slot, duty, skills (mask) and rating of a worker."""
-    return await conn.fetchrow(WORKER, worker_id)
+async def load_worker(conn: Connection, worker_id: PersonId) -> asyncpg.Record:
+    """Return slot, duty and since when, skills (mask) and rating of a worker.
+
+    Raises:
+        NotFound: this person is no worker.
+    """
+    worker = await conn.fetchrow(WORKER, worker_id)
+    if worker is None:
+        raise NotFound
+    return worker
 
 
 async def load_skill_bits(conn: Connection, org_id: OrgId) -> dict[str, int]:

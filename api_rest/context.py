@@ -1,0 +1,104 @@
+"""What a request is answered with: the process's services, and everything that is known of one call."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, TypeVar
+from uuid import UUID
+
+from aiohttp import web
+from pydantic import BaseModel, ConfigDict
+from redis.asyncio import Redis
+
+from api_rest.safetap_doors import SafetapDoors
+from config.settings import Settings
+from engine.core.clock import Clock
+from engine.core.database import Connection, Pool
+from engine.core.errors import ClenzyError
+from engine.people.passwords import Passwords
+from engine.people.tokens import AccessTokens, Principal
+
+
+class Body(BaseModel):
+    """The base of everything that comes in: unknown fields, numbers as text, NaN and infinity are refused."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, frozen=True)
+
+
+class Query(BaseModel):
+    """The base of query strings, whose values are all text."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, frozen=True)
+
+
+class NoBody(Body):
+    """An empty object, or nothing at all."""
+
+
+class NoQuery(Query):
+    """No parameters."""
+
+
+BodyT = TypeVar("BodyT", bound=Body)
+QueryT = TypeVar("QueryT", bound=Query)
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What the composition root opened for the handlers."""
+
+    settings: Settings
+    clock: Clock
+    pool: Pool
+    redis: Redis
+    tokens: AccessTokens
+    passwords: Passwords
+    safetap: SafetapDoors
+    pages_dir: Path
+    """The built web pages; the folder may be absent."""
+
+
+SERVICES = web.AppKey("services", Services)
+
+
+@dataclass(frozen=True, slots=True)
+class Call(Generic[BodyT, QueryT]):
+    """One authorised request, read and checked."""
+
+    services: Services
+    request: web.Request
+    now_ms: int
+    body: BodyT
+    query: QueryT
+    raw: bytes
+    """The body as it came."""
+    ids: Mapping[str, UUID]
+    """The ids in the path, by name."""
+    speaker: Principal | None = None
+    connection: Connection | None = None
+
+    @property
+    def principal(self) -> Principal:
+        """Who asks; only for routes that name roles."""
+        assert self.speaker is not None, "a public route has no principal"
+        return self.speaker
+
+    @property
+    def conn(self) -> Connection:
+        """The route's connection, inside a transaction where the route declares one."""
+        assert self.connection is not None, "this route declares no store"
+        return self.connection
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer: JSON, bytes that already are JSON, or nothing.
+
+    `refusal` commits what the handler did and then answers with the error: for acts that must last although the
+    person is refused.
+    """
+
+    body: Mapping[str, object] | bytes | None = None
+    status: int | None = None
+    """Default: the route's."""
+    refusal: ClenzyError | None = None

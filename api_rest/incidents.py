@@ -1,0 +1,194 @@
+"""Incidents for the desk: the list, one with its story, acknowledge and close."""
+
+from typing import Annotated, Any
+
+from pydantic import AwareDatetime, Field
+
+from api_rest.context import Body, Call, NoBody, NoQuery, Reply
+from api_rest.route import DESK, AnyRoute, Key, Route, Uses
+from api_rest.schemas import Answer, PageQuery, Text
+from config.limits import CLOSE_REASON_CHARS_MAX
+from engine.core.errors import Conflict, InvalidInput, NotAllowed, NotFound
+from engine.core.ids import BookingId, IncidentId, NoticeId, PersonId
+from engine.core.vocabulary import Channel, IncidentKind, IncidentState, NoticeState, Role
+from engine.safetap import desk
+from engine.safetap.incident_views import incident_detail, list_incidents
+
+
+class IncidentPerson(Answer):
+    """Who raised it."""
+
+    person_id: PersonId
+    name: str
+    role: Role
+
+
+class IncidentFix(Answer):
+    """Where the phone was."""
+
+    lat: float
+    lng: float
+    accuracy_m: float | None
+    ts_ms: int | None
+
+
+class IncidentAddress(Answer):
+    """The door of the booking."""
+
+    line: str
+    floor: str
+    entry_notes: str
+
+
+class IncidentEvent(Answer):
+    """What happened, and who did it."""
+
+    version: int
+    kind: str
+    actor: str | None
+    body: dict[str, Any]
+    at: AwareDatetime
+
+
+class Notice(Answer):
+    """One message to one responder."""
+
+    notice_id: NoticeId
+    step: int
+    loop: int
+    target: str
+    channel: Channel
+    state: NoticeState
+    attempts: int
+    last_error: str | None
+    created_at: AwareDatetime
+    sent_at: AwareDatetime | None
+
+
+class Incident(Answer):
+    """What triggers opened."""
+
+    incident_id: IncidentId
+    person: IncidentPerson
+    booking_id: BookingId | None
+    kind: IncidentKind
+    is_drill: bool
+    state: IncidentState
+    version: int
+    severity: int
+    step: int
+    next_step_at: AwareDatetime | None
+    fix: IncidentFix | None
+    address: IncidentAddress | None
+    opened_at: AwareDatetime
+    acknowledged_at: AwareDatetime | None
+    acknowledged_by: str | None
+    closed_at: AwareDatetime | None
+    close_reason: str | None
+    events: list[IncidentEvent] | None = None
+    notices: list[Notice] | None = None
+
+
+class IncidentPage(Answer):
+    """A page of incidents, newest first."""
+
+    items: list[Incident]
+    next_cursor: str | None
+
+
+class IncidentsQuery(PageQuery):
+    """Which incidents."""
+
+    state: IncidentState | None = None
+
+
+class Close(Body):
+    """Why it is over. A reason that begins with the word `reviewed` also releases the hold on dispatch."""
+
+    reason: Annotated[Text, Field(min_length=1, max_length=CLOSE_REASON_CHARS_MAX)]
+
+
+async def list_all(call: Call[NoBody, IncidentsQuery]) -> Reply:
+    """Return a page of the organisation's incidents."""
+    page = await list_incidents(
+        call.conn,
+        org_id=call.principal.org_id,
+        state=call.query.state,
+        limit=call.query.limit,
+        cursor=call.query.cursor,
+    )
+    return Reply(page)
+
+
+async def get_one(call: Call[NoBody, NoQuery]) -> Reply:
+    """Return one incident with its events and notices."""
+    return Reply(await incident_detail(call.conn, _incident_id(call), org_id=call.principal.org_id))
+
+
+async def acknowledge(call: Call[NoBody, NoQuery]) -> Reply:
+    """Take responsibility for an incident."""
+    view = await desk.acknowledge(call.conn, incident_id=_incident_id(call), actor=call.principal, now_ms=call.now_ms)
+    return Reply(view)
+
+
+async def close(call: Call[Close, NoQuery]) -> Reply:
+    """End an incident."""
+    view = await desk.close(
+        call.conn,
+        incident_id=_incident_id(call),
+        actor=call.principal,
+        reason=call.body.reason,
+        now_ms=call.now_ms,
+    )
+    return Reply(view)
+
+
+def _incident_id(call: Call[Any, Any]) -> IncidentId:
+    return IncidentId(call.ids["incident_id"])
+
+
+ROUTES: tuple[AnyRoute, ...] = (
+    Route(
+        method="GET",
+        path="/v1/incidents",
+        access=DESK,
+        handler=list_all,
+        summary="The organisation's incidents",
+        uses=Uses.CONNECTION,
+        query=IncidentsQuery,
+        answer=IncidentPage,
+    ),
+    Route(
+        method="GET",
+        path="/v1/incidents/{incident_id}",
+        access=DESK,
+        handler=get_one,
+        summary="One incident with its events and notices",
+        uses=Uses.CONNECTION,
+        answer=Incident,
+        errors=(NotFound,),
+    ),
+    Route(
+        method="POST",
+        path="/v1/incidents/{incident_id}/acknowledge",
+        access=DESK,
+        handler=acknowledge,
+        summary="Take responsibility for an incident; never for one's own",
+        uses=Uses.TRANSACTION,
+        answer=Incident,
+        key=Key.ACCEPTED,
+        errors=(NotFound, NotAllowed, Conflict),
+    ),
+    Route(
+        method="POST",
+        path="/v1/incidents/{incident_id}/close",
+        access=DESK,
+        handler=close,
+        summary="End an incident with a reason; never one's own",
+        uses=Uses.TRANSACTION,
+        body=Close,
+        answer=Incident,
+        key=Key.ACCEPTED,
+        errors=(NotFound, NotAllowed, Conflict, InvalidInput),
+    ),
+)

@@ -1,0 +1,109 @@
+"""From a route of the table to a handler of aiohttp: authorise, read, lend a connection, answer. One path for all."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
+from http import HTTPStatus
+from typing import Any, Final
+
+import orjson
+from aiohttp import web
+
+from api_rest.context import SERVICES, Body, Call, NoBody, NoQuery
+from api_rest.idempotency import Answer, KeyedRequest, answer_once
+from api_rest.problems import PROBLEM_TYPE, problem_body
+from api_rest.reading import JSON, authorise, parse_body, parse_ids, parse_query, read_raw_body
+from api_rest.route import Access, AnyRoute, Key, Uses
+from config.limits import IDEMPOTENCY_KEY_CHARS_MAX, STATEMENT_TIMEOUT_MS
+from engine.core.errors import InvalidInput
+from engine.people.accounts import check_standing
+
+KEY_HEADER: Final = "Idempotency-Key"
+REPLAYED_HEADER: Final = "Idempotent-Replayed"
+
+
+def handler_of(route: AnyRoute) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    """Return what answers the requests to `route`."""
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        services = request.app[SERVICES]
+        now_ms = services.clock.now_ms()
+        speaker = None
+        if not isinstance(route.access, Access):
+            # Before anything else is read: who may not ask learns nothing about what is wrong with the question.
+            speaker = authorise(request, route.access, services.tokens, now_ms=now_ms)
+        raw, body = await _read(route, request)
+        call: Call[Any, Any] = Call(
+            services=services,
+            request=request,
+            now_ms=now_ms,
+            body=body,
+            raw=raw,
+            query=parse_query(request, route.query or NoQuery),
+            ids=parse_ids(request),
+            speaker=speaker,
+        )
+        return await _answer(route, call, _keyed(route, call, raw))
+
+    return handle
+
+
+async def _read(route: AnyRoute, request: web.Request) -> tuple[bytes, Body]:
+    if route.access is Access.AT_THE_DOOR:
+        # Who answers behind us judges it; here nothing may stand in its way.
+        return await request.read(), NoBody()
+    if not route.takes_body:
+        return b"", NoBody()
+    raw = await read_raw_body(request)
+    return raw, parse_body(raw, route.body or NoBody)
+
+
+async def _answer(route: AnyRoute, call: Call[Any, Any], keyed: KeyedRequest | None) -> web.Response:
+    if route.uses is Uses.NOTHING:
+        return _response(await _act(route, call))
+    async with call.services.pool.acquire(timeout=STATEMENT_TIMEOUT_MS / 1000) as conn:
+        if call.speaker is not None:
+            await check_standing(conn, call.speaker)
+        lent = replace(call, connection=conn)
+        if route.uses is Uses.CONNECTION:
+            return _response(await _act(route, lent))
+        async with conn.transaction():
+            answer = await _act_once(route, lent, keyed)
+        return _response(answer)
+
+
+async def _act_once(route: AnyRoute, call: Call[Any, Any], keyed: KeyedRequest | None) -> Answer:
+    if keyed is None:
+        return await _act(route, call)
+    return await answer_once(call.conn, keyed, lambda: _act(route, call), now_ms=call.now_ms)
+
+
+async def _act(route: AnyRoute, call: Call[Any, Any]) -> Answer:
+    reply = await route.handler(call)
+    if reply.refusal is not None:
+        return Answer(reply.refusal.status, problem_body(reply.refusal))
+    body = orjson.dumps(reply.body) if isinstance(reply.body, Mapping) else reply.body or b""
+    return Answer(reply.status or route.status, body)
+
+
+def _keyed(route: AnyRoute, call: Call[Any, Any], raw: bytes) -> KeyedRequest | None:
+    key = call.request.headers.get(KEY_HEADER)
+    if route.key is Key.NONE or (key is None and route.key is Key.ACCEPTED):
+        return None
+    if key is None:
+        raise InvalidInput("This request needs an Idempotency-Key.", field=KEY_HEADER)
+    if not 1 <= len(key) <= IDEMPOTENCY_KEY_CHARS_MAX:
+        raise InvalidInput(f"1 to {IDEMPOTENCY_KEY_CHARS_MAX} characters.", field=KEY_HEADER)
+    owner = None if call.speaker is None else call.speaker.person_id
+    return KeyedRequest.of(key, owner=owner, method=route.method, path=call.request.path, body=raw)
+
+
+def _response(answer: Answer) -> web.Response:
+    is_problem = answer.status >= HTTPStatus.BAD_REQUEST
+    response = web.Response(
+        status=answer.status,
+        body=answer.body or None,
+        content_type=(PROBLEM_TYPE if is_problem else JSON) if answer.body else None,
+    )
+    if answer.is_replayed:
+        response.headers[REPLAYED_HEADER] = "true"
+    return response

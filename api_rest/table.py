@@ -1,0 +1,21 @@
+"""Every route of the API, in the order of the documentation."""
+
+from typing import Final
+
+from api_rest import auth, bookings, config, incidents, me, offers, people, safetap, services, workers
+from api_rest.route import AnyRoute, check_table
+
+TABLE: Final[tuple[AnyRoute, ...]] = check_table(
+    (
+        *config.ROUTES,
+        *auth.ROUTES,
+        *me.ROUTES,
+        *services.ROUTES,
+        *bookings.ROUTES,
+        *offers.ROUTES,
+        *workers.ROUTES,
+        *people.ROUTES,
+        *safetap.ROUTES,
+        *incidents.ROUTES,
+    )
+)
