@@ -40,15 +40,15 @@ RETURNING booking_id
 # `worker_id` is set by the move to `assigned` and kept from then on; a booking that searches is due at once.
 MOVE_BOOKING: Final = """
 UPDATE booking
-   SET state = $4,
+   SET state = $4::text,
        version = version + 1,
-       updated_at = $5,
+       updated_at = $5::timestamptz,
        worker_id = coalesce($6, worker_id),
        eta_promised_s = coalesce($7, eta_promised_s),
-       next_attempt_at = CASE WHEN $4 = 'searching' THEN $5 END,
+       next_attempt_at = CASE WHEN $4::text = 'searching' THEN $5::timestamptz END,
        lease_until = NULL,
-       actual_start = CASE WHEN $4 = 'in_progress' THEN $5 ELSE actual_start END,
-       actual_end = CASE WHEN $4 = 'completed' THEN $5 ELSE actual_end END
+       actual_start = CASE WHEN $4::text = 'in_progress' THEN $5::timestamptz ELSE actual_start END,
+       actual_end = CASE WHEN $4::text = 'completed' THEN $5::timestamptz ELSE actual_end END
  WHERE booking_id = $1 AND state = $2 AND version = $3
 RETURNING version
 """
