@@ -135,6 +135,12 @@ LISTEN_PROBE_MS: Final = 5_000
 """A connection that waits for notifications is asked this often whether it still lives."""
 OUTBOX_KEPT_MS: Final = 86_400_000
 
+# Keeper
+KEEPER_BATCH_MAX: Final = 1_000
+"""Rows of one deleting statement."""
+KEEPER_PAUSE_MS: Final = 50
+"""Pause between two batches, so that a long clean-up leaves room for the day's work."""
+
 # SafeTap
 TRIGGER_BYTES_MAX: Final = 8_192
 ESCALATION_POLL_MS: Final = 1_000

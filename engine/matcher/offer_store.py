@@ -56,6 +56,9 @@ SELECT w.duty = 'on' AND p.status = 'active' AS takes_part
   FROM worker w JOIN person p ON p.person_id = w.worker_id
  WHERE w.worker_id = $1 FOR NO KEY UPDATE OF w
 """
+# Several workers may be tried in one transaction: waiting for one while holding another could be a deadlock, and
+# whoever is locked is being asked or changed this very moment.
+LOCK_WORKER_UNLESS_TAKEN: Final = f"{LOCK_WORKER} SKIP LOCKED"
 
 INSERT_OFFER: Final = """
 INSERT INTO offer (offer_id, org_id, booking_id, worker_id, state, cost_min, eta_s, sent_at, expires_at)
@@ -123,7 +126,7 @@ async def create_offer(conn: Connection, offer: NewOffer, *, now_ms: int) -> Jso
         The offer as the protocol shows it, or `None` when this worker cannot be asked any more: off duty, taken by
         another booking, or held. The transaction stays usable, the next candidate may be tried in it.
     """
-    if not await conn.fetchval(LOCK_WORKER, offer.worker_id):
+    if not await conn.fetchval(LOCK_WORKER_UNLESS_TAKEN, offer.worker_id):
         return None
     if await conn.fetchval(IS_HELD, offer.booking_id, offer.worker_id):
         return None

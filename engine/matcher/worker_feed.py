@@ -19,7 +19,7 @@ from engine.core.clock import Clock
 from engine.core.database import Pool
 from engine.core.ids import OrgId, PersonId, WorkerSlot
 from engine.core.units import ms_from_utc
-from engine.geo.cell_index import STATUS_KEY
+from engine.geo.cell_index import STATUS_KEY, CellIndex
 from engine.matcher.worker_table import WorkerRow, WorkerStatus, WorkerTable
 from engine.outbox.durable_loop import keep_running
 from engine.outbox.listener import POSTGRES_ERRORS, Wake
@@ -48,6 +48,7 @@ class WorkerFeed:
     def __init__(self, *, pool: Pool, redis: Redis, table: WorkerTable, clock: Clock) -> None:
         self._pool = pool
         self._redis = redis
+        self._cells = CellIndex(redis)
         self._table = table
         self._clock = clock
         self._to_read: set[PersonId] = set()
@@ -95,7 +96,7 @@ class WorkerFeed:
         if not self.is_loaded:
             return
         wanted = self._table.status_bytes()
-        found = await self._redis.get(STATUS_KEY) or b""
+        found = await self._cells.statuses()
         pipeline = self._redis.pipeline(transaction=False)
         for start, part in changed_runs(found, wanted):
             pipeline.setrange(STATUS_KEY, start, part)  # type: ignore[unused-awaitable]  # only queued
@@ -122,7 +123,7 @@ class WorkerFeed:
 
 
 def changed_runs(found: bytes, wanted: bytes) -> list[tuple[int, bytes]]:
-    """Return the stretches `(start, bytes)` to write so that `found` becomes `wanted`; longer `found` keeps its tail."""
+    """Return what to write where, so that `found` becomes `wanted`; what is longer keeps its tail."""
     have = np.frombuffer(found[: len(wanted)].ljust(len(wanted), b"\xff"), np.uint8)
     differs = np.flatnonzero(have != np.frombuffer(wanted, np.uint8))
     if not len(differs):

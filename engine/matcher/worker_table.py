@@ -118,7 +118,7 @@ class WorkerTable:
         fix_now_ms: int,
         silent_ms: int,
     ) -> Candidates:
-        """Return the columns of `slots` (ascending, distinct) with their newest fixes.
+        """Return the columns of `slots` (ascending, distinct) with their newest fixes; an absent fix is all zero.
 
         `fix_now_ms` is the time that fixes are judged by, `now_ms` that of everything else.
         """
@@ -127,11 +127,11 @@ class WorkerTable:
         asked = np.fromiter((self._worker_ids[slot] in not_to_ask for slot in slots.tolist()), np.bool_, len(slots))
         mask = rows["skills"].copy()
         for bit, holds in (
-            (Ready.ON_DUTY, (rows["status"] != WorkerStatus.OFF_DUTY) & (records["cell"] != 0)),
+            (Ready.ON_DUTY, rows["status"] != WorkerStatus.OFF_DUTY),
             (Ready.FREE, rows["status"] == WorkerStatus.FREE),
             (Ready.UNHELD, ~rows["is_held"]),
             (Ready.UNASKED, ~asked),
-            (Ready.HEARD, (records["ts_ms"] != 0) & (age_ms <= silent_ms)),
+            (Ready.HEARD, (records["cell"] != 0) & (age_ms <= silent_ms)),
         ):
             mask[holds] |= int(bit)
         idle_ms = np.where(rows["idle_since_ms"] > 0, now_ms - rows["idle_since_ms"], 0)

@@ -1,0 +1,113 @@
+"""Who is near: cells outwards from the pin until nobody further away could be cheaper."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from prometheus_client import Histogram
+
+from config.limits import CANDIDATES_MAX, WORKER_SILENT_MS
+from engine.core.clock import Clock
+from engine.core.ids import OrgId, PersonId
+from engine.geo.cell_index import CellIndex
+from engine.geo.cells import cell_of, disk, rings_for
+from engine.geo.fixes import RECORD
+from engine.matcher.decision import SEARCH_RADII_M, Ask, Ranking, is_surely_best, rank
+from engine.matcher.frame import DEFAULT_WEIGHTS, Candidates, CostWeights, SlotArray
+from engine.matcher.worker_table import WorkerTable
+
+S_PER_NS: Final = 1e-9
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A ranking, and what it was made of: the candidates within `radius_m`."""
+
+    ranking: Ranking
+    candidates: Candidates
+    radius_m: int
+
+
+RANK_SECONDS = Histogram(
+    "clenzy_dispatch_rank_seconds",
+    "Frame, kernel and explanation of one search step.",
+    buckets=(0.00005, 0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01),
+)
+
+
+class CandidateSearch:
+    """One round's view of who is where: a cell is read once, however many bookings of the round ask for it."""
+
+    def __init__(
+        self,
+        cells: CellIndex,
+        table: WorkerTable,
+        *,
+        clock: Clock,
+        fix_clock: Clock,
+        weights: CostWeights = DEFAULT_WEIGHTS,
+    ) -> None:
+        self._cells = cells
+        self._table = table
+        self._clock = clock
+        self._fix_clock = fix_clock
+        self._weights = weights
+        self._members: dict[int, list[int]] = {}
+
+    async def find(self, ask: Ask, *, org_id: OrgId, not_to_ask: frozenset[PersonId]) -> Found:
+        """Return the cheapest workers of an organisation for a booking.
+
+        The first of them is the cheapest of all within `limits.SEARCH_RADIUS_M_MAX`; those after it are the cheapest
+        of the part that had to be looked at.
+
+        Raises:
+            RedisError: Redis did not answer.
+        """
+        slots = np.zeros(0, np.int64)
+        for radius_m in SEARCH_RADII_M[:-1]:
+            slots = await self._widen(slots, ask, org_id=org_id, radius_m=radius_m)
+            found = await self._rank(slots, ask, not_to_ask=not_to_ask, radius_m=radius_m)
+            if is_surely_best(found.ranking, radius_m=radius_m) or len(slots) >= CANDIDATES_MAX:
+                return found
+        slots = await self._widen(slots, ask, org_id=org_id, radius_m=SEARCH_RADII_M[-1])
+        return await self._rank(slots, ask, not_to_ask=not_to_ask, radius_m=SEARCH_RADII_M[-1])
+
+    async def find_again(self, found: Found, ask: Ask, *, not_to_ask: frozenset[PersonId]) -> Found:
+        """Rank the candidates of an earlier search anew, with others left out."""
+        return await self._rank(found.candidates.slots, ask, not_to_ask=not_to_ask, radius_m=found.radius_m)
+
+    async def _widen(self, slots: SlotArray, ask: Ask, *, org_id: OrgId, radius_m: int) -> SlotArray:
+        """Return `slots` with those of the cells up to `radius_m`, ascending; at the limit the new ones give way."""
+        cells = disk(cell_of(ask.lat_deg, ask.lng_deg), rings_for(radius_m))
+        await self._read(cells)
+        near = np.array([slot for cell in cells for slot in self._members[cell]], np.int64)
+        new = np.setdiff1d(self._table.of_org(near, org_id), slots, assume_unique=True)
+        room = CANDIDATES_MAX - len(slots)
+        if len(new) > room:
+            could_go = self._table.could_go(new, ask.skill_bit)
+            new = np.concatenate([new[could_go], new[~could_go]])[:room]
+        return np.union1d(slots, new)
+
+    async def _read(self, cells: Sequence[int]) -> None:
+        unread = [cell for cell in cells if cell not in self._members]
+        if unread:
+            self._members |= await self._cells.cell_members(unread)
+
+    async def _rank(self, slots: SlotArray, ask: Ask, *, not_to_ask: frozenset[PersonId], radius_m: int) -> Found:
+        # Who cannot go anyway is ruled out by the table alone; only the others' positions are read.
+        records = np.zeros(len(slots), RECORD)
+        could_go = np.flatnonzero(self._table.could_go(slots, ask.skill_bit))
+        records[could_go] = await self._cells.records(slots[could_go])
+        started_ns = self._clock.steady_ns()
+        candidates = self._table.candidates(
+            slots,
+            records,
+            not_to_ask=not_to_ask,
+            now_ms=self._clock.now_ms(),
+            fix_now_ms=self._fix_clock.now_ms(),
+            silent_ms=WORKER_SILENT_MS,
+        )
+        ranking = rank(candidates, ask, radius_m=radius_m, weights=self._weights)
+        RANK_SECONDS.observe((self._clock.steady_ns() - started_ns) * S_PER_NS)
+        return Found(ranking, candidates, radius_m)

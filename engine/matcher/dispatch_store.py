@@ -1,0 +1,220 @@
+"""The matcher's statements on bookings: claim what is due, save what was decided.
+
+A claim is a lease with a fence: whoever dies holding it loses it by time, and whoever comes back late finds that the
+fence has moved on and saves nothing.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import asyncpg
+import orjson
+
+from config.limits import CLAIM_LEASE_MS
+from engine.booking.booking_store import transition
+from engine.core.database import Connection
+from engine.core.ids import BookingId, OfferId, OrgId, PersonId
+from engine.core.units import ms_from_utc, utc_from_ms
+from engine.core.vocabulary import BookingState
+from engine.matcher.offer_store import NewOffer, create_offer
+
+# The lease keeps others off; SKIP LOCKED keeps them from waiting for it.
+CLAIM: Final = """
+WITH due AS (
+  SELECT booking_id FROM booking
+   WHERE state = 'searching' AND next_attempt_at <= $1 AND (lease_until IS NULL OR lease_until <= $1)
+   ORDER BY next_attempt_at, booking_id
+   LIMIT $3
+     FOR UPDATE SKIP LOCKED
+)
+UPDATE booking b
+   SET lease_until = $2, fence = b.fence + 1
+  FROM due, service s, address a
+ WHERE b.booking_id = due.booking_id AND s.service_id = b.service_id AND a.address_id = b.address_id
+RETURNING b.booking_id, b.org_id, b.version, b.fence, b.created_at, b.search_until, b.tz, s.skill_bit, a.lat, a.lng,
+          EXISTS (SELECT FROM safety_hold h
+                   WHERE h.released_at IS NULL AND (h.person_id = b.customer_id OR h.address_id = b.address_id)
+          ) AS is_held
+"""
+
+LOCK_CLAIMED: Final = """
+SELECT version FROM booking WHERE booking_id = $1 AND fence = $2 AND state = 'searching' FOR UPDATE
+"""
+
+POSTPONE: Final = """
+UPDATE booking SET next_attempt_at = $3, lease_until = NULL
+ WHERE booking_id = $1 AND fence = $2 AND state = 'searching'
+"""
+
+ADD_LOG: Final = """
+INSERT INTO dispatch_log (org_id, booking_id, worker_id, outcome, detail, took_us, at)
+VALUES ($1, $2, $3, $4, $5::text::jsonb, $6, $7)
+"""
+
+# A search that finds the same nothing every two seconds is told once.
+ADD_LOG_UNLESS_SAME: Final = """
+INSERT INTO dispatch_log (org_id, booking_id, worker_id, outcome, detail, took_us, at)
+SELECT $1, $2, $3, $4, $5::text::jsonb, $6, $7
+ WHERE NOT EXISTS (
+         SELECT FROM (SELECT outcome, detail FROM dispatch_log
+                       WHERE booking_id = $2 ORDER BY at DESC, dispatch_id DESC LIMIT 1) AS last
+          WHERE last.outcome = $4 AND last.detail = $5::text::jsonb)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A booking that this matcher works on until its lease ends. The pin is WGS84 degrees."""
+
+    booking_id: BookingId
+    org_id: OrgId
+    version: int
+    fence: int
+    created_at_ms: int
+    search_until_ms: int
+    tz: str
+    skill_bit: int
+    lat_deg: float
+    lng_deg: float
+    is_held: bool
+    """A safety hold lies on its customer or its address."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogEntry:
+    """A row of the dispatch log. `took_us` counts from the claim."""
+
+    outcome: str
+    detail: Mapping[str, object]
+    took_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """A worker who could be asked, best first among their kind."""
+
+    worker_id: PersonId
+    cost_min: float
+    eta_s: int
+
+
+async def claim_due(conn: Connection, *, now_ms: int, limit: int) -> list[Claim]:
+    """Lease the bookings that are due, the longest due first."""
+    rows = await conn.fetch(CLAIM, utc_from_ms(now_ms), utc_from_ms(now_ms + CLAIM_LEASE_MS), limit)
+    claims = [_claim(row) for row in rows]
+    return sorted(claims, key=lambda claim: (claim.created_at_ms, claim.booking_id))
+
+
+async def save_offer(
+    conn: Connection,
+    claim: Claim,
+    proposals: Sequence[Proposal],
+    *,
+    offer_id: OfferId,
+    entry: LogEntry,
+    now_ms: int,
+) -> PersonId | None:
+    """Offer the booking to the first of `proposals` who can still be asked: offer, log, move and events in one go.
+
+    Returns:
+        Who was asked, or `None`: the claim was lost, or nobody of them can be asked any more. Then nothing is saved.
+
+    Raises:
+        Conflict: the booking moved on in the meantime.
+    """
+    async with conn.transaction():
+        version = await conn.fetchval(LOCK_CLAIMED, claim.booking_id, claim.fence)
+        if version is None:
+            return None
+        asked = await _first_to_ask(conn, claim, proposals, offer_id=offer_id, now_ms=now_ms)
+        if asked is None:
+            return None
+        await transition(
+            conn,
+            booking_id=claim.booking_id,
+            to=BookingState.OFFERED,
+            actor=None,
+            reason="offered to a worker",
+            now_ms=now_ms,
+            expected_version=version,
+        )
+        await _log(conn, ADD_LOG, claim, entry, worker_id=asked, now_ms=now_ms)
+    return asked
+
+
+async def save_unserved(conn: Connection, claim: Claim, *, reason: str, entry: LogEntry, now_ms: int) -> bool:
+    """Give a booking up; return whether the claim still held."""
+    async with conn.transaction():
+        version = await conn.fetchval(LOCK_CLAIMED, claim.booking_id, claim.fence)
+        if version is None:
+            return False
+        await transition(
+            conn,
+            booking_id=claim.booking_id,
+            to=BookingState.UNSERVED,
+            actor=None,
+            reason=reason,
+            now_ms=now_ms,
+            expected_version=version,
+        )
+        await _log(conn, ADD_LOG, claim, entry, worker_id=None, now_ms=now_ms)
+    return True
+
+
+async def postpone(
+    conn: Connection, claim: Claim, *, until_ms: int, entry: LogEntry | None = None, now_ms: int
+) -> None:
+    """Give the claim back to be tried again at `until_ms`, and log why unless the last entry says the same."""
+    async with conn.transaction():
+        await conn.execute(POSTPONE, claim.booking_id, claim.fence, utc_from_ms(until_ms))
+        if entry is not None:
+            await _log(conn, ADD_LOG_UNLESS_SAME, claim, entry, worker_id=None, now_ms=now_ms)
+
+
+async def _first_to_ask(
+    conn: Connection, claim: Claim, proposals: Sequence[Proposal], *, offer_id: OfferId, now_ms: int
+) -> PersonId | None:
+    for proposal in proposals:
+        offer = NewOffer(
+            offer_id=offer_id,
+            org_id=claim.org_id,
+            booking_id=claim.booking_id,
+            worker_id=proposal.worker_id,
+            cost_min=proposal.cost_min,
+            eta_s=proposal.eta_s,
+        )
+        if await create_offer(conn, offer, now_ms=now_ms) is not None:
+            return proposal.worker_id
+    return None
+
+
+async def _log(
+    conn: Connection, statement: str, claim: Claim, entry: LogEntry, *, worker_id: PersonId | None, now_ms: int
+) -> None:
+    await conn.execute(
+        statement,
+        claim.org_id,
+        claim.booking_id,
+        worker_id,
+        entry.outcome,
+        orjson.dumps(entry.detail).decode(),
+        entry.took_us,
+        utc_from_ms(now_ms),
+    )
+
+
+def _claim(row: asyncpg.Record) -> Claim:
+    return Claim(
+        booking_id=BookingId(row["booking_id"]),
+        org_id=OrgId(row["org_id"]),
+        version=row["version"],
+        fence=row["fence"],
+        created_at_ms=ms_from_utc(row["created_at"]),
+        search_until_ms=ms_from_utc(row["search_until"]),
+        tz=row["tz"],
+        skill_bit=row["skill_bit"],
+        lat_deg=row["lat"],
+        lng_deg=row["lng"],
+        is_held=row["is_held"],
+    )

@@ -1,0 +1,168 @@
+"""Composition root of the keeper: deletes what has outlived its use, a batch at a time.
+
+Every job can be stopped anywhere and taken up again, and several keepers may run: a batch takes the rows that nobody
+else holds, and what is left over is the next batch's.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+import structlog
+from prometheus_client import Counter, Gauge
+
+from config.limits import (
+    ENROLMENT_CODE_MS,
+    IDEMPOTENCY_KEPT_MS,
+    KEEPER_BATCH_MAX,
+    KEEPER_PAUSE_MS,
+    OUTBOX_KEPT_MS,
+    SIGN_IN_WINDOW_MS,
+)
+from engine.core.clock import Clock, SystemClock
+from engine.core.database import Pool
+from engine.core.units import MS_PER_MIN, MS_PER_S, utc_from_ms
+from engine.outbox.durable_loop import keep_running
+from engine.outbox.listener import POSTGRES_ERRORS
+from engine.wiring import open_database
+from ops.http import ops_server
+from ops.probe import keep_checked
+from ops.process import Process, run
+
+log = structlog.get_logger(__name__)
+
+NAME: Final = "keeper"
+
+DELETED = Counter("clenzy_keeper_deleted_total", "Rows deleted because they outlived their use.", ["job"])
+LAST_RUN = Gauge("clenzy_keeper_last_run_timestamp_seconds", "When a job last got to its end.", ["job"])
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """Rows older than `kept_ms` go; looked for every `every_ms`.
+
+    `statement` deletes one batch: `$1` is the instant before which rows are old, `$2` how many at most.
+    """
+
+    name: str
+    kept_ms: int
+    every_ms: int
+    statement: str
+
+
+JOBS: Final[tuple[Job, ...]] = (
+    Job(
+        "outbox",
+        OUTBOX_KEPT_MS,
+        5 * MS_PER_MIN,
+        # In the order of the primary key: what is old and published lies at its beginning.
+        """
+        DELETE FROM outbox WHERE event_id IN (
+          SELECT event_id FROM outbox WHERE published_at <= $1 ORDER BY event_id LIMIT $2 FOR UPDATE SKIP LOCKED)
+        """,
+    ),
+    Job(
+        "idempotency_keys",
+        IDEMPOTENCY_KEPT_MS,
+        5 * MS_PER_MIN,
+        """
+        DELETE FROM idempotency_key WHERE (person_id, key) IN (
+          SELECT person_id, key FROM idempotency_key WHERE created_at <= $1
+           ORDER BY created_at LIMIT $2 FOR UPDATE SKIP LOCKED)
+        """,
+    ),
+    Job(
+        # A spent token is kept until it would have expired: using it again must revoke its family.
+        "refresh_tokens",
+        0,
+        30 * MS_PER_MIN,
+        """
+        DELETE FROM refresh_token WHERE token_hash IN (
+          SELECT token_hash FROM refresh_token WHERE expires_at <= $1 LIMIT $2 FOR UPDATE SKIP LOCKED)
+        """,
+    ),
+    Job(
+        # A used code is kept as long as an unused one, so that using it twice can be told from a wrong one.
+        "enrolment_codes",
+        ENROLMENT_CODE_MS,
+        30 * MS_PER_MIN,
+        """
+        DELETE FROM enrolment_code WHERE code_hash IN (
+          SELECT code_hash FROM enrolment_code WHERE created_at <= $1 AND (used_at IS NOT NULL OR expires_at <= $1)
+           LIMIT $2 FOR UPDATE SKIP LOCKED)
+        """,
+    ),
+    Job(
+        "sign_in_failures",
+        SIGN_IN_WINDOW_MS,
+        5 * MS_PER_MIN,
+        """
+        DELETE FROM sign_in_failure WHERE ctid = ANY (ARRAY(
+          SELECT ctid FROM sign_in_failure WHERE at <= $1 LIMIT $2 FOR UPDATE SKIP LOCKED))
+        """,
+    ),
+)
+
+
+class Keeper:
+    """Runs every job at its own pace."""
+
+    def __init__(self, *, pool: Pool, clock: Clock, jobs: Sequence[Job] = JOBS) -> None:
+        self._pool = pool
+        self._clock = clock
+        self._jobs = jobs
+
+    async def run(self) -> None:
+        """Keep house until cancelled, through restarts of Postgres."""
+        async with asyncio.TaskGroup() as tasks:
+            for job in self._jobs:
+                step = partial(self._step, job)
+                tasks.create_task(keep_running(step, name=job.name, clock=self._clock, errors=POSTGRES_ERRORS))
+
+    async def run_job(self, job: Job) -> int:
+        """Delete all that is old now, a batch at a time; return how many rows."""
+        old = utc_from_ms(self._clock.now_ms() - job.kept_ms)
+        deleted = 0
+        while True:
+            # `DELETE 42`
+            batch = int((await self._pool.execute(job.statement, old, KEEPER_BATCH_MAX)).split()[1])
+            deleted += batch
+            DELETED.labels(job.name).inc(batch)
+            if batch < KEEPER_BATCH_MAX:
+                break
+            await self._clock.sleep_ms(KEEPER_PAUSE_MS)
+        LAST_RUN.labels(job.name).set(self._clock.now_ms() / MS_PER_S)
+        return deleted
+
+    async def _step(self, job: Job) -> None:
+        deleted = await self.run_job(job)
+        if deleted:
+            log.info("keeper.deleted", job=job.name, rows=deleted)
+        await self._clock.sleep_ms(job.every_ms)
+
+
+async def root(process: Process) -> None:
+    """Keep house until told to stop."""
+    settings, clock = process.settings, SystemClock()
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(ops_server(process.readiness, settings.host, settings.ops_port))
+        pool = await open_database(settings, pool_max=len(JOBS) + 1, pool_min=0)
+        stack.callback(pool.terminate)  # every statement is a transaction of its own
+        ask = partial(pool.execute, "SELECT")
+        async with asyncio.TaskGroup() as tasks:
+            work = [
+                tasks.create_task(Keeper(pool=pool, clock=clock).run()),
+                tasks.create_task(
+                    keep_checked(process.readiness, "database", ask, errors=POSTGRES_ERRORS, sleep_ms=clock.sleep_ms)
+                ),
+            ]
+            await process.stop.wait()
+            for task in work:
+                task.cancel()
+
+
+if __name__ == "__main__":
+    run(NAME, root)

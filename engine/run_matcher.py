@@ -1,0 +1,48 @@
+"""Composition root of the matcher: bookings in, offers out."""
+
+import asyncio
+from contextlib import AsyncExitStack
+from functools import partial
+from typing import Final
+
+from redis.exceptions import RedisError
+
+from engine.core.clock import SystemClock
+from engine.matcher import kernels
+from engine.matcher.dispatch import Dispatcher
+from engine.outbox.listener import POSTGRES_ERRORS
+from engine.wiring import open_database, open_fix_clock, open_redis
+from ops.http import ops_server
+from ops.probe import keep_checked
+from ops.process import Process, run
+
+NAME: Final = "matcher"
+
+
+async def root(process: Process) -> None:
+    """Dispatch until told to stop; ready when both stores answer and the kernels are compiled."""
+    settings, readiness, clock = process.settings, process.readiness, SystemClock()
+    readiness.set("kernels", ok=False, detail="compiling")
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(ops_server(readiness, settings.host, settings.ops_port))
+        pool = await open_database(settings, pool_min=0)
+        stack.callback(pool.terminate)  # every write is one transaction: there is nothing to wait for
+        redis = open_redis(settings)
+        stack.push_async_callback(redis.aclose)
+        dispatcher = Dispatcher(pool=pool, redis=redis, clock=clock, fix_clock=open_fix_clock(settings))
+        await asyncio.to_thread(kernels.warm_up)
+        readiness.set("kernels", ok=True)
+        check = partial(keep_checked, readiness, sleep_ms=clock.sleep_ms)
+        async with asyncio.TaskGroup() as tasks:
+            work = [
+                tasks.create_task(dispatcher.run()),
+                tasks.create_task(check("database", partial(pool.execute, "SELECT"), errors=POSTGRES_ERRORS)),
+                tasks.create_task(check("redis", redis.ping, errors=(RedisError, OSError))),
+            ]
+            await process.stop.wait()
+            for task in work:
+                task.cancel()
+
+
+if __name__ == "__main__":
+    run(NAME, root)
