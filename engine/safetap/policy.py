@@ -131,7 +131,7 @@ def _routes(raw: object, field: str) -> list[Route]:
         raise InvalidInput(f"One of {', '.join(Target)}.", field=f"{field}.target")
     possible = CHANNELS_OF[Target(target)]
     channels = _sequence(fields.get("channels"), f"{field}.channels")
-    if not channels or any(channel not in possible for channel in channels):
+    if not channels or any(not isinstance(channel, str) or channel not in possible for channel in channels):
         raise InvalidInput(f"One or more of {', '.join(sorted(possible))}.", field=f"{field}.channels")
     return [Route(Target(target), channel) for channel in sorted(possible) if channel in channels]
 

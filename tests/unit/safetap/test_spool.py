@@ -1,0 +1,188 @@
+"""The spool on a real disk: what was appended survives, what was torn is not read."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine.safetap.spool import Delivery, Spool, SpoolFull, frame, read_frames
+
+
+class Store:
+    """Takes records; refuses or is away as told."""
+
+    def __init__(self) -> None:
+        self.records: list[bytes] = []
+        self.is_away = False
+        self.poison: bytes | None = None
+
+    async def deliver(self, record: bytes) -> Delivery:
+        if self.is_away:
+            return Delivery.AWAY
+        if record == self.poison:
+            return Delivery.REFUSED
+        self.records.append(record)
+        return Delivery.DONE
+
+
+def spool_files(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*.spool"))
+
+
+def kept_aside(folder: Path) -> list[bytes]:
+    return [path.read_bytes() for path in folder.glob("*.refused")]
+
+
+@given(st.lists(st.binary(max_size=50), max_size=5), st.data())
+def test_a_torn_tail_costs_the_torn_record_only(payloads: list[bytes], data: st.DataObject) -> None:
+    whole = b"".join(map(frame, payloads))
+    cut = data.draw(st.integers(0, len(whole)))
+    ends = [len(b"".join(map(frame, payloads[: n + 1]))) for n in range(len(payloads))]
+    assert list(read_frames(whole[:cut])) == payloads[: sum(end <= cut for end in ends)]
+
+
+@given(st.lists(st.binary(min_size=1, max_size=20), min_size=2, max_size=4), st.data())
+def test_a_flipped_bit_is_noticed(payloads: list[bytes], data: st.DataObject) -> None:
+    whole = bytearray(b"".join(map(frame, payloads)))
+    at = data.draw(st.integers(0, len(whole) - 1))
+    whole[at] ^= 1 << data.draw(st.integers(0, 7))
+    read = list(read_frames(bytes(whole)))
+    assert len(read) < len(payloads)
+    assert read == payloads[: len(read)]
+
+
+@given(st.binary(max_size=100))
+def test_foreign_bytes_are_no_records(data: bytes) -> None:
+    assert all(frame(payload) in data for payload in read_frames(data))
+
+
+async def test_what_was_appended_is_delivered_once_and_in_order(tmp_path: Path) -> None:
+    store = Store()
+    async with Spool(tmp_path, name=uuid4()) as spool:
+        for payload in (b"one", b"two", b"three"):
+            await spool.append(payload)
+        assert spool.waiting_bytes > 0
+        assert await spool.replay(store.deliver)
+        assert await spool.replay(store.deliver)
+        assert spool.waiting_bytes == 0
+        assert spool_files(tmp_path)[0].stat().st_size == 0
+    assert store.records == [b"one", b"two", b"three"]
+    assert spool_files(tmp_path) == []
+
+
+async def test_what_cannot_be_delivered_stays_for_the_next_process(tmp_path: Path) -> None:
+    store = Store()
+    store.is_away = True
+    async with Spool(tmp_path, name=uuid4()) as spool:
+        await spool.append(b"one")
+        assert not await spool.replay(store.deliver)
+    store.is_away = False
+    async with Spool(tmp_path, name=uuid4()) as successor:
+        assert await successor.replay(store.deliver)
+        assert len(spool_files(tmp_path)) == 1
+    assert store.records == [b"one"]
+
+
+async def test_delivery_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    store = Store()
+
+    async def one_then_away(record: bytes) -> Delivery:
+        delivery = await store.deliver(record)
+        store.is_away = True
+        return delivery
+
+    async with Spool(tmp_path, name=uuid4()) as spool:
+        await spool.append(b"one")
+        await spool.append(b"two")
+        assert not await spool.replay(one_then_away)
+        await spool.append(b"three")
+        store.is_away = False
+        assert await spool.replay(store.deliver)
+    assert store.records == [b"one", b"two", b"three"]
+
+
+async def test_the_file_of_a_living_process_is_left_alone(tmp_path: Path) -> None:
+    store = Store()
+    async with Spool(tmp_path, name=uuid4()) as mine, Spool(tmp_path, name=uuid4()) as theirs:
+        await theirs.append(b"theirs")
+        assert await mine.replay(store.deliver)
+        assert store.records == []
+        assert await theirs.replay(store.deliver)
+    assert store.records == [b"theirs"]
+
+
+async def test_the_file_of_a_killed_process_is_adopted(tmp_path: Path) -> None:
+    program = f"""
+import asyncio, os, signal, sys, uuid
+from pathlib import Path
+from engine.safetap.spool import Spool
+async def main():
+    async with Spool(Path({str(tmp_path)!r}), name=uuid.uuid4()) as spool:
+        await spool.append(b"kept")
+        os.write(spool._fd, b"\\x30\\x00\\x00\\x00torn")
+        os.kill(os.getpid(), signal.SIGKILL)
+asyncio.run(main())
+"""
+    killed = subprocess.run([sys.executable, "-c", program], cwd=Path.cwd(), check=False)  # noqa: ASYNC221
+    assert killed.returncode == -9
+    assert len(spool_files(tmp_path)) == 1
+    store = Store()
+    async with Spool(tmp_path, name=uuid4()) as spool:
+        assert await spool.replay(store.deliver)
+    assert store.records == [b"kept"]
+    assert spool_files(tmp_path) == []
+
+
+async def test_a_record_that_is_refused_is_kept_aside_and_holds_up_nobody(tmp_path: Path) -> None:
+    store = Store()
+    store.poison = b"poison"
+    async with Spool(tmp_path, name=uuid4()) as spool:
+        for payload in (b"one", b"poison", b"two"):
+            await spool.append(payload)
+        assert await spool.replay(store.deliver)
+    assert store.records == [b"one", b"two"]
+    assert [list(read_frames(data)) for data in kept_aside(tmp_path)] == [[b"poison"]]
+
+
+async def test_a_full_spool_refuses_and_takes_again_once_drained(tmp_path: Path) -> None:
+    store = Store()
+    async with Spool(tmp_path, name=uuid4(), bytes_max=64) as spool:
+        await spool.append(b"x" * 50)
+        with pytest.raises(SpoolFull):
+            await spool.append(b"y" * 50)
+        assert await spool.replay(store.deliver)
+        await spool.append(b"y" * 50)
+        assert await spool.replay(store.deliver)
+    assert store.records == [b"x" * 50, b"y" * 50]
+
+
+async def test_a_disk_that_fails_leaves_no_torn_record_before_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store()
+    real_write = os.write
+
+    def half(fd: int, data: bytes) -> int:
+        return real_write(fd, data[: len(data) // 2])
+
+    async with Spool(tmp_path, name=uuid4()) as spool:
+        await spool.append(b"before")
+        with monkeypatch.context() as disk:
+            disk.setattr(os, "write", half)
+            with pytest.raises(OSError, match="wrote"):
+                await spool.append(b"during")
+        await spool.append(b"after")
+        assert await spool.replay(store.deliver)
+    assert store.records == [b"before", b"after"]
+
+
+async def test_files_are_private_to_their_owner(tmp_path: Path) -> None:
+    folder = tmp_path / "spool"
+    async with Spool(folder, name=uuid4()):
+        assert folder.stat().st_mode & 0o777 == 0o700
+        assert spool_files(folder)[0].stat().st_mode & 0o777 == 0o600
