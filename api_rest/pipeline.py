@@ -81,7 +81,7 @@ async def _act(route: AnyRoute, call: Call[Any, Any]) -> Answer:
     reply = await route.handler(call)
     if reply.refusal is not None:
         return Answer(reply.refusal.status, problem_body(reply.refusal))
-    body = orjson.dumps(reply.body) if isinstance(reply.body, Mapping) else reply.body or b""
+    body = orjson.dumps(reply.body, default=str) if isinstance(reply.body, Mapping) else reply.body or b""
     return Answer(reply.status or route.status, body)
 
 
