@@ -43,7 +43,7 @@ class LogStream:
 
     def __post_init__(self) -> None:
         """Make the folder; go on in a file that is there."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         with suppress(FileNotFoundError):
             self._written = self.path.stat().st_size
 

@@ -61,6 +61,7 @@ async def _build(console: Path, say: Callable[[str], None]) -> None:
     npm = _npm()
     environment = {
         **os.environ,
+        "NO_COLOR": "1",
         "PATH": os.pathsep.join([str(Path(npm[0]).parent), os.environ.get("PATH", "/usr/bin:/bin")]),
     }
     lock = console / "package-lock.json"

@@ -15,7 +15,14 @@ from clenzy.supervisor import State
 
 REPEAT_S: Final = 30.0
 """The same event of the same process is shown at most this often."""
+WIDTH_MIN: Final = 120
 COLOURS: Final = {"warning": "yellow", "error": "red", "critical": "bold red"}
+
+
+def wide_console(*, stderr: bool = False) -> Console:
+    """Return a console that cuts nothing off: passwords and addresses are there to be copied."""
+    width = max(Console().width, WIDTH_MIN)
+    return Console(stderr=stderr, highlight=False, soft_wrap=True, width=width)
 
 
 @dataclass(slots=True)
@@ -25,7 +32,7 @@ class Screen:
     is_stream: bool = False
     """Every log line as JSON on standard output, nothing else: for service managers and containers."""
     is_verbose: bool = False
-    console: Console = field(default_factory=lambda: Console(highlight=False, soft_wrap=True))
+    console: Console = field(default_factory=wide_console)
     _shown: dict[tuple[str, str], tuple[float, int]] = field(default_factory=dict)
     _ended: set[str] = field(default_factory=set)
     is_quiet: bool = False
@@ -44,7 +51,7 @@ class Screen:
         """Tell of a program that ended, and of its return."""
         if self.is_stream or self.is_quiet:
             return
-        if state is State.ENDED:
+        if state is State.ENDED and self._is_news(name):
             self._ended.add(name)
             self._print(f"[yellow]{name} {escape(detail)}; starting it again[/]")
         elif state is State.READY and name in self._ended:
@@ -58,14 +65,21 @@ class Screen:
 
     def fail(self, reason: str) -> None:
         """Print why it all ends, on standard error."""
-        Console(stderr=True, highlight=False, soft_wrap=True).print(
-            f"[bold red]Clenzy cannot start:[/] {escape(reason)}"
-        )
+        wide_console(stderr=True).print(f"[bold red]Clenzy cannot start:[/] {escape(reason)}")
 
     def table(self, table: Table) -> None:
         """Print a table."""
         if not self.is_stream:
             self.console.print(table)
+
+    def _is_news(self, name: str) -> bool:
+        """Return whether the end of this program was not told lately: one that ends again and again says so once."""
+        now_s = time.monotonic()
+        told_s, _ = self._shown.get((name, ""), (float("-inf"), 0))
+        if now_s - told_s < REPEAT_S:
+            return False
+        self._shown[name, ""] = (now_s, 0)
+        return True
 
     def _event(self, line: LogLine) -> None:
         now_s = time.monotonic()

@@ -232,7 +232,8 @@ class Supervisor:
         self._log.say("program.ended", level="warning", program=name, how=how, failures=watched.failures)
         if not watched.was_ready.is_set() and watched.failures > RESTARTS_AT_START_MAX:
             raise CannotStartError(f"{name} {how} {watched.failures} times{self._last_words(name)}")
-        self._changed(name, State.ENDED, how)
+        last_line = self._log.tail(name).rpartition("\n")[2]
+        self._changed(name, State.ENDED, f"{how} ({last_line})" if last_line else how)
         delay_ms = min(RESTART_BACKOFF_MS_MIN * 2 ** min(watched.failures - 1, 16), RESTART_BACKOFF_MS_MAX)
         with suppress(TimeoutError):
             await asyncio.wait_for(watched.stopping.wait(), delay_ms / 1000)
