@@ -90,7 +90,9 @@ def replay_command(  # noqa: PLR0913, PLR0917 - the options of a command
     speed: Annotated[float | None, typer.Option(help="Must be the server's; default: whatever it runs at.")] = None,
     hours: Annotated[float | None, typer.Option(min=0, help="Only the first recorded hours.")] = None,
     accept: Annotated[float, typer.Option(min=0, max=1, help="Share of offers that workers accept.")] = 0.9,
-    redis_url: Annotated[str | None, typer.Option(help="Check every worker's cell in Redis against H3.")] = None,
+    redis_url: Annotated[
+        str | None, typer.Option(envvar="REDIS_URL", help="Check every worker's cell in Redis against H3.")
+    ] = None,
     report: Annotated[Path | None, typer.Option(help="Write the report here, as JSON.")] = None,
     seed: int = 7,
 ) -> None:
@@ -134,7 +136,9 @@ def streets(
 
 
 @app.command()
-def verify(redis_url: Annotated[str, typer.Option(help="The Redis of the running stack.")]) -> None:
+def verify(
+    redis_url: Annotated[str, typer.Option(envvar="REDIS_URL", help="The Redis of the running stack.")],
+) -> None:
     """Check that every worker in Redis is in exactly the cell that H3 says; exits 1 where one is not."""
 
     async def run(_stop: asyncio.Event) -> CellCheck:

@@ -44,6 +44,7 @@ def metrics_line(
         "reconnects": sum(max(0, count.connects - 1) for count in counts),
         "fixes_dropped": sum(count.fixes_dropped for count in counts),
         "fixes_refused": dict(tally.fixes_refused),
+        "commands_refused": dict(tally.commands_refused),
         "frames_refused": dict(sum((count.refusals for count in counts), Counter())),
         "offers": dict(tally.offers),
         "bookings": dict(tally.bookings),

@@ -124,13 +124,16 @@ class Worker:
             self._open_offers.discard(offer_id)
 
     async def _go_on_duty(self) -> None:
-        try:
-            await self.socket.command("duty", {"duty": "on"})
-        except ClientFailure as failure:
-            # The next welcome tells the duty again, and this is tried again then.
-            self._tally.commands_refused[f"duty: {failure}"] += 1
-            return
-        self._surroundings.went_live(self.number)
+        while self.socket.connected.is_set():
+            try:
+                await self.socket.command("duty", {"duty": "on"})
+            except ClientFailure as failure:
+                # A lost connection ends this: the next welcome tells the duty again, and it is tried again then.
+                self._tally.commands_refused[f"duty: {failure}"] += 1
+                await asyncio.sleep(self._rng.uniform(*self._habits.answer_s))
+            else:
+                self._surroundings.went_live(self.number)
+                return
 
     def _see(self, booking: Mapping[str, Any] | None, *, is_whole_state: bool = False) -> None:
         """Take what the server says of our booking; older news and other people's bookings change nothing."""

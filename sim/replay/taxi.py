@@ -116,12 +116,15 @@ class Taxi:
     # What nobody recorded
 
     async def _go_on_duty(self) -> None:
-        try:
-            await self.socket.command("duty", {"duty": "on"})
-        except ClientFailure as failure:
-            self.faults[f"duty: {failure}"] += 1
-            return
-        self.on_duty.set()
+        while self.socket.connected.is_set():
+            try:
+                await self.socket.command("duty", {"duty": "on"})
+            except ClientFailure as failure:
+                self.faults[f"duty: {failure}"] += 1
+                await asyncio.sleep(STATE_RETRY_S)
+            else:
+                self.on_duty.set()
+                return
 
     def _take_offer(self, offer: Mapping[str, Any]) -> None:
         self._bookings.offered(str(offer["booking_id"]))
