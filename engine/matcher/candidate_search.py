@@ -22,11 +22,11 @@ S_PER_NS: Final = 1e-9
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A ranking, and what it was made of: the candidates within `radius_m`."""
+    """A ranking, and what it was made of: the candidates within `searched_m`, and some beyond."""
 
     ranking: Ranking
     candidates: Candidates
-    radius_m: int
+    searched_m: int
 
 
 RANK_SECONDS = Histogram(
@@ -67,15 +67,15 @@ class CandidateSearch:
         slots = np.zeros(0, np.int64)
         for radius_m in SEARCH_RADII_M[:-1]:
             slots = await self._widen(slots, ask, org_id=org_id, radius_m=radius_m)
-            found = await self._rank(slots, ask, not_to_ask=not_to_ask, radius_m=radius_m)
-            if is_surely_best(found.ranking, radius_m=radius_m) or len(slots) >= CANDIDATES_MAX:
+            found = await self._rank(slots, ask, not_to_ask=not_to_ask, searched_m=radius_m)
+            if is_surely_best(found.ranking, searched_m=radius_m) or len(slots) >= CANDIDATES_MAX:
                 return found
         slots = await self._widen(slots, ask, org_id=org_id, radius_m=SEARCH_RADII_M[-1])
-        return await self._rank(slots, ask, not_to_ask=not_to_ask, radius_m=SEARCH_RADII_M[-1])
+        return await self._rank(slots, ask, not_to_ask=not_to_ask, searched_m=SEARCH_RADII_M[-1])
 
     async def find_again(self, found: Found, ask: Ask, *, not_to_ask: frozenset[PersonId]) -> Found:
         """Rank the candidates of an earlier search anew, with others left out."""
-        return await self._rank(found.candidates.slots, ask, not_to_ask=not_to_ask, radius_m=found.radius_m)
+        return await self._rank(found.candidates.slots, ask, not_to_ask=not_to_ask, searched_m=found.searched_m)
 
     async def _widen(self, slots: SlotArray, ask: Ask, *, org_id: OrgId, radius_m: int) -> SlotArray:
         """Return `slots` with those of the cells up to `radius_m`, ascending; at the limit the new ones give way."""
@@ -94,7 +94,7 @@ class CandidateSearch:
         if unread:
             self._members |= await self._cells.cell_members(unread)
 
-    async def _rank(self, slots: SlotArray, ask: Ask, *, not_to_ask: frozenset[PersonId], radius_m: int) -> Found:
+    async def _rank(self, slots: SlotArray, ask: Ask, *, not_to_ask: frozenset[PersonId], searched_m: int) -> Found:
         # Who cannot go anyway is ruled out by the table alone; only the others' positions are read.
         records = np.zeros(len(slots), RECORD)
         could_go = np.flatnonzero(self._table.could_go(slots, ask.skill_bit))
@@ -108,6 +108,6 @@ class CandidateSearch:
             fix_now_ms=self._fix_clock.now_ms(),
             silent_ms=WORKER_SILENT_MS,
         )
-        ranking = rank(candidates, ask, radius_m=radius_m, weights=self._weights)
+        ranking = rank(candidates, ask, weights=self._weights)
         RANK_SECONDS.observe((self._clock.steady_ns() - started_ns) * S_PER_NS)
-        return Found(ranking, candidates, radius_m)
+        return Found(ranking, candidates, searched_m)

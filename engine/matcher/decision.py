@@ -21,7 +21,7 @@ from engine.matcher.frame import (
 from engine.matcher.kernels import BLOCK, top_k
 
 SEARCH_RADII_M: Final = (1_500, 3_000, 6_000, SEARCH_RADIUS_M_MAX)
-"""How far each step of a search looks. A step is the last when nobody beyond it could be cheaper."""
+"""How far each step of a search surely looks. A step is the last when nobody beyond it could be cheaper."""
 
 TERM_DECIMALS: Final = 4
 
@@ -59,7 +59,7 @@ def rank(
     candidates: Candidates,
     ask: Ask,
     *,
-    radius_m: float,
+    radius_m: float = SEARCH_RADIUS_M_MAX,
     weights: CostWeights = DEFAULT_WEIGHTS,
     k: int = WHY_CANDIDATES_MAX,
 ) -> Ranking:
@@ -87,6 +87,6 @@ def rank(
     )
 
 
-def is_surely_best(ranking: Ranking, *, radius_m: float) -> bool:
-    """Whether nobody beyond `radius_m` can be cheaper than the first of this ranking."""
-    return bool(ranking.ranked) and ranking.ranked[0].cost_min <= least_cost_min(radius_m)
+def is_surely_best(ranking: Ranking, *, searched_m: float) -> bool:
+    """Whether nobody beyond `searched_m` can be cheaper than the first of this ranking."""
+    return bool(ranking.ranked) and ranking.ranked[0].cost_min <= least_cost_min(searched_m)

@@ -281,7 +281,7 @@ def _detail(found: Found, risk: Risk, *, table: WorkerTable, asks_again: bool) -
         ],
         "looked_at": found.ranking.looked_at,
         "ruled_out": found.ranking.ruled_out,
-        "radius_m": found.radius_m,
+        "searched_m": found.searched_m,
         "risk": {"score": round(risk.score, DECIMALS), "terms": {k: round(v, DECIMALS) for k, v in risk.terms.items()}},
         "asks_again": asks_again,
     }
