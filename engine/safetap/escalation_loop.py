@@ -59,10 +59,13 @@ SELECT i.incident_id, i.org_id, i.person_id, i.state, i.policy::text AS policy, 
    FOR UPDATE OF i
 """
 
+# Locked, so that nobody can take the claim over between this look at the fence and the step.
 CLAIMED_TIMERS: Final = """
 SELECT t.incident_id, t.step, t.loop, t.due_at, t.fence
   FROM incident_timer t
   JOIN unnest($1::uuid[], $2::bigint[]) AS claim (incident_id, fence) USING (incident_id, fence)
+ ORDER BY t.incident_id
+   FOR UPDATE OF t
 """
 
 RESPONDERS: Final = """
@@ -98,7 +101,7 @@ ADD_NOTICES: Final = """
 INSERT INTO notice (notice_id, incident_id, org_id, idempotency_key, step, loop, target, channel, address, state,
                     due_at, created_at, sent_at)
 SELECT notice_id, incident_id, org_id, key, step, loop, target, channel, address, state,
-       $1, $1, CASE WHEN state = 'sent' THEN $1 END
+       $1::timestamptz, $1, CASE WHEN state = 'sent' THEN $1 END
   FROM unnest($2::uuid[], $3::uuid[], $4::uuid[], $5::text[], $6::integer[], $7::integer[], $8::text[], $9::text[],
               $10::text[], $11::text[])
     AS new (notice_id, incident_id, org_id, key, step, loop, target, channel, address, state)

@@ -1,0 +1,215 @@
+"""What humans do with an incident."""
+
+import asyncio
+from uuid import UUID, uuid4
+
+import orjson
+import pytest
+
+from config.limits import CLOSE_REASON_CHARS_MAX, FOLLOW_UP_MS
+from engine.core.errors import ClenzyError, Conflict, InvalidInput, NotAllowed, NotFound
+from engine.core.ids import IncidentId, OrgId, PersonId
+from engine.core.units import ms_from_utc
+from engine.core.vocabulary import IncidentKind, IncidentState, Role
+from engine.safetap.desk import acknowledge, close, says_reviewed
+from engine.safetap.incident_views import incident_detail, incident_view, list_incidents
+from engine.safetap.intake import store_trigger
+from tests.integration.safetap.world import NOW_MS, World
+
+LATER_MS = NOW_MS + 5_000
+
+
+@pytest.fixture
+async def incident_id(world: World) -> IncidentId:
+    async with world.pool.acquire() as conn:
+        return IncidentId(await store_trigger(conn, world.received(booking_id=world.booking_id), new_id=uuid4))
+
+
+async def ack(world: World, incident_id: UUID, person_id: PersonId, *, now_ms: int = LATER_MS) -> dict[str, object]:
+    async with world.pool.acquire() as conn:
+        actor = world.principal(person_id)
+        return await acknowledge(conn, incident_id=IncidentId(incident_id), actor=actor, now_ms=now_ms)
+
+
+async def end(world: World, incident_id: UUID, person_id: PersonId, reason: str = "safe") -> dict[str, object]:
+    async with world.pool.acquire() as conn:
+        actor = world.principal(person_id)
+        return await close(conn, incident_id=IncidentId(incident_id), actor=actor, reason=reason, now_ms=LATER_MS)
+
+
+async def test_an_acknowledgement_is_told_audited_and_followed_up(world: World, incident_id: IncidentId) -> None:
+    view = await ack(world, incident_id, world.dispatcher)
+    assert (view["state"], view["acknowledged_by"], view["version"]) == ("acknowledged", "Dora Dispatcher", 2)
+    timer = await world.pool.fetchrow("SELECT * FROM incident_timer")
+    assert (timer["step"], timer["loop"], ms_from_utc(timer["due_at"])) == (1, 1, LATER_MS + FOLLOW_UP_MS)
+    assert await world.events() == ["triggered", "acknowledged"]
+    audit = await world.pool.fetchrow("SELECT * FROM audit_log")
+    assert (audit["actor_id"], audit["action"]) == (world.dispatcher, "incident.acknowledged")
+    assert audit["subject"] == f"incident:{incident_id}"
+    shown = await world.pool.fetchval("SELECT body::text FROM outbox ORDER BY event_id DESC LIMIT 1")
+    assert orjson.loads(shown) == view
+
+
+async def test_the_first_acknowledgement_wins_and_the_second_sees_whose_it_was(
+    world: World, incident_id: IncidentId
+) -> None:
+    views = await asyncio.gather(
+        *(ack(world, incident_id, who) for who in (world.dispatcher, world.other_dispatcher, world.admin))
+    )
+    assert len({view["acknowledged_by"] for view in views}) == 1
+    assert await world.events() == ["triggered", "acknowledged"]
+    again = await ack(world, incident_id, world.dispatcher, now_ms=LATER_MS + 1_000)
+    assert again == views[0]
+
+
+async def test_closing_ends_the_ladder_and_keeps_the_hold(world: World, incident_id: IncidentId) -> None:
+    view = await end(world, incident_id, world.admin, "  police are there ")
+    assert (view["state"], view["close_reason"], view["next_step_at"]) == ("closed", "police are there", None)
+    assert await world.pool.fetchval("SELECT count(*) FROM incident_timer") == 0
+    assert await world.pool.fetchval("SELECT count(*) FROM safety_hold WHERE released_at IS NULL") == 1
+    assert await world.events() == ["triggered", "closed"]
+    with pytest.raises(Conflict):
+        await ack(world, incident_id, world.dispatcher)
+
+
+async def test_a_second_closing_changes_nothing(world: World, incident_id: IncidentId) -> None:
+    first = await end(world, incident_id, world.admin, "safe")
+    assert await end(world, incident_id, world.dispatcher, "another reason") == first
+
+
+async def test_the_hold_goes_when_somebody_says_that_they_looked(world: World, incident_id: IncidentId) -> None:
+    await end(world, incident_id, world.admin, "safe")
+    await end(world, incident_id, world.dispatcher, "Reviewed: spoke to her, false alarm")
+    hold = await world.pool.fetchrow("SELECT * FROM safety_hold")
+    assert hold["released_by"] == world.dispatcher
+    assert await world.events() == ["triggered", "closed", "hold_released"]
+    await end(world, incident_id, world.dispatcher, "reviewed again")
+    assert await world.events() == ["triggered", "closed", "hold_released"]
+
+
+async def test_closing_with_a_review_does_both_at_once(world: World, incident_id: IncidentId) -> None:
+    await end(world, incident_id, world.admin, "reviewed")
+    assert await world.pool.fetchval("SELECT count(*) FROM safety_hold WHERE released_at IS NULL") == 0
+    assert await world.events() == ["triggered", "closed", "hold_released"]
+
+
+@pytest.mark.parametrize(
+    ("reason", "releases"),
+    [
+        ("reviewed", True),
+        ("Reviewed: all well", True),
+        ("REVIEWED - all well", True),
+        ("not reviewed", False),
+        ("reviewedly", False),
+        ("", False),
+    ],
+)
+def test_the_word_that_releases_a_hold(reason: str, *, releases: bool) -> None:
+    assert says_reviewed(reason) is releases
+
+
+@pytest.mark.parametrize("reason", ["", "   ", "x" * (CLOSE_REASON_CHARS_MAX + 1)])
+async def test_a_closing_needs_a_reason(world: World, incident_id: IncidentId, reason: str) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        await end(world, incident_id, world.admin, reason)
+    assert refused.value.field == "reason"
+
+
+async def test_nobody_acts_on_their_own_alarm(world: World) -> None:
+    """Even one who has become a dispatcher since."""
+    async with world.pool.acquire() as conn:
+        own = await store_trigger(conn, world.received(world.dispatcher), new_id=uuid4)
+    for act in (ack, end):
+        with pytest.raises(NotAllowed):
+            await act(world, own, world.dispatcher)
+    assert (await ack(world, own, world.other_dispatcher))["state"] == "acknowledged"
+
+
+async def test_a_party_to_the_booking_never_acts(world: World, incident_id: IncidentId) -> None:
+    await world.pool.execute("UPDATE booking SET customer_id = $1", world.other_dispatcher)
+    for act in (ack, end):
+        with pytest.raises(NotAllowed):
+            await act(world, incident_id, world.other_dispatcher)
+
+
+async def test_only_the_desk_acts(world: World, incident_id: IncidentId) -> None:
+    for person_id in (world.worker, world.customer):
+        for act in (ack, end):
+            with pytest.raises(NotAllowed):
+                await act(world, incident_id, person_id)
+
+
+@pytest.mark.parametrize("change", ["status = 'suspended'", "role = 'worker'"])
+async def test_who_no_longer_works_at_the_desk_does_not_act(world: World, incident_id: IncidentId, change: str) -> None:
+    await world.pool.execute(f"UPDATE person SET {change} WHERE person_id = $1", world.dispatcher)
+    with pytest.raises(NotAllowed):
+        await ack(world, incident_id, world.dispatcher)
+
+
+async def test_another_organisations_incident_does_not_exist(world: World, incident_id: IncidentId) -> None:
+    other = await World(world.pool).build()
+    calls: list[ClenzyError] = []
+    for act in (ack, end):
+        with pytest.raises(NotFound) as refused:
+            await act(other, incident_id, other.dispatcher)
+        calls.append(refused.value)
+    async with world.pool.acquire() as conn:
+        with pytest.raises(NotFound):
+            await incident_view(conn, incident_id, org_id=other.org_id)
+        assert (await list_incidents(conn, org_id=other.org_id))["items"] == []
+    assert len(calls) == 2
+
+
+async def test_pages_are_newest_first_and_complete(world: World) -> None:
+    expected = []
+    async with world.pool.acquire() as conn:
+        for n in range(5):
+            person_id = PersonId(uuid4())
+            await world.add_person(conn, person_id, Role.WORKER, f"Worker {n}")
+            received = world.received(person_id, at_ms=NOW_MS + n // 2)
+            expected.append(str(await store_trigger(conn, received, new_id=uuid4)))
+        seen: list[str] = []
+        cursor: str | None = None
+        for _page in range(3):
+            page = await list_incidents(conn, org_id=world.org_id, limit=2, cursor=cursor)
+            seen += [item["incident_id"] for item in page["items"]]  # type: ignore[index, attr-defined]
+            cursor = page["next_cursor"]  # type: ignore[assignment]
+    assert cursor is None
+    assert sorted(seen) == sorted(expected)
+    assert seen[0] == expected[-1]
+
+
+@pytest.mark.usefixtures("incident_id")
+async def test_pages_filter_by_state(world: World) -> None:
+    async with world.pool.acquire() as conn:
+        opened = await list_incidents(conn, org_id=world.org_id, state=IncidentState.OPEN)
+        closed = await list_incidents(conn, org_id=world.org_id, state=IncidentState.CLOSED)
+    assert [len(opened["items"]), len(closed["items"])] == [1, 0]  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("cursor", ["", "nonsense", "bm9uZQ==", "MjAyMy0wMS0wMSB4"])
+async def test_a_foreign_cursor_is_refused(world: World, cursor: str) -> None:
+    async with world.pool.acquire() as conn:
+        with pytest.raises(InvalidInput) as refused:
+            await list_incidents(conn, org_id=world.org_id, cursor=cursor)
+    assert refused.value.field == "cursor"
+
+
+async def test_the_detail_tells_who_did_what(world: World, incident_id: IncidentId) -> None:
+    await ack(world, incident_id, world.dispatcher)
+    async with world.pool.acquire() as conn:
+        detail = await incident_detail(conn, incident_id, org_id=OrgId(world.org_id))
+    events = detail["events"]
+    assert isinstance(events, list)
+    assert [(event["kind"], event["actor"]) for event in events] == [
+        ("triggered", "Walter Worker"),
+        ("acknowledged", "Dora Dispatcher"),
+    ]
+    assert detail["notices"] == []
+
+
+async def test_a_drill_is_closed_like_anything_else(world: World) -> None:
+    async with world.pool.acquire() as conn:
+        drill = await store_trigger(conn, world.received(kind=IncidentKind.DRILL), new_id=uuid4)
+    assert (await end(world, drill, world.admin, "reviewed"))["is_drill"] is True
+    assert await world.events() == ["triggered", "closed"]
