@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import socketio
 from aiohttp import web
 
-from config.limits import OUTBOX_BUFFER_BYTES_MAX, OUTBOX_RETRY_MS
+from config.limits import CLOSE_TIMEOUT_MS, OUTBOX_BUFFER_BYTES_MAX, OUTBOX_RETRY_MS
 from engine.core.clock import Clock
 from engine.core.errors import ClenzyError
 from gateway_ws import wire
@@ -92,6 +92,7 @@ class RawConnection:
         self._background = background
         self._outbox: Outbox[bytes] = Outbox()
         self._is_closed = False
+        self._has_ended = asyncio.Event()
 
     @property
     def is_closed(self) -> bool:
@@ -137,7 +138,9 @@ class RawConnection:
         self._is_closed = True
         self._outbox.clear()
         CLOSED.labels(reason.code).inc()
-        self._background.start(self._close(reason, detail or reason.code), name="connection.close")
+        # Written here and not by aiohttp, which would hang up without waiting for the peer's answer.
+        self._transport.write(wire.close_frame(reason.websocket_code, detail or reason.code))
+        self._background.start(self._hang_up(), name="connection.close")
 
     def pump(self) -> bool:
         """Send on what waits; return whether nothing waits any more."""
@@ -145,10 +148,15 @@ class RawConnection:
             self._transport.write(frame)
         return self._is_closed or not self._outbox
 
-    def mark_closed(self) -> None:
-        """Take note that the peer is gone."""
-        self._is_closed = True
+    async def end(self) -> None:
+        """Take note that the peer has closed, or answered our close."""
         self._outbox.clear()
+        self._has_ended.set()
+        if self._is_closed:
+            self._transport.close()
+        else:
+            self._is_closed = True
+            await self._socket.close()
 
     @property
     def _is_writable(self) -> bool:
@@ -176,12 +184,13 @@ class RawConnection:
             OUTBOX_DROPPED.inc()
         self._stalled.add(self)
 
-    async def _close(self, reason: Close, detail: str) -> None:
-        if reason is Close.SLOW_READER:
-            # Its buffer is full, a close frame would wait behind everything: the frame is tried, then the line is cut.
-            self._transport.set_write_buffer_limits(high=2**30)
-        await self._socket.close(code=reason.websocket_code, message=detail.encode()[:123])
-        self._transport.abort()
+    async def _hang_up(self) -> None:
+        """Cut off a peer that does not answer the close frame; a slow reader will not even have read it."""
+        try:
+            async with asyncio.timeout(CLOSE_TIMEOUT_MS / 1000):
+                await self._has_ended.wait()
+        except TimeoutError:
+            self._transport.abort()
 
 
 class SocketIoConnection:

@@ -42,6 +42,7 @@ class PingSocket:
             max_msg_size=FRAME_BYTES_MAX,
             heartbeat=_HEARTBEAT_S,
             timeout=CLOSE_TIMEOUT_MS / 1000,
+            autoclose=False,
         )
         await socket.prepare(request)
         try:
@@ -52,8 +53,8 @@ class PingSocket:
             await session.open()
             await self._listen(socket, session, connection)
         finally:
-            connection.mark_closed()
             await session.closed()
+            await connection.end()
         return socket
 
     async def _greet(self, socket: web.WebSocketResponse, request: web.Request) -> tuple[WorkerSession, RawConnection]:
@@ -109,7 +110,7 @@ class PingSocket:
             if handled % _FRAMES_PER_TURN == 0:
                 await self._services.clock.sleep_ms(0)
             if connection.is_closed:
-                break
+                continue  # until the peer answers our close frame
             if message.type is WSMsgType.BINARY:
                 phone.take(message.data)
             elif message.type is WSMsgType.TEXT:

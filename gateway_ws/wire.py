@@ -50,6 +50,7 @@ TRIGGER_KINDS: Final = (
 TRIGGER_BYTES: Final = 2 * FIX_BYTES
 """A trigger is as long as a ping of two fixes: who watches the wire learns nothing."""
 _UUID_BYTES: Final = 16
+_CLOSE_REASON_BYTES: Final = 123
 SEQ_MAX: Final = 2**64 - 1
 
 
@@ -166,6 +167,12 @@ def websocket_frame(payload: bytes) -> bytes:
     if length < 65_536:  # noqa: PLR2004 - RFC 6455
         return b"\x82\x7e" + length.to_bytes(2, "big") + payload
     return b"\x82\x7f" + length.to_bytes(8, "big") + payload
+
+
+def close_frame(code: int, reason: str) -> bytes:
+    """Return a websocket close frame; the reason is cut to what a control frame can hold."""
+    body = code.to_bytes(2, "big") + reason.encode()[:_CLOSE_REASON_BYTES]
+    return bytes((0x88, len(body))) + body
 
 
 def _unpack(data: bytes) -> object:

@@ -96,7 +96,9 @@ def judge(fix: np.void, last: np.void, now_ms: int, rules: AcceptanceLimits) -> 
     lat_e7 = fix.lat_e7  # type: ignore[attr-defined]
     lng_e7 = fix.lng_e7  # type: ignore[attr-defined]
     ts_ms = fix.ts_ms  # type: ignore[attr-defined]
-    if ts_ms <= 0 or abs(lat_e7) > _LAT_E7_MAX or abs(lng_e7) > _LNG_E7_MAX or (lat_e7 == 0 and lng_e7 == 0):
+    # Compared, not `abs`: the absolute value of the lowest 32-bit integer is itself, and negative.
+    is_on_earth = -_LAT_E7_MAX <= lat_e7 <= _LAT_E7_MAX and -_LNG_E7_MAX <= lng_e7 <= _LNG_E7_MAX
+    if ts_ms <= 0 or not is_on_earth or (lat_e7 == 0 and lng_e7 == 0):
         return INVALID
     if ts_ms > now_ms + rules.future_ms:
         return FUTURE

@@ -1,0 +1,153 @@
+"""The cell index on a real Redis: exactness under repetition, reordering, restarts and rival writers."""
+
+import random
+from dataclasses import dataclass, field
+
+import h3
+import numpy as np
+import pytest
+from redis.asyncio import Redis
+
+from engine.geo.cell_index import CellIndex
+from engine.geo.cells import cell_of, cells_of
+from engine.geo.fixes import RECORD
+from engine.geo.verify import verify
+
+pytestmark = pytest.mark.integration
+
+PORTO = (411_500_000, -86_100_000)
+KM_E7 = 90_000
+
+
+def records(*rows: tuple[int, int, int]) -> np.ndarray:
+    """Records of (ts_ms, lat_e7, lng_e7), each with its cell."""
+    found = np.zeros(len(rows), RECORD)
+    for at, row in enumerate(rows):
+        found[at]["ts_ms"], found[at]["lat_e7"], found[at]["lng_e7"] = row
+    found["cell"] = cells_of(found["lat_e7"], found["lng_e7"])
+    return found
+
+
+def slots(*numbers: int) -> np.ndarray:
+    return np.array(numbers, np.int64)
+
+
+async def test_a_worker_is_where_the_newest_fix_says(redis: Redis) -> None:
+    index = CellIndex(redis)
+    here, there = records((1_000, *PORTO)), records((2_000, PORTO[0] + 5 * KM_E7, PORTO[1]))
+    assert (await index.move(slots(7), here)).accepted == 1
+    assert (await index.move(slots(7), there)).accepted == 1
+
+    old_cell, new_cell = int(here["cell"][0]), int(there["cell"][0])
+    assert await index.cell_members([old_cell, new_cell]) == {old_cell: [], new_cell: [7]}
+    assert (await index.records([7, 8])).tolist() == [there[0].tolist(), (0,) * 9]
+    assert await redis.keys("geo:cell:*") == [f"geo:cell:{h3.int_to_str(new_cell)}".encode()]
+
+
+async def test_a_stale_record_is_refused_and_named(redis: Redis) -> None:
+    index = CellIndex(redis)
+    newest = records((2_000, *PORTO), (2_000, *PORTO))
+    await index.move(slots(1, 5_000), newest)
+    old = records((1_999, PORTO[0] + KM_E7 * 9, PORTO[1]), (2_001, *PORTO))
+    result = await index.move(slots(1, 5_000), old)
+    assert (result.accepted, result.stale.tolist()) == (1, [1])
+    assert (await index.records([1]))[0] == newest[0]
+    assert (await verify(redis)).is_right
+
+
+async def test_repeating_a_batch_whose_answer_was_lost_changes_nothing(redis: Redis) -> None:
+    index, batch = CellIndex(redis), records((2_000, *PORTO))
+    await index.move(slots(1), batch)
+    again = await index.move(slots(1), batch)
+    assert (again.accepted, len(again.stale)) == (1, 0)
+    other = records((2_000, PORTO[0] + 9 * KM_E7, PORTO[1]))
+    assert (await index.move(slots(1), other)).stale.tolist() == [1]
+
+
+async def test_removal_forgets_the_place_but_not_the_time(redis: Redis) -> None:
+    index = CellIndex(redis)
+    await index.move(slots(3, 4), records((2_000, *PORTO), (2_000, *PORTO)))
+    await index.remove([3, 99])
+    assert await index.cell_members([cell_of(41.15, -8.61)]) == {cell_of(41.15, -8.61): [4]}
+    assert (await index.records([3]))[0].tolist() == (2_000, *(0,) * 8)
+    assert (await index.move(slots(3), records((1_500, *PORTO)))).stale.tolist() == [3]
+    report = await verify(redis)
+    assert (report.is_right, report.slots, report.off_duty) == (True, 1, 1)
+    assert [each.tolist() for each in await index.all_records()][0] == [4]
+
+
+async def test_ten_thousand_random_moves_against_brute_force(redis: Redis) -> None:
+    """Also with old batches replayed, slots removed, scripts forgotten and everything flushed half-way."""
+    rng, index, truth = random.Random(5), CellIndex(redis), Truth()
+    seen: list[tuple[np.ndarray, np.ndarray]] = []
+    for step in range(100):
+        chosen = slots(*rng.sample(range(0, 6_000, 5), 100))
+        if step == 50:
+            await redis.flushall()
+            truth.records.clear()
+            seen.clear()
+        if step % 10 == 3:
+            await redis.script_flush()
+        batch = records(*(truth.step(rng, step) for _ in chosen))
+        if seen and step % 4 == 0:
+            chosen, batch = rng.choice(seen)
+        seen.append((chosen, batch))
+        expected = truth.move(chosen.tolist(), batch)
+        result = await index.move(chosen, batch)
+        assert sorted(result.stale.tolist()) == expected
+        if step % 7 == 0:
+            gone = chosen[:5].tolist()
+            await index.remove(gone)
+            truth.remove(gone)
+
+    found_slots, found = await index.all_records()
+    in_cells = {slot: record for slot, record in truth.records.items() if record["cell"]}
+    assert dict(zip(found_slots.tolist(), found.tolist(), strict=True)) == {
+        slot: record.tolist() for slot, record in in_cells.items()
+    }
+    report = await verify(redis)
+    assert report.is_right
+    assert report.slots == len(in_cells) > 500
+
+
+async def test_verify_sees_every_kind_of_fault(redis: Redis) -> None:
+    index = CellIndex(redis)
+    wrong = records((1_000, *PORTO))
+    wrong["cell"] = cells_of(np.array([0], np.int32), np.array([10_000_000], np.int32))
+    await index.move(slots(1, 2, 3), np.concatenate([wrong, records((1_000, *PORTO), (1_000, *PORTO))]))
+    cell = h3.int_to_str(cell_of(41.15, -8.61))
+    await redis.srem(f"geo:cell:{cell}", 2)
+    await redis.sadd("geo:cell:88754e64ddfffff", 3, 77)
+    report = await verify(redis)
+    assert not report.is_right
+    assert report.wrong_cell == [1]
+    assert report.not_in_cell == [1, 2]
+    assert sorted(report.in_several) == [1, 3, 77]
+
+
+@dataclass
+class Truth:
+    """What the index must hold, kept the simplest way."""
+
+    records: dict[int, np.void] = field(default_factory=dict)
+
+    def step(self, rng: random.Random, step: int) -> tuple[int, int, int]:
+        ts_ms = 1_000_000 + step * 100 + rng.randrange(300)
+        return ts_ms, PORTO[0] + rng.randrange(20 * KM_E7), PORTO[1] + rng.randrange(20 * KM_E7)
+
+    def move(self, numbers: list[int], batch: np.ndarray) -> list[int]:
+        stale = []
+        for slot, record in zip(numbers, batch, strict=True):
+            held = self.records.get(slot)
+            if held is not None and (record["ts_ms"], 1) <= (held["ts_ms"], record.tobytes() != held.tobytes()):
+                stale.append(slot)
+            else:
+                self.records[slot] = record.copy()
+        return sorted(stale)
+
+    def remove(self, numbers: list[int]) -> None:
+        for slot in numbers:
+            if slot in self.records:
+                kept = np.zeros((), RECORD)
+                kept["ts_ms"] = self.records[slot]["ts_ms"]
+                self.records[slot] = kept
