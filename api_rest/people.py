@@ -28,8 +28,8 @@ class BatchPerson(Body):
     )
     external_ref: Line | None = None
     skills: Annotated[list[Line], Field(max_length=24)] | None = None
-    rating: Annotated[float, Field(ge=0, le=5, strict=False)] | None = None
-    experience: Annotated[float, Field(ge=0, le=1, strict=False)] | None = None
+    rating: Annotated[float, Field(ge=0, le=5)] | None = None
+    experience: Annotated[float, Field(ge=0, le=1)] | None = None
 
     @model_validator(mode="after")
     def _fields_fit_the_role(self) -> Self:

@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from http import HTTPStatus
 from typing import Any, Final
+from uuid import UUID
 
 import orjson
 from aiohttp import web
@@ -83,6 +84,13 @@ async def _act(route: AnyRoute, call: Call[Any, Any]) -> Answer:
         return Answer(reply.refusal.status, problem_body(reply.refusal))
     body = orjson.dumps(reply.body, default=str) if isinstance(reply.body, Mapping) else reply.body or b""
     return Answer(reply.status or route.status, body)
+
+
+def _json_of(value: object) -> str:
+    # asyncpg's ids are a subclass of UUID, which orjson does not take for one.
+    if isinstance(value, UUID):
+        return str(value)
+    raise TypeError
 
 
 def _keyed(route: AnyRoute, call: Call[Any, Any], raw: bytes) -> KeyedRequest | None:

@@ -37,8 +37,8 @@ Secret = Annotated[str, StringConstraints(min_length=1, max_length=LINE_CHARS_MA
 class Pin(Body):
     """A point on the map, WGS84 degrees."""
 
-    lat: Annotated[float, Field(ge=-90, le=90, strict=False)]
-    lng: Annotated[float, Field(ge=-180, le=180, strict=False)]
+    lat: Annotated[float, Field(ge=-90, le=90)]
+    lng: Annotated[float, Field(ge=-180, le=180)]
 
 
 class PageQuery(Query):

@@ -4,12 +4,13 @@ import asyncio
 
 import asyncpg
 import pytest
+from argon2 import PasswordHasher
 
 from config.limits import ACCESS_TOKEN_MS, ENROLMENT_CODE_MS, SIGN_IN_FAILURES_MAX, SIGN_IN_WINDOW_MS
 from engine.core.vocabulary import Role
 from engine.people.tokens import AccessTokens
 from tests.fakes import ManualClock
-from tests.integration.api.conftest import PASSWORD, Api, Cast, Person
+from tests.integration.api.conftest import PASSWORD, Api, Person
 
 EMAIL = "dispatcher@demo.clenzy.test"
 
@@ -63,8 +64,6 @@ async def test_success_forgives_the_failures(api: Api, pool: asyncpg.Pool) -> No
 
 
 async def test_a_hash_of_weaker_parameters_is_replaced(api: Api, pool: asyncpg.Pool) -> None:
-    from argon2 import PasswordHasher
-
     weak = PasswordHasher(time_cost=1, memory_cost=64, parallelism=1).hash(PASSWORD)
     await pool.execute("UPDATE person SET password_hash = $1 WHERE email = $2", weak, EMAIL)
     await sign_in(api)
@@ -194,7 +193,7 @@ async def test_strangers_with_the_same_key_do_not_meet(api: Api) -> None:
     assert (first.body["role"], second.body["role"]) == ("dispatcher", "admin")
 
 
-async def test_nothing_secret_is_stored_readable(api: Api, pool: asyncpg.Pool, admin: Person, cast: Cast) -> None:
+async def test_nothing_secret_is_stored_readable(api: Api, pool: asyncpg.Pool, admin: Person) -> None:
     tokens = await sign_in(api)
     code = await enrolment_code(api, admin)
     refreshed = (await api.post("/v1/auth/refresh", {"refresh_token": tokens["refresh_token"]}, key="k")).body
