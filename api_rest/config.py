@@ -5,6 +5,7 @@ from typing import Final, Literal
 from api_rest.context import Call, NoBody, NoQuery, Reply
 from api_rest.route import Access, AnyRoute, Route, Uses
 from api_rest.schemas import Answer, PinAnswer
+from config.settings import Settings
 
 # One installation serves one organisation's pages; its oldest region is where the map opens.
 FIRST_REGION: Final = """
@@ -23,6 +24,13 @@ class Region(Answer):
     center: PinAnswer
 
 
+class FixTime(Answer):
+    """The time of fixes while a recorded trace is replayed: `epoch_ms + (wall_ms - epoch_ms) * scale`."""
+
+    scale: float
+    epoch_ms: int
+
+
 class Config(Answer):
     """The real addresses of the doors, and where the map opens. `region` is null before the first one exists."""
 
@@ -32,6 +40,7 @@ class Config(Answer):
     map_style_url: str
     mode: Literal["production", "demo"]
     region: Region | None
+    clock: FixTime | None = None
 
 
 async def get_config(call: Call[NoBody, NoQuery]) -> Reply:
@@ -55,8 +64,16 @@ async def get_config(call: Call[NoBody, NoQuery]) -> Reply:
             "map_style_url": settings.map_style_url,
             "mode": settings.mode,
             "region": region,
+            **_fix_time(settings),
         }
     )
+
+
+def _fix_time(settings: Settings) -> dict[str, object]:
+    """Return the clock of fixes where it is not the wall's own."""
+    if settings.fix_clock_scale == 1:
+        return {}
+    return {"clock": {"scale": settings.fix_clock_scale, "epoch_ms": settings.fix_clock_epoch_ms}}
 
 
 ROUTES: tuple[AnyRoute, ...] = (
