@@ -1,0 +1,263 @@
+import { decode } from "@msgpack/msgpack";
+import { createStore } from "zustand/vanilla";
+
+import { parseMapFrame, type CellCount } from "../shared/protocol/frames";
+import { newId } from "../shared/protocol/ids";
+import { Problem, sentenceOf } from "../shared/protocol/problem";
+import { Rest, send } from "../shared/protocol/rest";
+import { GatewayLink } from "../shared/protocol/socket";
+import type { Booking, Incident, LatLng, Page, ServerConfig, Stats, WorkerRow } from "../shared/protocol/types";
+import type { MapView } from "../shared/map/mapPort";
+import { WorkerField } from "../shared/map/workerField";
+import type { Session } from "../shared/session/session";
+import { createBookingsStore, mergeBookings, takePage } from "./bookings/bookingsStore";
+import { parseDecisions, type Decision } from "./bookings/dispatch";
+import { AlarmSound } from "./incidents/alarmSound";
+import { createIncidentsStore, mergeIncidents, missingFrom, openAlarms } from "./incidents/incidentsStore";
+import { SafetapLive } from "./incidents/safetapLive";
+import { linkHealth, RESTART_AFTER_MS, type Health } from "./links/linkHealth";
+
+const PAGE_ROWS = 200;
+const WORKER_PAGES_MAX = 60;
+const HEALTH_TICK_MS = 400;
+
+/** How the two connections are, and since when. */
+export interface Links {
+  readonly gateway: Health;
+  readonly gatewayHeardAtMs: number | null;
+  readonly safetap: Health;
+  readonly safetapHeardAtMs: number | null;
+  readonly safetapRoundTripMs: number | null;
+}
+
+/** What the map shows now. The dots themselves are in `Desk.field`, which is too large to copy twice a second. */
+export interface Picture {
+  readonly mode: "workers" | "cells";
+  readonly version: number;
+  readonly cells: readonly CellCount[];
+  readonly atMs: number | null;
+}
+
+export interface Focus {
+  readonly place: LatLng;
+  readonly zoom: number;
+  readonly serial: number;
+}
+
+/**
+ * Everything behind the console's screen: connections, stores and what a dispatcher does. One per signed-in person;
+ * React only reads the stores and calls the verbs.
+ */
+export class Desk {
+  readonly rest: Rest;
+  readonly sound = new AlarmSound();
+  readonly field = new WorkerField();
+  readonly bookings = createBookingsStore();
+  readonly incidents = createIncidentsStore();
+  readonly stats = createStore<{ readonly latest: Stats | null }>(() => ({ latest: null }));
+  readonly picture = createStore<Picture>(() => ({ mode: "workers", version: 0, cells: [], atMs: null }));
+  readonly people = createStore<{ readonly bySlot: ReadonlyMap<number, WorkerRow>; readonly loadedAtMs: number | null }>(() => ({
+    bySlot: new Map(),
+    loadedAtMs: null,
+  }));
+  readonly links = createStore<Links>(() => ({
+    gateway: "connecting",
+    gatewayHeardAtMs: null,
+    safetap: "connecting",
+    safetapHeardAtMs: null,
+    safetapRoundTripMs: null,
+  }));
+  readonly focus = createStore<{ readonly wanted: Focus | null }>(() => ({ wanted: null }));
+  /** The panel may take the whole width: a board without a map. */
+  readonly layout = createStore(() => ({ isWide: false }));
+  private readonly link: GatewayLink;
+  private readonly safetap: SafetapLive;
+  private readonly stops: (() => void)[] = [];
+  private view: MapView | null = null;
+
+  constructor(
+    readonly config: ServerConfig,
+    private readonly session: Session,
+  ) {
+    this.rest = new Rest(location.origin, session);
+    this.link = new GatewayLink(config.gateway_url, "/console", session);
+    this.safetap = new SafetapLive(config.safetap_url, session, {
+      onSnapshot: (incidents) => this.takeSnapshot(incidents),
+      onIncident: (incident) => this.takeIncidents([incident]),
+      onHeard: (roundTripMs) => this.hearSafetap(roundTripMs),
+      onLost: () => this.links.setState({ safetap: "lost" }),
+    });
+  }
+
+  start(): void {
+    const heard = (): void => this.links.setState({ gatewayHeardAtMs: Date.now() });
+    this.link.socket.onAny(heard);
+    const health = setInterval(() => this.judgeLinks(), HEALTH_TICK_MS);
+    this.stops.push(
+      () => this.link.socket.offAny(heard),
+      this.link.on("connect", () => this.onConnect()),
+      this.link.on("map", (frame: ArrayBuffer) => this.takeMapFrame(frame)),
+      this.link.on("booking", (booking: Booking) => this.takeBookings([booking])),
+      this.link.on("incident", (incident: Incident) => this.takeIncidents([incident])),
+      this.link.on("stats", (latest: Stats) => this.stats.setState({ latest })),
+      this.link.watch(() => this.judgeLinks()),
+      this.session.onToken((token) => this.link.tellToken(token)),
+      this.incidents.subscribe(({ byId }, before) => {
+        const count = openAlarms(byId).length;
+        if (count !== openAlarms(before.byId).length) this.sound.ring(count > 0);
+      }),
+      this.sound.arm(),
+      () => clearInterval(health),
+    );
+    this.link.open();
+    this.safetap.open();
+    void this.loadIncidents();
+    void this.loadPeople();
+  }
+
+  stop(): void {
+    for (const stop of this.stops.splice(0)) stop();
+    this.link.close();
+    this.safetap.close();
+  }
+
+  /** Choose what the map shows; told again after every reconnection. */
+  look(view: MapView): void {
+    this.view = view;
+    if (!this.link.socket.connected) return;
+    void this.link.command("view", { bbox: view.bbox, zoom: view.zoom }).catch(() => undefined);
+  }
+
+  flyTo(place: LatLng, zoom = 15): void {
+    const serial = (this.focus.getState().wanted?.serial ?? 0) + 1;
+    this.focus.setState({ wanted: { place, zoom, serial } });
+  }
+
+  async loadBookings(cursor: string | null = null): Promise<void> {
+    const query = new URLSearchParams({ limit: String(PAGE_ROWS), ...(cursor ? { cursor } : {}) });
+    try {
+      const page = await this.rest.get<Page<Booking>>(`/v1/bookings?${query.toString()}`);
+      this.bookings.setState((state) => takePage(state, page, Date.now(), cursor === null));
+    } catch (error) {
+      this.bookings.setState({ problem: sentenceOf(error) });
+    }
+  }
+
+  /** One booking with its history. */
+  async loadBooking(bookingId: string): Promise<Booking> {
+    const booking = await this.rest.get<Booking>(`/v1/bookings/${bookingId}`);
+    this.takeBookings([booking]);
+    return booking;
+  }
+
+  async decisions(bookingId: string): Promise<Decision[]> {
+    return parseDecisions(await this.rest.get<unknown>(`/v1/bookings/${bookingId}/dispatch`));
+  }
+
+  async moveBooking(booking: Booking, to: "cancelled" | "confirmed", reason: string): Promise<void> {
+    const body = { to, version: booking.version, ...(reason ? { reason } : {}) };
+    this.takeBookings([await this.rest.post<Booking>(`/v1/bookings/${booking.booking_id}/transitions`, body)]);
+  }
+
+  acknowledge(incidentId: string): Promise<void> {
+    return this.answerIncident(incidentId, "acknowledge", {});
+  }
+
+  closeIncident(incidentId: string, reason: string): Promise<void> {
+    return this.answerIncident(incidentId, "close", { reason });
+  }
+
+  /** All workers by name, page by page: the map knows them by slot only. */
+  async loadPeople(): Promise<void> {
+    const bySlot = new Map<number, WorkerRow>();
+    let cursor: string | null = null;
+    try {
+      for (let page = 0; page < WORKER_PAGES_MAX; page += 1) {
+        const query = new URLSearchParams({ limit: String(PAGE_ROWS), ...(cursor ? { cursor } : {}) });
+        const rows: Page<WorkerRow> = await this.rest.get<Page<WorkerRow>>(`/v1/workers?${query.toString()}`);
+        for (const row of rows.items) bySlot.set(row.slot, row);
+        this.people.setState({ bySlot: new Map([...this.people.getState().bySlot, ...bySlot]), loadedAtMs: Date.now() });
+        cursor = rows.next_cursor;
+        if (cursor === null) return;
+      }
+    } catch {
+      // Names are a comfort: slots stand in for them until the next try.
+    }
+  }
+
+  private onConnect(): void {
+    if (this.view) this.look(this.view);
+    void this.loadBookings();
+  }
+
+  private takeMapFrame(data: ArrayBuffer): void {
+    const frame = parseMapFrame(decode(new Uint8Array(data)));
+    if (!frame) return;
+    if (frame.kind === "workers") this.field.apply(frame, Date.now());
+    else this.field.clear();
+    this.picture.setState({
+      mode: frame.kind,
+      version: this.field.version,
+      cells: frame.kind === "cells" ? frame.cells : [],
+      atMs: frame.atMs,
+    });
+  }
+
+  private takeBookings(bookings: readonly Booking[]): void {
+    this.bookings.setState(({ byId }) => ({ byId: mergeBookings(byId, bookings) }));
+  }
+
+  private takeIncidents(incidents: readonly Incident[]): void {
+    this.incidents.setState(({ byId }) => ({ byId: mergeIncidents(byId, incidents), heardAtMs: Date.now() }));
+  }
+
+  private takeSnapshot(incidents: readonly Incident[]): void {
+    const gone = missingFrom(this.incidents.getState().byId, incidents);
+    this.takeIncidents(incidents);
+    for (const id of gone) {
+      void this.rest.get<Incident>(`/v1/incidents/${id}`).then(
+        (incident) => this.takeIncidents([incident]),
+        () => undefined,
+      );
+    }
+  }
+
+  private async loadIncidents(): Promise<void> {
+    const page = await this.rest.get<Page<Incident>>(`/v1/incidents?limit=${PAGE_ROWS}`).catch(() => null);
+    if (page) this.takeIncidents(page.items);
+  }
+
+  /** SafeTap's own port first: it answers when everything else is down. The API stands in for a blocked port. */
+  private async answerIncident(incidentId: string, verb: "acknowledge" | "close", body: unknown): Promise<void> {
+    const path = `/v1/incidents/${incidentId}/${verb}`;
+    const idempotencyKey = newId();
+    try {
+      const token = await this.session.freshToken();
+      this.takeIncidents([await send<Incident>(`${this.config.safetap_url}${path}`, "POST", token, { body, idempotencyKey, timeoutMs: 3_000 })]);
+    } catch (error) {
+      if (error instanceof Problem && !error.isTransient && error.status !== 401) throw error;
+      this.takeIncidents([await this.rest.post<Incident>(path, body, { idempotencyKey })]);
+    }
+  }
+
+  private hearSafetap(roundTripMs: number | null): void {
+    this.links.setState({
+      safetap: "live",
+      safetapHeardAtMs: Date.now(),
+      ...(roundTripMs === null ? {} : { safetapRoundTripMs: roundTripMs }),
+    });
+  }
+
+  private judgeLinks(): void {
+    const now = Date.now();
+    const { gatewayHeardAtMs, safetap, safetapHeardAtMs } = this.links.getState();
+    this.links.setState({
+      gateway: linkHealth(this.link.linkState, gatewayHeardAtMs, now),
+      safetap: safetap === "lost" || safetap === "connecting" ? safetap : linkHealth("live", safetapHeardAtMs, now),
+    });
+    const isDead = this.link.linkState === "live" && gatewayHeardAtMs !== null && now - gatewayHeardAtMs > RESTART_AFTER_MS;
+    if (!isDead) return;
+    this.links.setState({ gatewayHeardAtMs: null });
+    this.link.restart();
+  }
+}

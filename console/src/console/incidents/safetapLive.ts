@@ -1,0 +1,121 @@
+import type { TokenSource } from "../../shared/protocol/rest";
+import type { Incident } from "../../shared/protocol/types";
+
+export interface SafetapLiveEvents {
+  readonly onSnapshot: (incidents: readonly Incident[]) => void;
+  readonly onIncident: (incident: Incident) => void;
+  /** Anything heard: the connection lives. `roundTripMs` is known after a ping. */
+  readonly onHeard: (roundTripMs: number | null) => void;
+  readonly onLost: () => void;
+}
+
+const PING_EVERY_MS = 1_000;
+/** Without an answer for this long the connection is dead, whatever TCP believes. */
+const SILENT_MS_MAX = 4_000;
+const RETRY_MS = [300, 700, 1_500, 3_000] as const;
+
+/** The desk's own line to SafeTap's process: it works without the gateway, the API and Redis. */
+export class SafetapLive {
+  private socket: WebSocket | null = null;
+  private pinger: ReturnType<typeof setInterval> | undefined;
+  private retry: ReturnType<typeof setTimeout> | undefined;
+  private failures = 0;
+  private pingedAtMs: number | null = null;
+  private heardAtMs = 0;
+  private isClosed = false;
+
+  constructor(
+    private readonly safetapUrl: string,
+    private readonly tokens: TokenSource,
+    private readonly events: SafetapLiveEvents,
+  ) {}
+
+  open(): void {
+    this.isClosed = false;
+    this.connect();
+  }
+
+  close(): void {
+    this.isClosed = true;
+    clearInterval(this.pinger);
+    clearTimeout(this.retry);
+    this.socket?.close();
+    this.socket = null;
+  }
+
+  private connect(): void {
+    const url = new URL("/v1/safetap/live", this.safetapUrl);
+    url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
+    const socket = new WebSocket(url);
+    this.socket = socket;
+    this.heardAtMs = performance.now();
+    socket.onopen = () => void this.introduce(socket);
+    socket.onmessage = ({ data }) => {
+      if (socket === this.socket && typeof data === "string") this.hear(data);
+    };
+    socket.onclose = () => {
+      if (socket === this.socket) this.lose();
+    };
+    clearInterval(this.pinger);
+    this.pinger = setInterval(() => this.beat(socket), PING_EVERY_MS);
+  }
+
+  private async introduce(socket: WebSocket): Promise<void> {
+    const token = await this.tokens.freshToken().catch(() => null);
+    if (token === null) { socket.close(); return; }
+    if (socket.readyState === WebSocket.OPEN) socket.send(JSON.stringify({ token }));
+  }
+
+  private hear(data: string): void {
+    this.heardAtMs = performance.now();
+    const message = parse(data);
+    if (!message) return;
+    const isPong = message.type === "pong" && this.pingedAtMs !== null;
+    this.events.onHeard(isPong ? performance.now() - (this.pingedAtMs ?? 0) : null);
+    if (message.type === "pong") this.pingedAtMs = null;
+    if (message.type === "snapshot") {
+      this.failures = 0;
+      this.events.onSnapshot(message.incidents ?? []);
+    }
+    if (message.type === "incident" && message.incident) this.events.onIncident(message.incident);
+  }
+
+  private beat(socket: WebSocket): void {
+    if (performance.now() - this.heardAtMs > SILENT_MS_MAX) {
+      // `close` waits for the other side, which may be gone: count it as lost now.
+      socket.close();
+      if (socket === this.socket) this.lose();
+      return;
+    }
+    if (socket.readyState !== WebSocket.OPEN || this.pingedAtMs !== null) return;
+    this.pingedAtMs = performance.now();
+    socket.send('{"type":"ping"}');
+  }
+
+  private lose(): void {
+    clearInterval(this.pinger);
+    this.socket = null;
+    this.pingedAtMs = null;
+    if (this.isClosed) return;
+    this.events.onLost();
+    const wait = RETRY_MS[Math.min(this.failures, RETRY_MS.length - 1)] ?? 3_000;
+    this.failures += 1;
+    clearTimeout(this.retry);
+    this.retry = setTimeout(() => this.connect(), wait);
+  }
+}
+
+interface LiveMessage {
+  readonly type: string;
+  readonly incidents?: readonly Incident[];
+  readonly incident?: Incident;
+}
+
+function parse(data: string): LiveMessage | null {
+  try {
+    const value: unknown = JSON.parse(data);
+    return typeof value === "object" && value !== null && "type" in value ? (value as LiveMessage) : null;
+  } catch {
+    return null;
+  }
+}

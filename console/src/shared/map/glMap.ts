@@ -1,0 +1,187 @@
+import maplibregl, { type GeoJSONSource, type Map as GlMap, type StyleSpecification } from "maplibre-gl";
+import "maplibre-gl/dist/maplibre-gl.css";
+
+import type { CellCount } from "../protocol/frames";
+import type { LatLng } from "../protocol/types";
+import { graticule } from "./graticule";
+import { cellBoundaries, type MapEvents, type MapPort, type MapStart, type MapView } from "./mapPort";
+import type { Point } from "./mercator";
+import { readPalette, type MapPalette } from "./palette";
+import { PointLayer } from "./pointLayer";
+import type { WorkerField } from "./workerField";
+
+const STYLE_TIMEOUT_MS = 4_000;
+const EMPTY: GeoJSON.FeatureCollection = { type: "FeatureCollection", features: [] };
+
+/** MapLibre behind the port. */
+export async function openGlMap(element: HTMLElement, start: MapStart, events: MapEvents): Promise<MapPort> {
+  const palette = readPalette();
+  const style = await styleOf(start.styleUrl, palette);
+  const map = new maplibregl.Map({
+    container: element,
+    style: style.specification,
+    center: [start.center.lng, start.center.lat],
+    zoom: start.zoom,
+    minZoom: 3,
+    maxZoom: 19,
+    attributionControl: style.isBuiltin ? false : { compact: true },
+    dragRotate: false,
+    pitchWithRotate: false,
+    fadeDuration: 0,
+  });
+  map.touchZoomRotate.disableRotation();
+  map.keyboard.disableRotation();
+  // Tiles of a remote style may fail one by one later: that rejects nothing any more, the map goes on with what it has.
+  await new Promise<void>((resume, fail) => {
+    map.on("load", () => resume());
+    map.on("error", ({ error }) => fail(new Error(String(error))));
+  });
+  return new MapLibrePort(map, palette, style.isBuiltin, events);
+}
+
+class MapLibrePort implements MapPort {
+  readonly kind = "webgl" as const;
+  private readonly points: PointLayer;
+  private boundaries: ((h3: string) => readonly LatLng[]) | null = null;
+  private wantedCells: readonly CellCount[] = [];
+
+  constructor(
+    private readonly map: GlMap,
+    palette: MapPalette,
+    private readonly isBuiltin: boolean,
+    events: MapEvents,
+  ) {
+    this.points = new PointLayer(palette);
+    map.addSource("cells", { type: "geojson", data: EMPTY });
+    map.addLayer({ id: "cells", type: "fill", source: "cells", paint: { "fill-color": palette.cell, "fill-opacity": ["get", "strength"] } });
+    map.addLayer({ id: "cell-edges", type: "line", source: "cells", paint: { "line-color": palette.cell, "line-opacity": 0.35 } });
+    map.addLayer(this.points);
+    map.on("move", events.onMove);
+    map.on("moveend", () => {
+      this.drawGrid();
+      events.onSettle();
+    });
+    map.on("click", ({ point }) => events.onPick(point));
+    this.drawGrid();
+  }
+
+  view(): MapView {
+    const center = this.map.getCenter();
+    const bounds = this.map.getBounds();
+    return {
+      center: { lat: center.lat, lng: center.lng },
+      zoom: this.map.getZoom(),
+      bbox: [bounds.getWest(), bounds.getSouth(), bounds.getEast(), bounds.getNorth()],
+    };
+  }
+
+  project({ lat, lng }: LatLng): Point {
+    return this.map.project([lng, lat]);
+  }
+
+  unproject({ x, y }: Point): LatLng {
+    const { lat, lng } = this.map.unproject([x, y]);
+    return { lat, lng };
+  }
+
+  flyTo({ lat, lng }: LatLng, zoom = this.map.getZoom()): void {
+    this.map.flyTo({ center: [lng, lat], zoom, duration: 700 });
+  }
+
+  zoomBy(steps: number): void {
+    this.map.zoomTo(this.map.getZoom() + steps, { duration: 200 });
+  }
+
+  drawWorkers(field: WorkerField, selectedSlot: number | null): void {
+    this.points.draw(field, selectedSlot);
+  }
+
+  drawCells(cells: readonly CellCount[]): void {
+    this.wantedCells = cells;
+    if (this.boundaries) { this.fillCells(this.boundaries); return; }
+    if (cells.length === 0) return;
+    void cellBoundaries().then((boundaries) => {
+      this.boundaries = boundaries;
+      this.fillCells(boundaries);
+    });
+  }
+
+  repaintColours(): void {
+    const palette = readPalette();
+    this.points.recolour(palette);
+    this.map.setPaintProperty("cells", "fill-color", palette.cell);
+    this.map.setPaintProperty("cell-edges", "line-color", palette.cell);
+    if (!this.isBuiltin) return;
+    this.map.setPaintProperty("ground", "background-color", palette.ground);
+    this.map.setPaintProperty("grid", "line-color", gridColour(palette));
+  }
+
+  resize(): void {
+    this.map.resize();
+  }
+
+  destroy(): void {
+    this.map.remove();
+  }
+
+  private fillCells(boundaries: (h3: string) => readonly LatLng[]): void {
+    const most = Math.max(1, ...this.wantedCells.map((cell) => cell.workers));
+    const features = this.wantedCells.map((cell): GeoJSON.Feature => {
+      const ring = boundaries(cell.h3).map(({ lat, lng }) => [lng, lat]);
+      return {
+        type: "Feature",
+        properties: { strength: 0.1 + 0.6 * Math.sqrt(cell.workers / most) },
+        geometry: { type: "Polygon", coordinates: [[...ring, ...ring.slice(0, 1)]] },
+      };
+    });
+    this.source("cells")?.setData({ type: "FeatureCollection", features });
+  }
+
+  private drawGrid(): void {
+    const features = graticule(this.view().bbox).map(
+      ({ isMajor, from, to }): GeoJSON.Feature => ({
+        type: "Feature",
+        properties: { major: isMajor },
+        geometry: { type: "LineString", coordinates: [[...from], [...to]] },
+      }),
+    );
+    this.source("grid")?.setData({ type: "FeatureCollection", features });
+  }
+
+  private source(id: string): GeoJSONSource | undefined {
+    return this.map.getSource(id);
+  }
+}
+
+interface Style {
+  readonly specification: StyleSpecification;
+  readonly isBuiltin: boolean;
+}
+
+/** The installation's own style, or the built-in one when that does not answer in time. */
+async function styleOf(url: string, palette: MapPalette): Promise<Style> {
+  if (url !== "builtin" && !url.startsWith("pmtiles:")) {
+    try {
+      const response = await fetch(url, { signal: AbortSignal.timeout(STYLE_TIMEOUT_MS) });
+      if (response.ok) return { specification: (await response.json()) as StyleSpecification, isBuiltin: false };
+    } catch {
+      // Falls through: a map without streets is better than no map.
+    }
+  }
+  return { specification: builtinStyle(palette), isBuiltin: true };
+}
+
+function builtinStyle(palette: MapPalette): StyleSpecification {
+  return {
+    version: 8,
+    sources: { grid: { type: "geojson", data: EMPTY } },
+    layers: [
+      { id: "ground", type: "background", paint: { "background-color": palette.ground } },
+      { id: "grid", type: "line", source: "grid", paint: { "line-color": gridColour(palette), "line-width": 1 } },
+    ],
+  };
+}
+
+function gridColour(palette: MapPalette): ["case", ["get", string], string, string] {
+  return ["case", ["get", "major"], palette.lineStrong, palette.line];
+}

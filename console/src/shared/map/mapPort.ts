@@ -1,0 +1,72 @@
+import type { CellCount } from "../protocol/frames";
+import type { LatLng } from "../protocol/types";
+import type { Bbox, Point } from "./mercator";
+import type { WorkerField } from "./workerField";
+
+/** What is looked at. */
+export interface MapView {
+  readonly center: LatLng;
+  readonly zoom: number;
+  readonly bbox: Bbox;
+}
+
+/**
+ * A map, whatever draws it. Two stand behind it: MapLibre on WebGL 2, and a plain 2D canvas where there is no WebGL.
+ * It draws the ground, the workers and the cells; markers are HTML above it, placed by `project`.
+ */
+export interface MapPort {
+  readonly kind: "webgl" | "canvas";
+  view(): MapView;
+  project(place: LatLng): Point;
+  unproject(pixel: Point): LatLng;
+  flyTo(place: LatLng, zoom?: number): void;
+  zoomBy(steps: number): void;
+  /** Draw the field as it is now; called after every frame. */
+  drawWorkers(field: WorkerField, selectedSlot: number | null): void;
+  drawCells(cells: readonly CellCount[]): void;
+  repaintColours(): void;
+  resize(): void;
+  destroy(): void;
+}
+
+export interface MapEvents {
+  /** The camera moves: markers follow. */
+  readonly onMove: () => void;
+  /** The camera has come to rest. */
+  readonly onSettle: () => void;
+  readonly onPick: (pixel: Point) => void;
+}
+
+export interface MapStart {
+  readonly center: LatLng;
+  readonly zoom: number;
+  /** `builtin`, or the address of a style.json. */
+  readonly styleUrl: string;
+}
+
+/** Open a map in an element; MapLibre is loaded only now, and only where it can run. */
+export async function openMap(element: HTMLElement, start: MapStart, events: MapEvents): Promise<MapPort> {
+  if (hasWebGl2()) {
+    try {
+      const { openGlMap } = await import("./glMap");
+      return await openGlMap(element, start, events);
+    } catch (error) {
+      // A blocked graphics process or a lost chunk: the desk must still see its people.
+      console.warn("map: drawing without WebGL", error);
+      element.replaceChildren();
+    }
+  }
+  const { openCanvasMap } = await import("./canvasMap");
+  return openCanvasMap(element, start, events);
+}
+
+function hasWebGl2(): boolean {
+  if (new URLSearchParams(location.search).get("map") === "canvas") return false;
+  return document.createElement("canvas").getContext("webgl2") !== null;
+}
+
+/** H3 boundaries come from a library of their own, loaded with the first cells: about 100 kB that phones never need. */
+export async function cellBoundaries(): Promise<(h3: string) => readonly LatLng[]> {
+  const { cellToBoundary, isValidCell } = await import("h3-js");
+  return (h3) => (isValidCell(h3) ? cellToBoundary(h3).map(([lat, lng]) => ({ lat, lng })) : []);
+}

@@ -1,0 +1,193 @@
+/** The nouns of docs/protocol.md, as they travel. Times: Unix ms on sockets, RFC 3339 in REST; money in minor units. */
+
+export type Role = "customer" | "worker" | "dispatcher" | "admin";
+export type Duty = "on" | "off";
+
+export interface LatLng {
+  readonly lat: number;
+  readonly lng: number;
+}
+
+export interface ServerConfig {
+  readonly api_url: string;
+  readonly gateway_url: string;
+  readonly safetap_url: string;
+  readonly map_style_url: string;
+  readonly mode: "production" | "demo";
+  readonly region: { readonly name: string; readonly tz: string; readonly center: LatLng };
+  /** Present while a recorded trace is replayed: the time of fixes runs `scale` times as fast from `epoch_ms` on. */
+  readonly clock?: { readonly scale: number; readonly epoch_ms: number };
+}
+
+export interface Tokens {
+  readonly access_token: string;
+  readonly expires_in_s: number;
+  readonly refresh_token: string;
+  readonly person_id: string;
+  readonly role: Role;
+}
+
+export const BOOKING_STATES = [
+  "searching",
+  "offered",
+  "assigned",
+  "en_route",
+  "arrived",
+  "in_progress",
+  "completed",
+  "confirmed",
+  "cancelled",
+  "unserved",
+] as const;
+export type BookingState = (typeof BOOKING_STATES)[number];
+
+export interface Address {
+  readonly line: string;
+  readonly floor?: string | null;
+  readonly entry_notes?: string | null;
+}
+
+export interface BookingEvent {
+  readonly version: number;
+  readonly from: BookingState | null;
+  readonly to: BookingState;
+  readonly actor_role: Role | null;
+  readonly reason: string | null;
+  readonly at: string;
+}
+
+export interface Booking {
+  readonly booking_id: string;
+  readonly state: BookingState;
+  readonly version: number;
+  readonly service_code: string;
+  readonly service_name: string;
+  readonly pin: LatLng;
+  readonly address: Address;
+  readonly notes?: string | null;
+  readonly customer?: { readonly person_id: string; readonly name?: string | null } | null;
+  readonly worker: {
+    readonly worker_id: string;
+    readonly slot: number;
+    readonly name: string;
+    readonly rating: number | null;
+  } | null;
+  readonly eta_s: number | null;
+  readonly tz: string;
+  readonly created_at: string;
+  readonly updated_at: string;
+  readonly actual_start: string | null;
+  readonly actual_end: string | null;
+  readonly events?: readonly BookingEvent[];
+}
+
+export interface Offer {
+  readonly offer_id: string;
+  readonly booking_id: string;
+  readonly state: string;
+  readonly service_code: string;
+  readonly service_name: string;
+  readonly pin: LatLng;
+  readonly address_line: string;
+  readonly eta_s: number | null;
+  readonly price_minor: number;
+  readonly currency: string;
+  readonly duration_min: number;
+  readonly sent_at: string;
+  readonly expires_at: string;
+}
+
+export interface Service {
+  readonly service_id: string;
+  readonly code: string;
+  readonly name: string;
+  readonly duration_min: number;
+  readonly price_minor: number;
+  readonly currency: string;
+}
+
+export interface WorkerRow {
+  readonly worker_id: string;
+  readonly slot: number;
+  readonly full_name: string;
+  readonly skills: readonly string[];
+  readonly rating: number | null;
+  readonly duty: Duty;
+  readonly booking_id?: string | null;
+  readonly last_seen_ms?: number | null;
+}
+
+export interface Page<T> {
+  readonly items: readonly T[];
+  readonly next_cursor: string | null;
+}
+
+/** The present state of a worker: the object of the welcome frame. */
+export interface WorkerWelcome {
+  readonly slot?: number;
+  readonly cadence_ms: number;
+  readonly duty: Duty;
+  readonly offer: Offer | null;
+  readonly booking: Booking | null;
+  readonly server_ms: number;
+}
+
+/** Where a customer's worker is, with the arrival as an interval. */
+export interface Position {
+  readonly booking_id: string;
+  readonly lat: number;
+  readonly lng: number;
+  readonly heading_deg?: number | null;
+  readonly ts_ms: number;
+  readonly eta_s: number;
+  readonly eta_low_s: number;
+  readonly eta_high_s: number;
+}
+
+export interface Stats {
+  readonly workers_on_duty: number;
+  readonly workers_live: number;
+  readonly bookings: Readonly<Partial<Record<BookingState, number>>>;
+  readonly fixes_per_s: number;
+  readonly at_ms: number;
+}
+
+export type TriggerKind = "button" | "hold" | "gesture" | "duress_pin" | "drill";
+
+export interface TriggerBody {
+  readonly trigger_id: string;
+  readonly kind: TriggerKind;
+  readonly booking_id?: string;
+  readonly fix?: { readonly lat: number; readonly lng: number; readonly accuracy_m?: number; readonly ts_ms: number };
+}
+
+export interface TriggerAnswer {
+  readonly trigger_id: string;
+  readonly state: "committed" | "spooled";
+}
+
+export type IncidentState = "open" | "acknowledged" | "closed";
+
+export interface Incident {
+  readonly incident_id: string;
+  readonly person: { readonly person_id: string; readonly name: string; readonly role: Role };
+  readonly booking_id: string | null;
+  readonly kind: TriggerKind;
+  readonly is_drill: boolean;
+  readonly state: IncidentState;
+  readonly version: number;
+  readonly severity: number | string;
+  readonly step: number;
+  readonly next_step_at: string | null;
+  readonly fix: { readonly lat: number; readonly lng: number; readonly accuracy_m: number | null; readonly ts_ms: number } | null;
+  readonly address: Address | null;
+  readonly opened_at: string;
+  readonly acknowledged_at: string | null;
+  readonly acknowledged_by: string | null;
+  readonly closed_at: string | null;
+  readonly close_reason: string | null;
+}
+
+export type Ack<T> =
+  | { readonly ok: true; readonly result: T }
+  | { readonly ok: false; readonly error: { readonly code: string; readonly detail: string; readonly field?: string } };
