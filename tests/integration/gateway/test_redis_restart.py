@@ -1,0 +1,97 @@
+"""Redis goes away mid-stream and comes back empty: nobody signs in again, workers reappear with their next ping."""
+
+import secrets
+import subprocess
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+
+from clenzy.child import store_account
+from clenzy.ports import any_free
+from clenzy.stores.home import StoreHome, store_home
+from clenzy.stores.redis import Redis as RedisServer
+from engine.core.vocabulary import Role
+from engine.geo.verify import verify
+from tests.integration.gateway.harness import ORG, PORTO, City, Stage, eventually, gateway_on, page_on, phone_on
+from tests.servers import running
+
+pytestmark = pytest.mark.integration
+
+
+class RestartableRedis:
+    """A Redis of the test's own that can be killed and started again, empty, on the same port."""
+
+    def __init__(self, home: StoreHome) -> None:
+        self._home = home
+        self._server = RedisServer(home, password=secrets.token_urlsafe(16), port=any_free())
+        self.url = self._server.url
+
+    @contextmanager
+    def running(self) -> Iterator["subprocess.Popen[bytes]"]:
+        self._server.prepare()
+        with running(self._server.command(), self._server.answers, self._home.folder / "redis.log") as process:
+            yield process
+
+
+@pytest.fixture
+def own_redis(tmp_path_factory: pytest.TempPathFactory) -> RestartableRedis:
+    return RestartableRedis(store_home(tmp_path_factory.mktemp("own-redis"), store_account()))
+
+
+@pytest.fixture
+async def own_client(own_redis: RestartableRedis) -> AsyncIterator[Redis]:
+    client = Redis.from_url(own_redis.url, protocol=2, socket_timeout=2, socket_connect_timeout=2)
+    yield client
+    await client.aclose()
+
+
+async def test_workers_reappear_and_events_flow_after_redis_came_back_empty(
+    own_redis: RestartableRedis,
+    own_client: Redis,
+    pool: Any,
+    token_keys: Any,
+    tmp_path: Path,
+    city: City,
+) -> None:
+    worker_id = await city.worker(5)
+    desk_id = await city.person(Role.DISPATCHER, "D")
+    with own_redis.running() as server:
+        stage_context = gateway_on(own_client, pool, token_keys, tmp_path)
+        stage = await stage_context.__aenter__()
+        phone_context = phone_on(stage, stage.token(Role.WORKER, worker_id, slot=5))
+        page_context = page_on(stage, "/console", {"token": stage.token(Role.DISPATCHER, desk_id)})
+        phone, page = await phone_context.__aenter__(), await page_context.__aenter__()
+        await phone.hear(0)
+        await page.hear("welcome")
+        await phone.send(1, 1, stage.fixes(PORTO, at_ms=stage.clock.now_ms() - 5_000))
+        await phone.hear(2)
+        server.kill()
+    await eventually(lambda: not stage.gateway.fan_out.is_connected)
+    await phone.send(1, 2, stage.fixes(PORTO, at_ms=stage.clock.now_ms() - 2_000))
+    await phone.send(4, 1, "state", {})
+    await phone.hear(5)
+    assert not phone.frames, "nothing is acknowledged while Redis is away"
+
+    with own_redis.running():
+        assert await phone.hear(2, where=lambda frame: frame[1] == 2) == [2, 2, 0]
+        assert (await phone.hear(0))[1] == 5, "after the gap the state is told again"
+        await page.hear("welcome")
+        await _check_all_is_well(stage, phone, page, worker_id)
+        await page_context.__aexit__(None, None, None)
+        await phone_context.__aexit__(None, None, None)
+        await stage_context.__aexit__(None, None, None)
+
+
+async def _check_all_is_well(stage: Stage, phone: Any, page: Any, worker_id: Any) -> None:
+    await phone.send(1, 3, stage.fixes(PORTO))
+    await phone.hear(2, where=lambda frame: frame[1] == 3)
+    report = await verify(stage.redis)
+    assert (report.is_right, report.slots) == (True, 1)
+    await stage.publish(f"user:{worker_id}", "offer", {"offer_id": "o"})
+    assert await phone.hear(6, where=lambda frame: frame[1] == "offer")
+    await stage.publish(f"desk:{ORG}", "incident", {"incident_id": "i"})
+    assert await page.hear("incident")
