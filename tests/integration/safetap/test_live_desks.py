@@ -1,0 +1,222 @@
+"""The desk's live stream through a real websocket, fed by whatever commits."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+from uuid import uuid4
+
+import aiohttp
+import pytest
+
+from config.limits import ACCESS_TOKEN_MS, LIVE_FRAMES_MAX, TOKEN_GRACE_MS
+from engine.core.ids import PersonId
+from engine.core.vocabulary import Role
+from engine.people.tokens import AccessTokens
+from engine.safetap.desk import acknowledge
+from engine.safetap.intake import store_trigger
+from safetap_door.live_desks import SLOW_READER, Desk
+from tests.integration.safetap.doors import CLOCK, ORIGIN, OpenDoor
+from tests.integration.safetap.world import World
+
+Live = aiohttp.ClientWebSocketResponse
+
+
+@asynccontextmanager
+async def desk(door: OpenDoor, token: str, **headers: str) -> AsyncIterator[Live]:
+    async with door.by_port.ws_connect("/v1/safetap/live", headers=headers) as socket:
+        await socket.send_json({"token": token})
+        yield socket
+
+
+async def hear(socket: Live) -> dict[str, Any]:
+    message = await socket.receive_json(timeout=5)
+    assert isinstance(message, dict)
+    return message
+
+
+async def hear_until(socket: Live, **wanted: object) -> dict[str, Any]:
+    """Return the first incident that looks as wanted; changes on the way may or may not be shown one by one."""
+    async with asyncio.timeout(10):
+        while True:
+            message = await hear(socket)
+            if message["type"] == "incident" and wanted.items() <= message["incident"].items():
+                incident: dict[str, Any] = message["incident"]
+                return incident
+
+
+async def closing(socket: Live) -> int | None:
+    async with asyncio.timeout(10):
+        async for _message in socket:
+            pass
+    return socket.close_code
+
+
+@pytest.fixture
+def desk_token(world: World, tokens: AccessTokens) -> str:
+    return world.token(tokens, world.dispatcher, now_ms=CLOCK.now_ms())
+
+
+async def press(world: World) -> Any:
+    async with world.pool.acquire() as conn:
+        return await store_trigger(conn, world.received(at_ms=CLOCK.now_ms()), new_id=uuid4)
+
+
+async def test_a_desk_sees_what_is_there_and_then_every_change(
+    door: OpenDoor, world: World, tokens: AccessTokens, desk_token: str
+) -> None:
+    incident_id = await press(world)
+    async with desk(door, desk_token) as socket:
+        snapshot = await hear(socket)
+        assert snapshot["type"] == "snapshot"
+        assert [one["incident_id"] for one in snapshot["incidents"]] == [str(incident_id)]
+        async with world.pool.acquire() as conn:  # as the API does it, in another process
+            actor = world.principal(world.other_dispatcher)
+            await acknowledge(conn, incident_id=incident_id, actor=actor, now_ms=CLOCK.now_ms())
+        assert (await hear_until(socket, state="acknowledged"))["acknowledged_by"] == "Otto Dispatcher"
+        worker_token = world.token(tokens, world.worker, now_ms=CLOCK.now_ms())
+        await door.trigger(worker_token, {"trigger_id": str(uuid4()), "kind": "hold"})
+        assert (await hear_until(socket, state="open"))["severity"] == 2
+        await door.act(desk_token, incident_id, "close", reason="safe")
+        await hear_until(socket, state="closed")
+
+
+async def test_another_organisation_sees_nothing_of_it(
+    door: OpenDoor, world: World, tokens: AccessTokens, desk_token: str
+) -> None:
+    other = await World(world.pool).build()
+    token = other.token(tokens, other.dispatcher, now_ms=CLOCK.now_ms())
+    async with desk(door, token) as theirs, desk(door, desk_token) as ours:
+        assert (await hear(theirs))["incidents"] == []
+        assert (await hear(ours))["incidents"] == []
+        await press(world)
+        await hear_until(ours, step=1)
+        await theirs.send_json({"type": "ping"})
+        assert (await hear(theirs))["type"] == "pong"  # nothing came before it
+
+
+async def test_a_ping_is_answered(door: OpenDoor, desk_token: str) -> None:
+    async with desk(door, desk_token) as socket:
+        await hear(socket)
+        await socket.send_json({"type": "ping"})
+        assert abs((await hear(socket))["at_ms"] - CLOCK.now_ms()) < 5_000
+
+
+async def test_only_the_desk_may_watch(door: OpenDoor, world: World, tokens: AccessTokens) -> None:
+    now_ms = CLOCK.now_ms()
+    for token, code in (
+        (world.token(tokens, world.worker, now_ms=now_ms), 4403),
+        (world.token(tokens, world.customer, now_ms=now_ms), 4403),
+        (world.token(tokens, world.dispatcher, now_ms=now_ms - 2 * ACCESS_TOKEN_MS), 4401),
+        ("nonsense", 4401),
+    ):
+        async with desk(door, token) as socket:
+            assert await closing(socket) == code
+
+
+@pytest.mark.parametrize(("first", "code"), [("[]", 4400), ("{", 4400), ("{}", 4401), ('{"token": 7}', 4401)])
+async def test_a_first_message_that_is_no_token(door: OpenDoor, first: str, code: int) -> None:
+    async with door.by_port.ws_connect("/v1/safetap/live") as socket:
+        await socket.send_str(first)
+        assert await closing(socket) == code
+
+
+async def test_pages_of_other_origins_are_turned_away(door: OpenDoor, desk_token: str) -> None:
+    async with desk(door, desk_token, Origin=ORIGIN) as socket:
+        assert (await hear(socket))["type"] == "snapshot"
+    with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+        async with desk(door, desk_token, Origin="https://evil.test"):
+            pass
+    assert refused.value.status == 403
+
+
+async def test_a_token_that_runs_out_closes_the_socket_unless_it_is_refreshed(
+    door: OpenDoor, world: World, tokens: AccessTokens
+) -> None:
+    nearly_ms = CLOCK.now_ms() - ACCESS_TOKEN_MS + 700
+    token = world.token(tokens, world.dispatcher, now_ms=nearly_ms)
+    with pytest.MonkeyPatch.context() as limits:
+        limits.setattr("safetap_door.live_desks.TOKEN_GRACE_MS", 0)
+        async with desk(door, token) as refreshed, desk(door, token) as forgotten:
+            await hear(refreshed)
+            await hear(forgotten)
+            await refreshed.send_json({"token": world.token(tokens, world.dispatcher, now_ms=CLOCK.now_ms())})
+            assert await closing(forgotten) == 4401
+            await refreshed.send_json({"type": "ping"})
+            assert (await hear(refreshed))["type"] == "pong"
+    assert TOKEN_GRACE_MS > 0
+
+
+async def test_a_socket_does_not_change_hands(
+    door: OpenDoor, world: World, tokens: AccessTokens, desk_token: str
+) -> None:
+    async with desk(door, desk_token) as socket:
+        await hear(socket)
+        await socket.send_json({"token": world.token(tokens, world.admin, now_ms=CLOCK.now_ms())})
+        assert await closing(socket) == 4403
+
+
+@pytest.mark.parametrize("garbage", ["{", "7"])
+async def test_garbage_closes_the_socket(door: OpenDoor, desk_token: str, garbage: str) -> None:
+    async with desk(door, desk_token) as socket:
+        await hear(socket)
+        await socket.send_str(garbage)
+        assert await closing(socket) == 4400
+
+
+async def test_a_stop_sends_the_desks_elsewhere(door: OpenDoor, desk_token: str) -> None:
+    async with desk(door, desk_token) as socket:
+        await hear(socket)
+        door.process.stop.set()
+        assert await closing(socket) == 1001
+
+
+async def test_changes_that_were_missed_are_made_up_for(door: OpenDoor, world: World, desk_token: str) -> None:
+    """The listening connection dies, an incident opens meanwhile or right after: a snapshot tells."""
+    async with desk(door, desk_token) as socket:
+        assert (await hear(socket))["incidents"] == []
+        await world.pool.execute(
+            """SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+                WHERE application_name = 'safetap_door' AND datname = current_database()"""
+        )
+        incident_id = await press(world)
+        async with asyncio.timeout(10):
+            while True:
+                message = await hear(socket)
+                if message["type"] == "snapshot" and message["incidents"]:
+                    break
+        assert message["incidents"][0]["incident_id"] == str(incident_id)
+
+
+def test_a_desk_that_does_not_read_is_ended_and_the_first_reason_stands(world_free_desk: Desk) -> None:
+    for _ in range(LIVE_FRAMES_MAX):
+        world_free_desk.send("x")
+    assert not world_free_desk.ended.is_set()
+    world_free_desk.send("one too many")
+    world_free_desk.end(1001, "going_away")
+    assert (world_free_desk.close_code, world_free_desk.close_reason) == (SLOW_READER, "slow_reader")
+
+
+@pytest.fixture
+def world_free_desk() -> Desk:
+    nobody = World(None)  # type: ignore[arg-type]
+    return Desk(nobody.org_id, nobody.principal(nobody.dispatcher))
+
+
+async def test_a_desk_that_does_not_read_does_not_delay_the_others(
+    door: OpenDoor, world: World, desk_token: str
+) -> None:
+    people = [PersonId(uuid4()) for _ in range(3)]
+    async with world.pool.acquire() as conn:
+        for person_id in people:
+            await world.add_person(conn, person_id, Role.WORKER, "W" * 5_000)
+    async with desk(door, desk_token) as silent, desk(door, desk_token) as reader:
+        await hear(reader)
+        transport = silent.get_extra_info("socket")
+        assert transport is not None
+        for person_id in people:
+            async with world.pool.acquire() as conn:
+                await store_trigger(conn, world.received(person_id, at_ms=CLOCK.now_ms()), new_id=uuid4)
+        seen: set[str] = set()
+        while len(seen) < len(people):
+            seen.add((await hear_until(reader))["incident_id"])
