@@ -18,7 +18,7 @@ from clenzy.child import CannotStartError, store_account
 from clenzy.file_lock import file_lock
 from clenzy.log_stream import LogStream
 from clenzy.migrations import migrate
-from clenzy.programs import ROLES, ROOT, environment, module_program, role_program
+from clenzy.programs import ROLES, ROOT, Role, environment, module_program, role_program
 from clenzy.screen import Screen
 from clenzy.stores.home import store_home
 from clenzy.stores.postgres import Postgres
@@ -26,11 +26,11 @@ from clenzy.stores.redis import Redis
 from clenzy.supervisor import Program, Supervisor
 from config.settings import Settings
 
-POSTGRES_PORT: Final = 54320
-REDIS_PORT: Final = 63790
+POSTGRES_PORT: Final = 25432
+REDIS_PORT: Final = 26379
 SMTP_PORT: Final = 8025
 OPS_PORT: Final = 8090
-"""First port tried for those that people do not type."""
+"""First port tried for those that people do not type; below the range of outgoing connections' ports."""
 PUBLIC_PORTS: Final = ("api_port", "gateway_port", "safetap_port")
 SOCKET_PATH_BYTES_MAX: Final = 100
 """Linux takes 107 bytes."""
@@ -47,6 +47,8 @@ class Plan:
     has_pages: bool = True
     public_host: str | None = None
     """Name or address that phones and browsers are told, where it is not `settings.host`."""
+    roles: tuple[Role, ...] = ROLES
+    """The process table."""
     authority: Path | None = None
     """Certificate of a self-made authority, which the simulator must be told to trust."""
 
@@ -83,10 +85,10 @@ class Installation:
         try:
             # Two installations that start at once would find the same ports free.
             async with file_lock(Path(tempfile.gettempdir()) / f"clenzy-ports-{os.geteuid()}.lock"):
-                await self._start_stores()
-                await self._migrate()
                 self._choose_ports()
                 self._choose_files()
+                await self._start_stores()
+                await self._migrate()
                 if self.settings.mode == "demo":
                     await self.run_once("seed", "engine.run_seed", given=self.passwords_file.read_bytes())
                 await building
@@ -214,7 +216,7 @@ class Installation:
     def _processes(self) -> list[Program]:
         public = dict(zip(("api_rest", "gateway_ws", "safetap_door"), PUBLIC_PORTS, strict=True))
         programs = []
-        for role in ROLES:
+        for role in self._plan.roles:
             port = getattr(self.settings, public[role.name]) if role.name in public else self._port(role.name, OPS_PORT)
             programs.append(role_program(role, self.settings, port))
         if self._plan.has_mailbox:

@@ -1,12 +1,15 @@
 """Free TCP ports."""
 
 import errno
+import secrets
 import socket
 from collections.abc import Collection, Iterator
 from contextlib import suppress
 
 from clenzy.child import CannotStartError
 
+QUIET_PORTS = range(20_000, 32_000)
+"""Below the range from which Linux takes the ports of outgoing connections: those come and go."""
 PORTS_TRIED_MAX = 200
 """Ports after the preferred one that are tried before giving up."""
 
@@ -43,12 +46,12 @@ def next_free(preferred: int, *, host: str = "127.0.0.1", taken: Collection[int]
     raise CannotStartError(f"no free port on {host} from {preferred} to {preferred + PORTS_TRIED_MAX}")
 
 
-def any_free(host: str = "127.0.0.1") -> int:
-    """Return a port that the system says is free; another program may still take it before we do."""
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        port: int = probe.getsockname()[1]
-        return port
+def any_free(host: str = "127.0.0.1", *, together: int = 1) -> int:
+    """Return the first of `together` free ports in a row, from where few programs look for one."""
+    while True:
+        port = secrets.choice(QUIET_PORTS)
+        if all(is_free(port + offset, host) for offset in range(together)):
+            return port
 
 
 def answers(port: int, host: str = "127.0.0.1", timeout_s: float = 0.3) -> bool:

@@ -1,0 +1,189 @@
+"""The command line as people type it."""
+
+import asyncio
+import os
+import smtplib
+import ssl
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from email.message import EmailMessage
+from pathlib import Path
+
+import psycopg
+import pytest
+from cryptography import x509
+
+from clenzy import doctor, ports, tls
+from clenzy.account import NewRegion, NewUser, add_user
+from clenzy.child import CannotStartError
+from clenzy.doctor import Finding, Verdict
+from clenzy.file_lock import file_lock
+from clenzy.screen import Screen
+from config.settings import Settings
+from tests.servers import Servers, create_database, drop_database, named, wait_until
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def clenzy(*arguments: str, given: str = "", **variables: str) -> "subprocess.CompletedProcess[str]":
+    outside = {
+        name: value for name, value in os.environ.items() if not name.startswith(("CLENZY_", "DATABASE_", "REDIS_"))
+    }
+    return subprocess.run(
+        [sys.executable, "-m", "clenzy", *arguments],
+        cwd=ROOT,
+        env={**outside, "COLUMNS": "200", **variables},
+        input=given,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=50,
+    )
+
+
+def test_version() -> None:
+    assert clenzy("version").stdout.strip() == "0.1.0"
+
+
+def test_keys_are_made_once(tmp_path: Path) -> None:
+    first = clenzy("keys", "--state-dir", str(tmp_path))
+    private = tmp_path / "keys" / "jwt_private.pem"
+    before = private.read_bytes()
+    assert f"CLENZY_JWT_PRIVATE_KEY_FILE={private}" in first.stdout
+    assert private.stat().st_mode & 0o077 == 0
+    clenzy("keys", "--state-dir", str(tmp_path))
+    assert private.read_bytes() == before
+
+
+def test_a_wrong_setting_is_named(tmp_path: Path) -> None:
+    done = clenzy("doctor", "--state-dir", str(tmp_path), CLENZY_API_PORT="eighty")
+    assert done.returncode == 1
+    assert "CLENZY_API_PORT" in done.stderr or "api_port" in done.stderr
+
+
+def test_migrate_brings_a_database_up(servers: Servers) -> None:
+    create_database(servers.database_url, "test_command_migrate", template="template1")
+    url = named(servers.database_url, "test_command_migrate")
+    assert "0001.foundation" in clenzy("migrate", DATABASE_URL=url).stdout
+    assert clenzy("migrate", DATABASE_URL=url).stdout.strip() == "nothing to do"
+    drop_database(servers.database_url, "test_command_migrate")
+
+
+def test_a_database_that_is_away_is_told_without_its_password() -> None:
+    url = f"postgresql://clenzy:hunter2@127.0.0.1:{ports.any_free()}/clenzy"
+    done = clenzy("migrate", DATABASE_URL=url)
+    assert done.returncode == 1
+    assert "refused" in done.stderr
+    assert "hunter2" not in done.stderr
+
+
+def test_doctor_finds_all_well(database_url: str, redis_url: str, tmp_path: Path) -> None:
+    done = clenzy("doctor", "--state-dir", str(tmp_path), DATABASE_URL=database_url, REDIS_URL=redis_url)
+    assert done.returncode == 0, done.stdout
+    for subject in ("python", "fsync", "open files", "clock", "postgres", "redis", "migrations"):
+        assert subject in done.stdout
+
+
+def test_doctor_fails_with_a_store_that_is_away(tmp_path: Path) -> None:
+    url = f"redis://:hunter2@127.0.0.1:{ports.any_free()}/0"
+    done = clenzy("doctor", "--state-dir", str(tmp_path), REDIS_URL=url)
+    assert done.returncode == 1
+    assert "check that it runs" in done.stdout
+    assert "hunter2" not in done.stdout
+
+
+def test_doctor_judges_by_limits() -> None:
+    assert doctor.judge_clock(900).verdict is Verdict.OK
+    assert doctor.judge_clock(-1_100).verdict is Verdict.FAIL
+    assert doctor.check_open_files(1_024).verdict is Verdict.WARN
+    assert doctor.check_open_files(65_536).verdict is Verdict.OK
+    assert doctor.exit_code([Finding("x", Verdict.WARN, "")]) == 0
+    assert doctor.exit_code([Finding("x", Verdict.FAIL, "")]) == 1
+
+
+def test_a_first_admin_founds_the_organisation(database_url: str) -> None:
+    settings = Settings(database_url=database_url)
+    region = NewRegion("Porto", "pt", "Europe/Lisbon", 41.15, -8.61)
+    first = NewUser("admin", "Ada@example.test", "Ada", "correct horse", "Acme", region)
+    person_id = add_user(settings, first, Screen())
+    add_user(settings, NewUser("worker", "wim@example.test", "Wim", "correct horse", "", None), Screen())
+    with psycopg.connect(database_url) as connection:
+        people = connection.execute(
+            "SELECT person_id::text, email, role, is_demo FROM person ORDER BY created_at"
+        ).fetchall()
+        assert people[0] == (person_id, "ada@example.test", "admin", False)
+        assert people[1][1:] == ("wim@example.test", "worker", False)
+        assert connection.execute("SELECT count(*) FROM worker").fetchone() == (1,)
+        assert connection.execute("SELECT count(*) FROM escalation_policy").fetchone() == (1,)
+        assert connection.execute("SELECT count(*) FROM audit_log").fetchone() == (2,)
+
+
+@pytest.mark.parametrize(
+    ("user", "reason"),
+    [
+        (NewUser("admin", "ada@example.test", "Ada", "correct horse", "Nowhere", None), "no such organisation"),
+        (NewUser("admin", "ada@example.test", "Ada", "short", "", None), "password"),
+        (NewUser("king", "ada@example.test", "Ada", "correct horse", "", None), "role"),
+    ],
+)
+def test_an_account_that_cannot_be_made_is_told_why(database_url: str, user: NewUser, reason: str) -> None:
+    with pytest.raises(CannotStartError, match=reason):
+        add_user(Settings(database_url=database_url), user, Screen())
+
+
+def test_certificates_are_renewed_and_the_authority_stays(tmp_path: Path) -> None:
+    start = datetime.now(UTC)
+    files = tls.ensure_tls(tmp_path, ["10.0.0.5", "localhost"], start)
+    authority, certificate = files.authority.read_bytes(), files.certificate.read_bytes()
+    assert tls.ensure_tls(tmp_path, ["localhost"], start).certificate.read_bytes() == certificate
+    renewed = tls.ensure_tls(tmp_path, ["localhost"], start + timedelta(days=340)).certificate.read_bytes()
+    moved = tls.ensure_tls(tmp_path, ["10.0.0.6"], start).certificate.read_bytes()
+    assert len({certificate, renewed, moved}) == 3
+    assert files.authority.read_bytes() == authority
+    valid = x509.load_pem_x509_certificate(moved)
+    assert valid.not_valid_after_utc - valid.not_valid_before_utc < timedelta(days=825)
+    assert (tmp_path / "tls" / "ca.key").stat().st_mode & 0o077 == 0
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(files.certificate, files.key)
+
+
+def test_the_demo_mailbox_takes_mail(tmp_path: Path) -> None:
+    port = ports.any_free()
+    message = EmailMessage()
+    message["From"], message["To"], message["Subject"] = "a@x.test", "b@x.test", "An incident"
+    message.set_content("Somebody needs you.")
+    with subprocess.Popen([sys.executable, "-m", "clenzy.mailbox", str(port), str(tmp_path)], cwd=ROOT) as process:
+        wait_until(lambda: ports.answers(port), what="the mailbox")
+        with smtplib.SMTP("127.0.0.1", port) as client:
+            client.send_message(message)
+        process.terminate()
+        assert process.wait(10) == 0
+    kept = list(tmp_path.glob("*.eml"))
+    assert len(kept) == 1
+    assert "An incident" in kept[0].read_text()
+
+
+def test_next_free_port_steps_over_what_is_taken() -> None:
+    first = ports.any_free(together=3)
+    assert ports.next_free(first) == first
+    assert ports.next_free(first, taken={first, first + 1}) == first + 2
+
+
+async def test_a_file_lock_is_for_one_at_a_time(tmp_path: Path) -> None:
+    order: list[str] = []
+
+    async def use(name: str) -> None:
+        async with file_lock(tmp_path / "lock"):
+            order.append(f"{name} in")
+            await asyncio.sleep(0)
+            order.append(f"{name} out")
+
+    await asyncio.gather(use("a"), use("b"))
+    assert order in (["a in", "a out", "b in", "b out"], ["b in", "b out", "a in", "a out"])
+
+
+def test_migrate_wants_to_know_which_database(tmp_path: Path) -> None:
+    done = clenzy("migrate", "--state-dir", str(tmp_path))
+    assert done.returncode == 1
+    assert "set DATABASE_URL" in done.stderr
