@@ -14,7 +14,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from config.limits import CONNECTIONS_MAX, HOUSEKEEPING_MS
+from config.limits import CLOSE_TIMEOUT_MS, CONNECTIONS_MAX, HOUSEKEEPING_MS, OUTBOX_RETRY_MS
 from config.settings import Settings
 from engine.core.clock import Clock
 from engine.geo import acceptance
@@ -153,7 +153,12 @@ class Gateway:
             loop.cancel()
         await asyncio.gather(*loops, return_exceptions=True)
         await self.ingest.drain()
-        self.services.registry.close_all(Close.GOING_AWAY)
+        registry = self.services.registry
+        registry.close_all(Close.GOING_AWAY)
+        # Each ends with its peer's answer or is cut off; only then may the server end what is left of it.
+        deadline_ms = self._clock.now_ms() + 2 * CLOSE_TIMEOUT_MS
+        while len(registry) and self._clock.now_ms() < deadline_ms:
+            await self._clock.sleep_ms(OUTBOX_RETRY_MS)
 
     def _after_gap(self) -> None:
         """Nobody knows what the fan-out missed: everything durable is read again."""
