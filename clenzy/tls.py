@@ -36,9 +36,11 @@ def ensure_tls(folder: Path, names: list[str], now: datetime | None = None) -> T
     now = now or datetime.now(UTC)
     authority = _authority(files.authority, folder / "tls" / "ca.key")
     if not _still_good(files, names, now):
-        # A day back, for phones whose clocks are late.
-        span = {"not_before": now - timedelta(days=1), "not_after": now + timedelta(days=CERTIFICATE_DAYS)}
-        issued = authority.issue_cert(*names, **span)
+        issued = authority.issue_cert(
+            *names,
+            not_before=now - timedelta(days=1),  # for phones whose clocks are late
+            not_after=now + timedelta(days=CERTIFICATE_DAYS),
+        )
         write_private(files.key, issued.private_key_pem.bytes().decode())
         write_private(files.certificate, "".join(part.bytes().decode() for part in issued.cert_chain_pems))
     return files
