@@ -124,8 +124,10 @@ class WorkerFeed:
 
 def changed_runs(found: bytes, wanted: bytes) -> list[tuple[int, bytes]]:
     """Return what to write where, so that `found` becomes `wanted`; what is longer keeps its tail."""
-    have = np.frombuffer(found[: len(wanted)].ljust(len(wanted), b"\xff"), np.uint8)
-    differs = np.flatnonzero(have != np.frombuffer(wanted, np.uint8))
+    have = np.frombuffer(found[: len(wanted)].ljust(len(wanted)), np.uint8)
+    is_different = have != np.frombuffer(wanted, np.uint8)
+    is_different[len(found) :] = True
+    differs = np.flatnonzero(is_different)
     if not len(differs):
         return []
     runs = np.split(differs, np.flatnonzero(np.diff(differs) > 1) + 1)
