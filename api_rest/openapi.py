@@ -40,7 +40,7 @@ def openapi_document(routes: tuple[AnyRoute, ...], *, server_url: str) -> bytes:
         }
     )
     whole = construct_open_api_with_schema_class(document, scan_for_pydantic_schema_reference=True)
-    return orjson.dumps(whole.model_dump(mode="json", by_alias=True, exclude_none=True))
+    return orjson.dumps(whole.model_dump(mode="json", by_alias=True, exclude_none=True, exclude_unset=True))
 
 
 def errors_of(route: AnyRoute) -> list[type[ClenzyError]]:
@@ -125,7 +125,7 @@ def _responses(route: AnyRoute) -> Json:
     done: Json = {"description": "Done."}
     if route.answer is not None:
         done["content"] = _content(JSON, route.answer)
-    responses: Json = {str(route.status): done}
+    responses: Json = {str(status): done for status in (route.status, *route.other_statuses)}
     by_status: dict[int, list[type[ClenzyError]]] = {}
     for error in errors_of(route):
         by_status.setdefault(error.status, []).append(error)

@@ -55,6 +55,8 @@ class Route(Generic[BodyT, QueryT]):
     body: type[BodyT] | None = None
     query: type[QueryT] | None = None
     status: int = 200
+    other_statuses: tuple[int, ...] = ()
+    """Further ways to succeed, with the same answer."""
     key: Key = Key.NONE
     errors: tuple[type[ClenzyError], ...] = ()
 

@@ -57,6 +57,7 @@ ROUTES: tuple[AnyRoute, ...] = (
         uses=Uses.NOTHING,
         body=Trigger,
         answer=TriggerAnswer,
+        other_statuses=(202,),
         errors=(NotSignedIn, NotAllowed, InvalidInput, Unavailable),
     ),
 )

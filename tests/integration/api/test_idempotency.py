@@ -80,9 +80,10 @@ async def test_a_crash_between_leaves_no_stuck_key(api: Api, customer: Person, d
 
 async def _until_somebody_waits(database_url: str) -> None:
     observer = await asyncpg.connect(database_url)
-    async with asyncio.timeout(5):  # a lock that is waited for sends no event
-        while not await observer.fetchval("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"):
-            await asyncio.sleep(0.01)  # noqa: ASYNC110 - see above
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+    async with asyncio.timeout(5):
+        while not await observer.fetchval(waiting):  # noqa: ASYNC110 - a lock that is waited for sends no event
+            await asyncio.sleep(0.01)
     await observer.close()
 
 
