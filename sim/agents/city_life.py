@@ -3,7 +3,6 @@
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -90,6 +89,7 @@ class _City:
         self.config = config
         self.services = services
         self.tally = Tally()
+        self.worker_refs: list[str] = []
         self.cache = TokenCache(options.cache_file, server=f"{options.api_url} {options.admin_email}")
         self.roster = Roster(rest, admin, self.cache)
         center = config["region"]["center"]
@@ -111,7 +111,6 @@ class _City:
                 await stop.wait()
                 everything.cancel()
         finally:
-            await self.cache.save()
             log.info("city.stopped")
 
     async def _live(self) -> None:
@@ -138,7 +137,7 @@ class _City:
             self.demand.run(group),
             alarms.run(group),
             self._report(fleet),
-            _every(CACHE_SAVE_S, self.cache.save),
+            self._remember(fleet),
         ]
 
     def _fleet(self, group: asyncio.TaskGroup) -> Fleet:
@@ -167,7 +166,8 @@ class _City:
 
     def _arrive(self, fleet: Fleet, person: Person, account: Account) -> None:
         if person.role == "worker":
-            fleet.add(account)
+            self.worker_refs.append(person.external_ref)
+            fleet.add(account, place=self.cache.places.get(person.external_ref))
             return
         self.demand.customers.append(
             Customer(
@@ -180,6 +180,15 @@ class _City:
                 rng=random.Random(stable_number(person.external_ref)),
             )
         )
+
+    async def _remember(self, fleet: Fleet) -> None:
+        """Keep sign-ins and places on disk, the last time when everything stops."""
+        try:
+            while True:
+                await asyncio.sleep(CACHE_SAVE_S)
+                await self.cache.save(dict(zip(self.worker_refs, fleet.places(), strict=True)))
+        finally:
+            await self.cache.save(dict(zip(self.worker_refs, fleet.places(), strict=True)))
 
     async def _report(self, fleet: Fleet) -> None:
         fixes, at_s = 0, time.monotonic()
@@ -207,9 +216,3 @@ def _person(role: str, number: int, services: list[str]) -> Person:
         rating=round(rng.triangular(3.4, 5.0, 4.7), 1),
         experience=round(rng.random(), 2),
     )
-
-
-async def _every(period_s: float, work: Callable[[], Awaitable[None]]) -> None:
-    while True:
-        await asyncio.sleep(period_s)
-        await work()

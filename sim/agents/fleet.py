@@ -84,8 +84,10 @@ class Fleet:
         """How many phones are connected."""
         return sum(socket.connected.is_set() for socket in self.sockets)
 
-    def add(self, account: Account) -> None:
-        """Give one more worker a phone and let it connect."""
+    def add(self, account: Account, *, place: tuple[float, float] | None = None) -> None:
+        """Give one more worker a phone and let it connect; `place` is where it was seen last (degrees)."""
+        if place is not None:
+            self._traffic.put(len(self.workers), self._streets.nearest_junction(*place))
         worker = Worker(
             len(self.workers),
             surroundings=self,
@@ -157,6 +159,11 @@ class Fleet:
         self._roams_at_s[number] = np.inf
         [place] = self._rng.choices(self._attractions, self._attraction_weights)
         self._traffic.send(number, place)
+
+    def places(self) -> list[tuple[float, float]]:
+        """Return where everybody is, `(lat_deg, lng_deg)` by worker number."""
+        where = self._traffic.whereabouts(np.arange(len(self.workers)))
+        return list(zip(where.lat_deg.round(6).tolist(), where.lng_deg.round(6).tolist(), strict=True))
 
     def fix_of(self, number: int) -> bytes:
         """Return the record of a fix that worker `number` takes now."""

@@ -53,6 +53,8 @@ class Worker:
         self._rng = rng
         self._job: asyncio.Task[None] | None = None
         self._open_offers: set[str] = set()
+        self._newest = ("", -1)
+        """Booking and version of the last news: an event may come after the answer that told it already."""
 
     # The phone's side
 
@@ -141,15 +143,16 @@ class Worker:
             if is_whole_state and self.booking is not None:
                 self._drop_job()
             return
-        if self.booking is not None and booking["booking_id"] == self.booking["booking_id"]:
-            if booking["version"] < self.booking["version"]:
-                return
-            if booking["state"] not in ACTIVE_STATES:
-                self._drop_job()
-                return
-        elif booking["state"] not in ACTIVE_STATES:
+        booking_id, version = str(booking["booking_id"]), int(booking["version"])
+        if booking_id == self._newest[0] and version < self._newest[1] + (not is_whole_state):
             return
-        is_new = self.booking is None or self.booking["booking_id"] != booking["booking_id"]
+        is_new = self.booking is None or self.booking["booking_id"] != booking_id
+        if booking["state"] not in ACTIVE_STATES:
+            if not is_new:
+                self._newest = (booking_id, version)
+                self._drop_job()
+            return
+        self._newest = (booking_id, version)
         self.booking = dict(booking)
         if is_new or self._job is None or self._job.done():
             self._cancel_job()

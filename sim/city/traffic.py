@@ -51,6 +51,12 @@ class Traffic:
         self._bound_for: Counter[int] = Counter()
         self._free_fields = list(range(len(self._fields) - 1, -1, -1))
 
+    def put(self, mover: int, junction: int) -> None:
+        """Let `mover` stand at `junction`."""
+        self.park(mover)
+        self._edge[mover] = np.flatnonzero(self._streets.edge_to == junction)[0]
+        self._offset_m[mover] = self._streets.edge_length_m[self._edge[mover]]
+
     def send(self, mover: int, junction: int) -> None:
         """Let `mover` drive to `junction`, from wherever it is."""
         self.park(mover)

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import orjson
 
-from sim.client.errors import ClientFailure, Refused
+from sim.client.errors import Refused
 from sim.client.rest import Account, Rest, Tokens, enrol
 
 BATCH_PEOPLE: Final = 250
@@ -39,14 +39,24 @@ class Person:
 Arrival = Callable[[Person, Account], None]
 
 
+Places = Mapping[str, tuple[float, float]]
+"""Where people are, `(lat_deg, lng_deg)` by external reference."""
+
+
 class TokenCache:
-    """Tokens by external reference in one file; without a path nothing is kept."""
+    """Tokens by external reference in one file, and where people were; without a path nothing is kept.
+
+    The places matter because a phone does not forget where it is: somebody who starts again at the other end of the
+    city is a jump to the server.
+    """
 
     def __init__(self, path: Path | None, *, server: str) -> None:
         self._path = path
         self._server = server
         self._accounts: dict[str, Account] = {}
-        self._saved_exchanges = -1
+        self._saved: tuple[int, Places] | None = None
+        self.places: dict[str, tuple[float, float]] = {}
+        """Where people were when the file was last written; filled by `load`."""
 
     def load(self) -> dict[str, Tokens]:
         """Return what was kept for this server; nothing where there is no file, or it is of another server."""
@@ -56,30 +66,33 @@ class TokenCache:
             kept = orjson.loads(self._path.read_bytes())
             if kept["server"] != self._server:
                 return {}
-            return {ref: Tokens(**tokens) for ref, tokens in kept["people"].items()}
-        except (orjson.JSONDecodeError, KeyError, TypeError):
+            tokens = {ref: Tokens(**tokens) for ref, tokens in kept["people"].items()}
+            self.places = {ref: (float(lat), float(lng)) for ref, (lat, lng) in kept["places"].items()}
+        except (orjson.JSONDecodeError, KeyError, TypeError, ValueError):
             return {}
+        return tokens
 
     def add(self, external_ref: str, account: Account) -> None:
         """Keep the tokens of `account` from now on."""
         self._accounts[external_ref] = account
-        self._saved_exchanges = -1
+        self._saved = None
 
-    async def save(self) -> None:
-        """Write the file if any token changed since it was last written."""
-        exchanges = sum(account.exchanges for account in self._accounts.values())
-        if self._path is None or exchanges == self._saved_exchanges or not self._accounts:
+    async def save(self, places: Places | None = None) -> None:
+        """Write the file if a token or a place changed since it was last written."""
+        state = (sum(account.exchanges for account in self._accounts.values()), places or {})
+        if self._path is None or state == self._saved or not self._accounts:
             return
         people = {ref: asdict(account.tokens) for ref, account in self._accounts.items()}
-        await asyncio.to_thread(_write_private, self._path, orjson.dumps({"server": self._server, "people": people}))
-        self._saved_exchanges = exchanges
+        content = {"server": self._server, "people": people, "places": state[1]}
+        await asyncio.to_thread(_write_private, self._path, content)
+        self._saved = state
 
 
-def _write_private(path: Path, data: bytes) -> None:
+def _write_private(path: Path, content: Mapping[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_suffix(path.suffix + ".new")
     beside.touch(mode=0o600)
-    beside.write_bytes(data)
+    beside.write_bytes(orjson.dumps(content))
     beside.replace(path)
 
 
@@ -152,16 +165,6 @@ class Roster:
     async def _enrol_again(self, person: Person) -> Tokens:
         codes = await self._codes([person])
         return (await enrol(self._rest, codes[person.external_ref])).tokens
-
-
-async def first_failure(awaitables: Sequence[Any]) -> ClientFailure | None:
-    """Return the first failure of `awaitables`, None where all went well."""
-    for outcome in await asyncio.gather(*awaitables, return_exceptions=True):
-        if isinstance(outcome, ClientFailure):
-            return outcome
-        if isinstance(outcome, BaseException):
-            raise outcome
-    return None
 
 
 def stable_number(text: str) -> int:
