@@ -19,7 +19,13 @@ from engine.outbox.durable_loop import keep_running
 
 log = structlog.get_logger(__name__)
 
-POSTGRES_ERRORS: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
+POSTGRES_ERRORS: Final = (
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # "another operation is in progress": a connection that the server has just ended
+    OSError,
+    TimeoutError,
+)
 """What a Postgres that is away, restarting or refusing raises."""
 
 OnNotify = Callable[[str], None]
