@@ -36,11 +36,9 @@ async def run(plan: Plan, screen: Screen, when_up: WhenUp) -> int:
     code = 0
     try:
         await asyncio.wait({work, wish}, return_when=asyncio.FIRST_COMPLETED)
-        if not work.done():
+        if stop.is_set():
             screen.say("Stopping ...")
-            code = await _wind_up(work)
-        else:
-            code = work.result()
+        code = work.result() if work.done() else await _wind_up(work)
     except CannotStartError as error:
         installation.log.say("installation.failed", level="error", reason=str(error))
         screen.fail(str(error))
