@@ -55,12 +55,16 @@ class EngineCalls:
         """Whether Postgres has answered once; from then on the pool heals itself."""
         return self._pool is not None
 
+    def use(self, pool: Pool) -> None:
+        """Work with this pool from now on."""
+        self._pool = pool
+
     async def connect(self, settings: Settings) -> None:
         """Open the pool as soon as Postgres answers."""
         delay_ms = RESTART_BACKOFF_MS_MIN
         while self._pool is None:
             try:
-                self._pool = await open_database(settings, pool_max=_POOL_MAX)
+                self.use(await open_database(settings, pool_max=_POOL_MAX))
             except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
                 log.warning("postgres.unavailable", error=type(error).__name__)
                 await self._clock.sleep_ms(delay_ms)

@@ -50,7 +50,8 @@ class WorkerSession:
         now_ms = services.clock.now_ms()
         self._budget = FixBudget(now_ms)
         self._bad_frames = BadFrames()
-        self._duty = Duty.OFF
+        self._duty: Duty | None = None
+        """Unknown until Postgres, or else the worker's cell in Redis, has told it."""
         self._refused: Counter[FixRefusal] = Counter()
         self._triggers: set[str] = set()
         self._age = (now_ms, services.clock.steady_ns(), str(uuid4()))
@@ -117,6 +118,8 @@ class WorkerSession:
     def refused(self, error: ClenzyError, seq: int | None = None) -> None:
         """Tell the client that a frame was refused, and end the connection where that becomes abuse."""
         self._connection.refuse(error, seq)
+        if isinstance(error, Unavailable):
+            return  # our fault, not the sender's
         if self._bad_frames.add(self._services.clock.now_ms()):
             self._connection.close(Close.ABUSE, "too many refused frames")
 
@@ -127,7 +130,10 @@ class WorkerSession:
 
         Raises:
             TooMany: the connection's budget is spent; send the frame again later.
+            Unavailable: nobody can tell right now whether the worker is on duty; send the frame again later.
         """
+        if self._duty is None:
+            raise Unavailable
         self.spend(len(payload) // FIX_BYTES)
         self._services.ingest.add(self, seq, payload)
 
@@ -262,10 +268,9 @@ class WorkerSession:
 
     async def _welcome_without_postgres(self) -> None:
         """Start with what Redis knows: who is in a cell is on duty. The whole state follows."""
-        in_cell = bool(self._services.table.last[self.slot]["cell"])
-        duty = Duty.ON if in_cell else Duty.OFF
-        if in_cell:
-            self._set_duty(duty)
+        if self._services.table.last[self.slot]["cell"]:
+            self._set_duty(Duty.ON)
+        duty = self._duty or Duty.OFF
         self._connection.welcome(self._welcome_body({"duty": duty, "offer": None, "booking": None}))
 
     async def _forward(self, trigger: Trigger) -> None:

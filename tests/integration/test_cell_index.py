@@ -73,7 +73,7 @@ async def test_removal_forgets_the_place_but_not_the_time(redis: Redis) -> None:
     assert (await index.move(slots(3), records((1_500, *PORTO)))).stale.tolist() == [3]
     report = await verify(redis)
     assert (report.is_right, report.slots, report.off_duty) == (True, 1, 1)
-    assert [each.tolist() for each in await index.all_records()][0] == [4]
+    assert (await index.all_records())[0].tolist() == [4]
 
 
 async def test_ten_thousand_random_moves_against_brute_force(redis: Redis) -> None:

@@ -32,7 +32,7 @@ def accept(worker: Worker, fix: Fix, now_ms: int, rules: AcceptanceLimits) -> st
     return reason
 
 
-def _judge(worker: Worker, fix: Fix, now_ms: int, rules: AcceptanceLimits) -> str:
+def _judge(worker: Worker, fix: Fix, now_ms: int, rules: AcceptanceLimits) -> str:  # noqa: PLR0911 - one per rule
     ts_ms, lat_e7, lng_e7, accuracy_dm = fix
     if not worker.is_on_duty:
         return "off_duty"

@@ -25,6 +25,12 @@ async def door(tmp_path: Path) -> AsyncIterator[FakeDoor]:
 
 
 @pytest.fixture
-async def stage(redis: Redis, pool: Pool, token_keys: Any, tmp_path: Path, door: FakeDoor) -> AsyncIterator[Stage]:
+async def stage(
+    redis: Redis,
+    pool: Pool,
+    token_keys: Any,
+    tmp_path: Path,
+    door: FakeDoor,  # noqa: ARG001 - serves on a socket in the same folder
+) -> AsyncIterator[Stage]:
     async with gateway_on(redis, pool, token_keys, tmp_path) as stage:
         yield stage

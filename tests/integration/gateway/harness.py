@@ -11,6 +11,7 @@ from uuid import UUID, uuid4
 import aiohttp
 import msgpack
 import numpy as np
+import orjson
 import socketio
 from aiohttp import web
 from redis.asyncio import Redis
@@ -86,8 +87,6 @@ class Stage:
 
     async def publish(self, topic: str, kind: str, body: dict[str, Any]) -> None:
         """Do what the relay does."""
-        import orjson
-
         await self.redis.publish(f"fan:{topic}", orjson.dumps({"event_id": 1, "kind": kind, "body": body}))
 
     def fixes(self, *places: tuple[float, float], at_ms: int | None = None, **fields: int) -> bytes:
@@ -111,6 +110,7 @@ async def gateway_on(
     folder: Path,
     *,
     clock: Clock | None = None,
+    calls: EngineCalls | None = None,
     **settings: Any,
 ) -> AsyncIterator[Stage]:
     clock = clock or SystemClock()
@@ -121,7 +121,7 @@ async def gateway_on(
         SafeTapClient.open(chosen.safetap_socket_path, chosen.safetap_url) as safetap,
         asyncio.TaskGroup() as tasks,
     ):
-        stores = Stores(chosen, redis, EngineCalls(clock, pool), tokens, clock, clock)
+        stores = Stores(chosen, redis, calls or EngineCalls(clock, pool), tokens, clock, clock)
         gateway = Gateway(stores, safetap, tasks, readiness)
         runner = web.AppRunner(gateway.app(), access_log=None, shutdown_timeout=1)
         await runner.setup()
@@ -283,8 +283,6 @@ class City:
 
     async def relay(self, stage: Stage) -> None:
         """Publish what the outbox holds, once, as the relay's process does."""
-        import json
-
         for row in await self._pool.fetch("DELETE FROM outbox RETURNING topic, kind, body, event_id"):
-            body = row["body"] if isinstance(row["body"], dict) else json.loads(row["body"])
+            body = row["body"] if isinstance(row["body"], dict) else orjson.loads(row["body"])
             await stage.publish(row["topic"], row["kind"], body)

@@ -3,18 +3,23 @@
 import asyncio
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import aiohttp
 import msgpack
+import numpy as np
 import pytest
 from redis.asyncio import Redis
 
 from config.limits import ACCESS_TOKEN_MS, BAD_FRAMES_MAX, CONNECTION_FIXES_BURST, TOKEN_GRACE_MS
+from engine.core.clock import SystemClock
 from engine.core.units import MS_PER_S
 from engine.core.vocabulary import Role
 from engine.geo.cell_index import CellIndex
 from engine.geo.cells import cell_of
+from engine.geo.fixes import FIX, RECORD
 from engine.geo.verify import verify
+from gateway_ws.engine_calls import EngineCalls
 from tests.integration.gateway.harness import PORTO, City, Stage, eventually, gateway_on, phone_on
 
 pytestmark = pytest.mark.integration
@@ -264,7 +269,7 @@ async def _stalled_phone(stage: Stage, token: str) -> tuple[asyncio.StreamReader
     return reader, writer
 
 
-async def test_events_of_the_outbox_reach_the_phone(stage: Stage, worker: str, city: City) -> None:
+async def test_events_of_the_outbox_reach_the_phone(stage: Stage, worker: str) -> None:
     worker_id = await stage.pool.fetchval("SELECT worker_id FROM worker WHERE slot = 5")
     async with phone_on(stage, worker) as phone:
         await phone.hear(0)
@@ -276,8 +281,6 @@ async def test_commands_without_postgres_are_unavailable_and_pings_flow_on(
     redis: Redis, token_keys: Any, tmp_path: Path
 ) -> None:
     async with gateway_on(redis, None, token_keys, tmp_path) as stage:
-        from uuid import uuid4
-
         token = stage.token(Role.WORKER, uuid4(), slot=3)
         await _put_in_cell(stage, slot=3)
         async with phone_on(stage, token) as phone:
@@ -290,11 +293,25 @@ async def test_commands_without_postgres_are_unavailable_and_pings_flow_on(
     assert (await CellIndex(redis).records([3]))[0]["lat_e7"] == round(NEAR[0] * 1e7)
 
 
+async def test_while_nobody_knows_the_duty_a_fix_stays_with_the_phone(
+    redis: Redis, pool: Any, token_keys: Any, tmp_path: Path, city: City
+) -> None:
+    worker_id = await city.worker(3)
+    calls = EngineCalls(SystemClock())
+    async with gateway_on(redis, None, token_keys, tmp_path, calls=calls) as stage:
+        async with phone_on(stage, stage.token(Role.WORKER, worker_id, slot=3)) as phone:
+            await phone.hear(0)
+            for seq in range(1, BAD_FRAMES_MAX + 2):
+                await phone.send(1, seq, stage.fixes(PORTO))
+                refused = (await phone.hear(8))[1]
+                assert (refused["code"], refused["seq"]) == ("unavailable", seq)
+            calls.use(pool)
+            assert (await phone.hear(0))[2]["duty"] == "on", "told again as soon as Postgres answers"
+            await phone.send(1, 99, stage.fixes(PORTO))
+            assert await phone.hear(2) == [2, 99, 0]
+
+
 async def _put_in_cell(stage: Stage, *, slot: int) -> None:
-    import numpy as np
-
-    from engine.geo.fixes import FIX, RECORD
-
     record = np.zeros(1, RECORD)
     fix = np.frombuffer(stage.fixes(PORTO, at_ms=stage.clock.now_ms() - 5_000), FIX)
     for name in FIX.names or ():

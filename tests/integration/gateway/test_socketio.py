@@ -138,7 +138,7 @@ async def test_broken_packets_are_named_and_abuse_ends_the_session(stage: Stage,
     async with aiohttp.ClientSession() as client:
         url = f"{stage.url}/socket.io/?EIO=4&transport=websocket"
         async with client.ws_connect(url) as socket:
-            await socket.send_str('40/worker,{"token":"%s"}' % token)
+            await socket.send_str(f'40/worker,{{"token":"{token}"}}')
             await _text_with(socket, "welcome")
             await socket.send_str(packet)
             assert "malformed_frame" in await _text_with(socket, "error")
