@@ -79,9 +79,15 @@ class LiveDesks:
         self._tokens = tokens
         self._origins = origins
         self._desks: set[Desk] = set()
+        self._newcomers: set[Desk] = set()
         self._changed: set[IncidentId] = set()
         self._is_stale = False
         self._wake = Wake()
+
+    @property
+    def sockets(self) -> int:
+        """How many desks are being served."""
+        return len(self._desks) + len(self._newcomers)
 
     def changed(self, payload: str) -> None:
         """Take note of one changed incident; an empty payload means that changes may have been missed."""
@@ -97,7 +103,7 @@ class LiveDesks:
 
     def end_all(self) -> None:
         """Ask every desk to connect again elsewhere."""
-        for desk in self._desks:
+        for desk in (*self._desks, *self._newcomers):
             desk.end(GOING_AWAY, "going_away")
 
     async def serve(self, request: web.Request) -> web.StreamResponse:
@@ -105,7 +111,7 @@ class LiveDesks:
         origin = request.headers.get(hdrs.ORIGIN)
         if origin is not None and origin not in self._origins:
             raise NotAllowed("Pages of this origin may not connect.")
-        if len(self._desks) >= LIVE_SOCKETS_MAX:
+        if self.sockets >= LIVE_SOCKETS_MAX:
             raise Unavailable("This door has all the desks that it can take.")
         socket = web.WebSocketResponse(
             max_msg_size=TRIGGER_BYTES_MAX,
@@ -145,10 +151,10 @@ class LiveDesks:
 
     async def _attend(self, desk: Desk, socket: web.WebSocketResponse) -> None:
         """Show the present, then everything that changes, until the desk leaves or is asked to."""
-        self._desks.add(desk)  # before the snapshot is read, so that no change falls between the two
-        LIVE_DESKS.set(len(self._desks))
+        self._newcomers.add(desk)
+        self._wake.set()
+        LIVE_DESKS.set(self.sockets)
         try:
-            await self._send_snapshot(desk)
             async with asyncio.TaskGroup() as tasks:
                 jobs = [
                     tasks.create_task(_write(desk, socket)),
@@ -161,16 +167,8 @@ class LiveDesks:
                     job.cancel()
         finally:
             self._desks.discard(desk)
-            LIVE_DESKS.set(len(self._desks))
-
-    async def _send_snapshot(self, desk: Desk) -> None:
-        try:
-            async with self._pool.acquire() as conn:
-                desk.send(await _snapshot(conn, desk.org_id))
-        except POSTGRES_ERRORS as error:
-            # The desk stays: it gets its snapshot with everybody else's as soon as the listener is back.
-            log.warning("desk.snapshot_later", error=repr(error))
-            self._is_stale = True
+            self._newcomers.discard(desk)
+            LIVE_DESKS.set(self.sockets)
 
     async def _read(self, desk: Desk, socket: web.WebSocketResponse) -> None:
         async for message in socket:
@@ -202,25 +200,38 @@ class LiveDesks:
         desk.end(CLOSE_CODES["not_signed_in"], "not_signed_in")
 
     async def _round(self) -> None:
+        """Show what has changed. One round at a time, so that nothing overtakes a snapshot that is being read."""
         await self._wake.wait(LISTEN_PROBE_MS)
         is_stale, self._is_stale = self._is_stale, False
         changed, self._changed = self._changed, set()
+        if not (is_stale or changed or self._newcomers):
+            return
         try:
             async with self._pool.acquire() as conn:
-                if is_stale:
-                    await self._show_everything(conn)
-                elif changed:
-                    await self._show(conn, changed)
+                await self._show(conn, changed)
+                await self._show_everything(conn, set(self._desks if is_stale else ()) | self._newcomers)
         except POSTGRES_ERRORS:
             self._is_stale = True
+            self._wake.set()
             raise
 
-    async def _show_everything(self, conn: Connection) -> None:
-        for org_id in {desk.org_id for desk in self._desks}:
+    async def _show_everything(self, conn: Connection, desks: set[Desk]) -> None:
+        """Send snapshots; newcomers belong to the others from then on."""
+        for org_id in {desk.org_id for desk in desks}:
             snapshot = await _snapshot(conn, org_id)
-            self._send_to_org(org_id, snapshot)
+            for desk in desks:
+                if desk.org_id == org_id:
+                    desk.send(snapshot)
+                    self._admit(desk)
+
+    def _admit(self, desk: Desk) -> None:
+        if desk in self._newcomers:  # else it has left, or is in already
+            self._newcomers.discard(desk)
+            self._desks.add(desk)
 
     async def _show(self, conn: Connection, changed: set[IncidentId]) -> None:
+        if not changed:
+            return
         for org_id, incident in await incidents_by_org(conn, list(changed)):
             self._send_to_org(org_id, _text({"type": "incident", "incident": incident}))
 

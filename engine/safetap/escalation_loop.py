@@ -34,6 +34,16 @@ ReadClock = Callable[[Connection], Awaitable[int]]
 PAUSE_MS_MIN: Final = 10
 """What is due may be in another loop's hands: look again this soon, but do not spin."""
 
+CONNECTION_LOST: Final = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    OSError,
+    TimeoutError,
+)
+"""Errors of the line to Postgres; any other is one incident's own."""
+
 CLAIM: Final = """
 UPDATE incident_timer
    SET fence = fence + 1, lease_until = $2
@@ -177,9 +187,9 @@ class EscalationLoop:
         """Take a batch; when it fails for a reason of its own, each by itself, so that one cannot hold up the rest."""
         try:
             await self.take(conn, claims, now_ms)
+        except CONNECTION_LOST:
+            raise
         except Exception:
-            if conn.is_closed():
-                raise
             log.exception("escalation.batch_failed", claims=len(claims))
             for claim in claims:
                 await self._take_alone(conn, claim, now_ms)
@@ -187,9 +197,9 @@ class EscalationLoop:
     async def _take_alone(self, conn: Connection, claim: Claim, now_ms: int) -> None:
         try:
             await self.take(conn, [claim], now_ms)
+        except CONNECTION_LOST:
+            raise
         except Exception:
-            if conn.is_closed():
-                raise
             # Its lease runs out and it is tried again; the line below is what an operator's alert looks for.
             log.exception("escalation.step_failed", incident_id=str(claim.incident_id))
 

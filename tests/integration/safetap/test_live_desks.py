@@ -8,14 +8,14 @@ from uuid import uuid4
 
 import aiohttp
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestClient, TestServer
 
 from config.limits import ACCESS_TOKEN_MS, LIVE_FRAMES_MAX, TOKEN_GRACE_MS
-from engine.core.ids import PersonId
-from engine.core.vocabulary import Role
 from engine.people.tokens import AccessTokens
 from engine.safetap.desk import acknowledge
 from engine.safetap.intake import store_trigger
-from safetap_door.live_desks import SLOW_READER, Desk
+from safetap_door.live_desks import SLOW_READER, Desk, LiveDesks
 from tests.integration.safetap.doors import CLOCK, ORIGIN, OpenDoor
 from tests.integration.safetap.world import World
 
@@ -188,35 +188,48 @@ async def test_changes_that_were_missed_are_made_up_for(door: OpenDoor, world: W
         assert message["incidents"][0]["incident_id"] == str(incident_id)
 
 
-def test_a_desk_that_does_not_read_is_ended_and_the_first_reason_stands(world_free_desk: Desk) -> None:
+def test_a_desk_that_does_not_read_is_ended_and_the_first_reason_stands(lone_desk: Desk) -> None:
     for _ in range(LIVE_FRAMES_MAX):
-        world_free_desk.send("x")
-    assert not world_free_desk.ended.is_set()
-    world_free_desk.send("one too many")
-    world_free_desk.end(1001, "going_away")
-    assert (world_free_desk.close_code, world_free_desk.close_reason) == (SLOW_READER, "slow_reader")
+        lone_desk.send("x")
+    assert not lone_desk.ended.is_set()
+    lone_desk.send("one too many")
+    lone_desk.end(1001, "going_away")
+    assert (lone_desk.close_code, lone_desk.close_reason) == (SLOW_READER, "slow_reader")
 
 
 @pytest.fixture
-def world_free_desk() -> Desk:
+def lone_desk() -> Desk:
     nobody = World(None)  # type: ignore[arg-type]
     return Desk(nobody.org_id, nobody.principal(nobody.dispatcher))
 
 
-async def test_a_desk_that_does_not_read_does_not_delay_the_others(
-    door: OpenDoor, world: World, desk_token: str
+async def test_a_desk_that_does_not_read_is_closed_and_delays_nobody(
+    world: World, tokens: AccessTokens, desk_token: str
 ) -> None:
-    people = [PersonId(uuid4()) for _ in range(3)]
-    async with world.pool.acquire() as conn:
-        for person_id in people:
-            await world.add_person(conn, person_id, Role.WORKER, "W" * 5_000)
-    async with desk(door, desk_token) as silent, desk(door, desk_token) as reader:
-        await hear(reader)
-        transport = silent.get_extra_info("socket")
-        assert transport is not None
-        for person_id in people:
-            async with world.pool.acquire() as conn:
-                await store_trigger(conn, world.received(person_id, at_ms=CLOCK.now_ms()), new_id=uuid4)
-        seen: set[str] = set()
-        while len(seen) < len(people):
-            seen.add((await hear_until(reader))["incident_id"])
+    desks = LiveDesks(pool=world.pool, clock=CLOCK, tokens=tokens, origins=frozenset())
+    app = web.Application()
+    app.router.add_get("/v1/safetap/live", desks.serve)
+    async with TestClient(TestServer(app)) as client, asyncio.TaskGroup() as tasks:
+        running = tasks.create_task(desks.run())
+        silent = await client.ws_connect("/v1/safetap/live")
+        reader = await client.ws_connect("/v1/safetap/live")
+        for socket in (silent, reader):
+            await socket.send_json({"token": desk_token})
+            assert (await hear(socket))["type"] == "snapshot"
+        line = stop_reading(silent)
+        for number in range(2 * LIVE_FRAMES_MAX):
+            desks._send_to_org(world.org_id, f'{{"number": {number}, "padding": "{"x" * 50_000}"}}')
+            assert (await hear(reader))["number"] == number
+        assert desks.sockets == 1
+        line.abort()
+        await reader.close()
+        running.cancel()
+
+
+def stop_reading(socket: Live) -> asyncio.Transport:
+    """Let the kernel's buffers fill, as a browser tab does that was put to sleep."""
+    connection = socket._response.connection
+    assert connection is not None
+    assert isinstance(connection.transport, asyncio.Transport)
+    connection.transport.pause_reading()
+    return connection.transport

@@ -1,0 +1,323 @@
+"""Notices that really leave: mail to an SMTP server, signed requests to a receiver that verifies them."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from uuid import uuid4
+
+import asyncpg
+import pytest
+
+from config.limits import NOTICE_ATTEMPTS_MAX, NOTICE_LEASE_MS, NOTICES_PER_ADDRESS_MAX
+from engine.core.clock import SystemClock
+from engine.core.database import Connection
+from engine.core.units import ms_from_utc, utc_from_ms
+from engine.core.vocabulary import Channel, IncidentKind
+from engine.safetap.channels.email import EmailNotifier, parse_smtp_url
+from engine.safetap.channels.notifier import NoticeMessage, Notifier, NotSent
+from engine.safetap.channels.webhook import WebhookNotifier, org_secret
+from engine.safetap.intake import store_trigger
+from engine.safetap.notice_sender import NoticeSender, retry_delay_ms
+from tests.integration.safetap.receivers import HookReceiver, Mailbox, open_mailbox, open_receiver
+from tests.integration.safetap.world import NOW_MS, World
+
+MASTER = "test master secret, thirty-two characters"
+CLOCK = SystemClock()
+
+
+class Recorder:
+    """A notifier that remembers, and fails as told."""
+
+    def __init__(self) -> None:
+        self.sent: list[NoticeMessage] = []
+        self.error: Exception | None = None
+        self.is_hung = False
+
+    async def send(self, message: NoticeMessage) -> None:
+        self.sent.append(message)
+        if self.is_hung:
+            await asyncio.Event().wait()
+        if self.error is not None:
+            raise self.error
+
+
+class Desk:
+    """A sender whose time the test tells."""
+
+    def __init__(self, world: World, notifiers: dict[Channel, Notifier]) -> None:
+        self.world = world
+        self.now_ms = NOW_MS
+        self.sender = NoticeSender(pool=world.pool, clock=CLOCK, notifiers=notifiers, read_clock=self.read_clock)
+
+    async def read_clock(self, _conn: Connection) -> int:
+        return self.now_ms
+
+    async def round(self) -> None:
+        """Send what is due, and wait until each attempt is recorded."""
+        async with asyncio.TaskGroup() as sends:
+            await self.sender.round(sends)
+
+    async def notice(self) -> asyncpg.Record:
+        (row,) = await self.world.pool.fetch("SELECT * FROM notice")
+        return row
+
+
+@pytest.fixture
+async def mailbox() -> AsyncIterator[Mailbox]:
+    async with open_mailbox() as mailbox:
+        yield mailbox
+
+
+@pytest.fixture
+async def receiver(world: World) -> AsyncIterator[HookReceiver]:
+    async with open_receiver(org_secret(MASTER, world.org_id)) as receiver:
+        yield receiver
+
+
+@asynccontextmanager
+async def webhook() -> AsyncIterator[WebhookNotifier]:
+    async with WebhookNotifier(master_secret=MASTER, is_private_allowed=True) as notifier:
+        yield notifier
+
+
+def email(mailbox: Mailbox) -> EmailNotifier:
+    return EmailNotifier(parse_smtp_url(mailbox.url), sender="safetap@clenzy.test", console_url="https://console.test")
+
+
+async def add_notice(world: World, channel: Channel, address: str, *, kind: IncidentKind = IncidentKind.BUTTON) -> None:
+    async with world.pool.acquire() as conn:
+        received = world.received(booking_id=world.booking_id, kind=kind, trigger_id=world.booking_id)
+        incident_id = await store_trigger(conn, received, new_id=uuid4)
+        await conn.execute(
+            """INSERT INTO notice (notice_id, incident_id, org_id, idempotency_key, step, loop, target, channel,
+                                   address, state, due_at, created_at)
+               VALUES ($1, $2, $3, $4, 2, 0, 'somebody', $5, $6, 'pending', $7, $7)""",
+            uuid4(),
+            incident_id,
+            world.org_id,
+            str(uuid4()),
+            channel.value,
+            address,
+            utc_from_ms(NOW_MS),
+        )
+
+
+async def test_mail_arrives_and_the_incident_knows(world: World, mailbox: Mailbox) -> None:
+    await add_notice(world, Channel.EMAIL, "dora@clenzy.test")
+    desk = Desk(world, {Channel.EMAIL: email(mailbox)})
+    await desk.round()
+    notice = await desk.notice()
+    assert (notice["state"], notice["attempts"], notice["last_error"]) == ("sent", 1, None)
+    (mail,) = mailbox.mails
+    assert mailbox.recipients == ["dora@clenzy.test"]
+    assert mail["Subject"] == "SafeTap: Walter Worker (worker) needs help"
+    assert mail["Message-ID"] == f"<{notice['notice_id']}@safetap.clenzy>"
+    text = mail.get_payload(decode=True)
+    assert isinstance(text, bytes)
+    for words in ("Rua das Flores 1, 2, ring twice", "41.150000, -8.610000", "https://console.test/", "Do not ring"):
+        assert words in text.decode()
+    assert await world.events() == ["triggered", "notified"]
+
+
+async def test_a_drill_says_so_in_the_subject(world: World, mailbox: Mailbox) -> None:
+    await add_notice(world, Channel.EMAIL, "dora@clenzy.test", kind=IncidentKind.DRILL)
+    await Desk(world, {Channel.EMAIL: email(mailbox)}).round()
+    assert mailbox.mails[0]["Subject"].startswith("[DRILL] SafeTap")
+
+
+async def test_a_webhook_arrives_signed(world: World, receiver: HookReceiver) -> None:
+    await add_notice(world, Channel.WEBHOOK, receiver.url)
+    async with webhook() as notifier:
+        desk = Desk(world, {Channel.WEBHOOK: notifier})
+        desk.now_ms = CLOCK.now_ms()  # the receiver's library checks the timestamp against its own clock
+        await desk.round()
+    notice = await desk.notice()
+    assert notice["state"] == "sent"
+    assert receiver.ids == [str(notice["notice_id"])]
+    (body,) = receiver.bodies
+    assert body["type"] == "incident.escalated"
+    assert body["data"]["incident"]["person"]["name"] == "Walter Worker"  # type: ignore[index]
+
+
+async def test_each_organisation_has_its_own_secret(world: World) -> None:
+    other = World(world.pool)
+    assert org_secret(MASTER, world.org_id) != org_secret(MASTER, other.org_id)
+    assert org_secret(MASTER, world.org_id) == org_secret(MASTER, world.org_id)
+
+
+async def test_a_redirect_is_not_followed(world: World, receiver: HookReceiver) -> None:
+    receiver.status = 307
+    await add_notice(world, Channel.WEBHOOK, receiver.url)
+    async with webhook() as notifier:
+        desk = Desk(world, {Channel.WEBHOOK: notifier})
+        desk.now_ms = CLOCK.now_ms()
+        await desk.round()
+    assert (await desk.notice())["last_error"] == "the receiver answered 307"
+    assert receiver.redirected == 0
+
+
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1", "localhost", "10.0.0.1", "169.254.169.254", "[::1]", "[::ffff:10.0.0.1]"]
+)
+async def test_private_networks_are_refused(world: World, host: str) -> None:
+    await add_notice(world, Channel.WEBHOOK, f"https://{host}:9/hook")
+    async with WebhookNotifier(master_secret=MASTER) as notifier:
+        desk = Desk(world, {Channel.WEBHOOK: notifier})
+        await desk.round()
+    notice = await desk.notice()
+    assert notice["state"] == ("pending" if host == "localhost" else "failed")
+    assert "private" in notice["last_error"] or notice["last_error"] == "webhook: ClientConnectorDNSError"
+
+
+async def test_plain_http_is_refused(world: World) -> None:
+    await add_notice(world, Channel.WEBHOOK, "http://example.com/hook")
+    async with WebhookNotifier(master_secret=MASTER) as notifier:
+        desk = Desk(world, {Channel.WEBHOOK: notifier})
+        await desk.round()
+    assert (await desk.notice())["last_error"] == "a webhook's address is https"
+
+
+async def test_a_hung_webhook_does_not_delay_the_mail(world: World, mailbox: Mailbox, receiver: HookReceiver) -> None:
+    receiver.is_hung = True
+    for _ in range(2 * NOTICES_PER_ADDRESS_MAX):
+        await add_notice(world, Channel.WEBHOOK, receiver.url)
+    async with webhook() as notifier:
+        desk = Desk(world, {Channel.WEBHOOK: notifier, Channel.EMAIL: email(mailbox)})
+        desk.now_ms = CLOCK.now_ms()
+        async with asyncio.TaskGroup() as tasks:
+            running = tasks.create_task(desk.sender.run())
+            await receiver.called.wait()
+            await add_notice(world, Channel.EMAIL, "dora@clenzy.test")
+            await mailbox.has(1)
+            assert len(receiver.bodies) <= NOTICES_PER_ADDRESS_MAX
+            running.cancel()
+    assert await world.pool.fetchval("SELECT count(*) FROM notice WHERE channel = 'webhook' AND state = 'sent'") == 0
+
+
+async def test_a_receiver_that_does_not_answer_is_given_up_in_time(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("engine.safetap.notice_sender.NOTICE_SEND_TIMEOUT_MS", 50)
+    hung = Recorder()
+    hung.is_hung = True
+    await add_notice(world, Channel.EMAIL, "dora@clenzy.test")
+    desk = Desk(world, {Channel.EMAIL: hung})
+    await desk.round()
+    notice = await desk.notice()
+    assert (notice["state"], notice["attempts"]) == ("pending", 1)
+    assert notice["last_error"].startswith("no answer within")
+
+
+async def test_what_fails_is_tried_ever_more_slowly_and_then_marked_failed(world: World, mailbox: Mailbox) -> None:
+    mailbox.answer = "451 try later"
+    await add_notice(world, Channel.EMAIL, "dora@clenzy.test")
+    desk = Desk(world, {Channel.EMAIL: email(mailbox)})
+    for attempt in range(1, NOTICE_ATTEMPTS_MAX):
+        await desk.round()
+        notice = await desk.notice()
+        assert (notice["state"], notice["attempts"], notice["last_error"]) == ("pending", attempt, "SMTP answered 451")
+        waits_ms = ms_from_utc(notice["due_at"]) - desk.now_ms
+        assert retry_delay_ms(attempt) <= waits_ms < retry_delay_ms(attempt) + 10_000
+        desk.now_ms += waits_ms - 1
+        await desk.round()
+        assert (await desk.notice())["attempts"] == attempt, "not before its time"
+        desk.now_ms += 1
+    await desk.round()
+    notice = await desk.notice()
+    assert (notice["state"], notice["attempts"]) == ("failed", NOTICE_ATTEMPTS_MAX)
+    assert await world.events() == ["triggered", "notice_failed"]
+    await desk.round()
+    assert (await desk.notice())["attempts"] == NOTICE_ATTEMPTS_MAX
+
+
+async def test_a_retry_that_succeeds_is_the_same_message(world: World) -> None:
+    recorder = Recorder()
+    recorder.error = NotSent("busy")
+    await add_notice(world, Channel.EMAIL, "dora@clenzy.test")
+    desk = Desk(world, {Channel.EMAIL: recorder})
+    await desk.round()
+    recorder.error = None
+    desk.now_ms += 60_000
+    await desk.round()
+    assert [message.key for message in recorder.sent] == [recorder.sent[0].key] * 2
+    assert (await desk.notice())["state"] == "sent"
+
+
+@pytest.mark.parametrize("answer", ["550 no such user", "554 refused"])
+async def test_a_refusal_for_good_is_not_repeated(world: World, mailbox: Mailbox, answer: str) -> None:
+    mailbox.answer = answer
+    await add_notice(world, Channel.EMAIL, "nobody@clenzy.test")
+    desk = Desk(world, {Channel.EMAIL: email(mailbox)})
+    await desk.round()
+    notice = await desk.notice()
+    assert (notice["state"], notice["attempts"]) == ("failed", 1)
+
+
+async def test_without_a_server_mail_fails_and_says_why(world: World) -> None:
+    await add_notice(world, Channel.EMAIL, "dora@clenzy.test")
+    desk = Desk(world, {Channel.EMAIL: EmailNotifier(None, sender="a@b", console_url="")})
+    await desk.round()
+    assert (await desk.notice())["last_error"] == "no SMTP server is configured (CLENZY_SMTP_URL)"
+
+
+async def test_a_defect_of_a_channel_is_a_failed_attempt_and_nothing_more(world: World) -> None:
+    broken = Recorder()
+    broken.error = ZeroDivisionError()
+    await add_notice(world, Channel.EMAIL, "dora@clenzy.test")
+    desk = Desk(world, {Channel.EMAIL: broken})
+    await desk.round()
+    assert (await desk.notice())["last_error"] == "internal: ZeroDivisionError"
+
+
+async def test_what_a_killed_sender_held_is_sent_when_its_lease_ends(world: World) -> None:
+    recorder = Recorder()
+    await add_notice(world, Channel.EMAIL, "dora@clenzy.test")
+    desk = Desk(world, {Channel.EMAIL: recorder})
+    async with world.pool.acquire() as conn:
+        assert len(await desk.sender._claim(conn, Channel.EMAIL, NOW_MS)) == 1  # and then it was killed
+    desk.now_ms = NOW_MS + NOTICE_LEASE_MS - 1
+    await desk.round()
+    assert recorder.sent == []
+    desk.now_ms += 1
+    await desk.round()
+    assert len(recorder.sent) == 1
+
+
+async def test_two_senders_send_each_notice_once(world: World) -> None:
+    recorder = Recorder()
+    for number in range(40):
+        await add_notice(world, Channel.EMAIL, f"{number}@clenzy.test")
+    desks = [Desk(world, {Channel.EMAIL: recorder}) for _ in range(3)]
+    await asyncio.gather(*(desk.round() for desk in desks))
+    assert len(recorder.sent) == len({message.address for message in recorder.sent}) == 40
+    assert await world.pool.fetchval("SELECT count(*) FROM incident_event WHERE kind = 'notified'") == 40
+
+
+async def test_one_address_gets_no_more_than_its_share_of_a_batch(world: World) -> None:
+    recorder = Recorder()
+    for _ in range(NOTICES_PER_ADDRESS_MAX + 3):
+        await add_notice(world, Channel.EMAIL, "busy@clenzy.test")
+    desk = Desk(world, {Channel.EMAIL: recorder})
+    await desk.round()
+    assert len(recorder.sent) == NOTICES_PER_ADDRESS_MAX
+    await desk.round()
+    assert len(recorder.sent) == NOTICES_PER_ADDRESS_MAX + 3
+
+
+@pytest.mark.parametrize(
+    ("url", "fault"), [("http://x", "CLENZY_SMTP_URL"), ("smtp://", "CLENZY_SMTP_URL"), ("smtp://x:y", "Port")]
+)
+def test_an_smtp_url_that_is_none(url: str, fault: str) -> None:
+    with pytest.raises(ValueError, match=fault):
+        parse_smtp_url(url)
+
+
+def test_an_smtp_url_with_everything() -> None:
+    server = parse_smtp_url("smtps://me%40x:p%2Fw@mail.test:4650")
+    assert (server.host, server.port, server.user, server.password) == ("mail.test", 4650, "me@x", "p/w")
+    assert server.is_tls
+    assert parse_smtp_url("smtp://mail.test").port == 587
+
+
+def test_the_pause_between_attempts_doubles_up_to_its_limit() -> None:
+    assert [retry_delay_ms(attempts) for attempts in (1, 2, 3, 7, 40)] == [1_000, 2_000, 4_000, 60_000, 60_000]
