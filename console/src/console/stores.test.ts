@@ -132,12 +132,12 @@ describe("parseDecisions", () => {
           outcome: "offered",
           took_us: 812,
           at: "2026-01-01T00:00:00Z",
-          detail: { candidates: [{ worker_id: "w1", name: "Ana", cost: 4.25, eta_s: 240, terms: { eta_s: 4, idle: 0.25 } }], ruled_out: { skill: 12, silent: 0 } },
+          detail: { candidates: [{ worker_id: "w1", slot: 88, cost: 4.25, eta_s: 240, terms: { eta_s: 4, idle: 0.25 } }], looked_at: 40, ruled_out: { skill: 12, silent: 0 } },
         },
       ],
     });
-    expect(decision).toMatchObject({ key: "7", outcome: "offered", chosenWorkerId: "w1", tookUs: 812 });
-    expect(decision?.candidates[0]).toMatchObject({ name: "Ana", cost: 4.25, etaS: 240, terms: [{ name: "eta s", value: 4 }, { name: "idle", value: 0.25 }] });
+    expect(decision).toMatchObject({ key: "7", outcome: "offered", chosenWorkerId: "w1", tookUs: 812, lookedAt: 40 });
+    expect(decision?.candidates[0]).toMatchObject({ key: "w1", slot: 88, cost: 4.25, etaS: 240, terms: [{ name: "eta s", value: 4 }, { name: "idle", value: 0.25 }] });
     expect(decision?.ruledOut).toEqual([{ reason: "skill", count: 12 }]);
   });
 

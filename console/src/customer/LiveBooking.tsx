@@ -11,6 +11,7 @@ import { useNow } from "../shared/ui/now";
 import { BOOKING_LOOKS, BOOKING_WORDS, ENDED_STATES } from "../shared/ui/states";
 import { durationWords, etaWords } from "../shared/ui/time";
 import { Timeline } from "../shared/ui/Timeline";
+import { Pin } from "./Pin";
 import type { CustomerClient } from "./customerClient";
 
 interface LiveBookingProps {
@@ -91,7 +92,7 @@ function FollowMap({ booking, position, config }: { readonly booking: Booking; r
     if (!port || !position) return;
     const middle = { lat: (booking.pin.lat + position.lat) / 2, lng: (booking.pin.lng + position.lng) / 2 };
     const span = Math.max(Math.abs(booking.pin.lat - position.lat) * 1.4, Math.abs(booking.pin.lng - position.lng), 0.004);
-    port.flyTo(middle, Math.min(16, Math.log2(360 / span) - 1.2));
+    port.flyTo(middle, Math.min(16, Math.log2(360 / span) - 1.7));
     // eslint-disable-next-line react-hooks/exhaustive-deps
   }, [port, hasPosition]);
   const markers: Marker[] = [
@@ -100,7 +101,7 @@ function FollowMap({ booking, position, config }: { readonly booking: Booking; r
       place: booking.pin,
       content: (
         <span className="home-mark">
-          <Glyph look={{ label: "Your place", shape: "diamond", colour: "--accent" }} size={22} />
+          <Pin />
         </span>
       ),
     },

@@ -4,6 +4,7 @@ import type { MapPort } from "../shared/map/mapPort";
 import { MapSurface } from "../shared/map/MapSurface";
 import type { LatLng, ServerConfig } from "../shared/protocol/types";
 import { StepButtons, type StepProps } from "./BookingForm";
+import { Pin } from "./Pin";
 import { rememberFix } from "./CustomerApp";
 
 const START_ZOOM = 15;
@@ -43,7 +44,9 @@ export function PlaceStep({ config, draft, change, back, next }: StepProps & { r
             if (Math.abs(center.lat - place.lat) + Math.abs(center.lng - place.lng) > 1e-6) change({ pin: { lat: center.lat, lng: center.lng } });
           }}
         >
-          <Pin />
+          <span className="crosshair">
+            <Pin />
+          </span>
         </MapSurface>
       </div>
       <div className="field-row">
@@ -102,14 +105,5 @@ function CoordinateInput({ value, limit, testId, onChange }: CoordinateInputProp
       onKeyDown={(event) => event.key === "Enter" && commit()}
       data-testid={testId}
     />
-  );
-}
-
-function Pin() {
-  return (
-    <svg className="crosshair" width="36" height="44" viewBox="0 0 36 44" aria-hidden="true">
-      <path d="M18 43C8 30 3 24 3 16a15 15 0 0 1 30 0c0 8-5 14-15 27z" fill="var(--accent)" stroke="var(--ground)" strokeWidth="2" />
-      <circle cx="18" cy="16" r="5.5" fill="var(--ground)" />
-    </svg>
   );
 }

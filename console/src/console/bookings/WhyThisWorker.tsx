@@ -1,5 +1,7 @@
 import { useEffect, useState } from "react";
 
+import { useStore } from "zustand";
+
 import { sentenceOf } from "../../shared/protocol/problem";
 import { clockTime, durationWords } from "../../shared/ui/time";
 import { useDesk } from "../deskContext";
@@ -48,11 +50,12 @@ function DecisionView({ decision }: { readonly decision: Decision }) {
       </p>
       <ol>
         {decision.candidates.map((candidate, index) => (
-          <CandidateRow key={candidate.key} candidate={candidate} rank={index + 1} worst={worst} isChosen={candidate.key === decision.chosenWorkerId || (decision.chosenWorkerId !== null && index === 0 && !decision.candidates.some((each) => each.key === decision.chosenWorkerId))} />
+          <CandidateRow key={candidate.key} candidate={candidate} rank={index + 1} worst={worst} isChosen={candidate.key === decision.chosenWorkerId} />
         ))}
       </ol>
       {decision.ruledOut.length > 0 && (
         <p className="faint small">
+          {decision.lookedAt !== null && `${decision.lookedAt.toLocaleString("en")} looked at. `}
           Ruled out: {decision.ruledOut.map(({ reason, count }) => `${count.toLocaleString("en")} ${reason.replaceAll("_", " ")}`).join(", ")}
         </p>
       )}
@@ -68,12 +71,15 @@ interface CandidateRowProps {
 }
 
 function CandidateRow({ candidate, rank, worst, isChosen }: CandidateRowProps) {
+  const desk = useDesk();
+  const person = useStore(desk.people, (state) => (candidate.slot === null ? undefined : state.bySlot.get(candidate.slot)));
+  const name = person?.full_name ?? `Worker ${candidate.slot ?? candidate.key.slice(0, 8)}`;
   return (
     <li className="candidate" data-chosen={isChosen} data-testid="candidate">
       <p>
         <b className="rank">{rank}</b>
         <span className="grow clip">
-          {candidate.name}
+          {name}
           {isChosen && <span className="chosen small">asked</span>}
         </span>
         {candidate.etaS !== null && <span className="faint small">{durationWords(candidate.etaS * 1000)} away</span>}
@@ -91,7 +97,6 @@ function CandidateRow({ candidate, rank, worst, isChosen }: CandidateRowProps) {
           ))}
         </p>
       )}
-      {candidate.note && <p className="faint small">{candidate.note}</p>}
     </li>
   );
 }

@@ -9,11 +9,11 @@ export interface CostTerm {
 
 export interface Candidate {
   readonly key: string;
-  readonly name: string;
+  /** The decision names workers by slot; who that is the desk knows. */
+  readonly slot: number | null;
   readonly cost: number;
   readonly etaS: number | null;
   readonly terms: readonly CostTerm[];
-  readonly note: string | null;
 }
 
 export interface Decision {
@@ -22,6 +22,7 @@ export interface Decision {
   readonly outcome: string;
   readonly chosenWorkerId: string | null;
   readonly tookUs: number | null;
+  readonly lookedAt: number | null;
   readonly candidates: readonly Candidate[];
   readonly ruledOut: readonly { readonly reason: string; readonly count: number }[];
 }
@@ -30,7 +31,7 @@ type Json = Readonly<Record<string, unknown>>;
 
 export function parseDecisions(body: unknown): Decision[] {
   const root = record(body);
-  return list(root.items ?? root.decisions ?? body).map((entry, index) => {
+  return list(root.items).map((entry, index) => {
     const decision = record(entry);
     const detail = { ...decision, ...record(decision.detail) };
     return {
@@ -39,6 +40,7 @@ export function parseDecisions(body: unknown): Decision[] {
       outcome: text(decision.outcome) ?? "decided",
       chosenWorkerId: text(decision.worker_id),
       tookUs: number(decision.took_us),
+      lookedAt: number(detail.looked_at),
       candidates: list(detail.candidates).map(candidateOf),
       ruledOut: Object.entries(record(detail.ruled_out)).flatMap(([reason, count]) =>
         typeof count === "number" && count > 0 ? [{ reason, count }] : [],
@@ -53,13 +55,12 @@ function candidateOf(entry: unknown, index: number): Candidate {
   const workerId = text(candidate.worker_id);
   return {
     key: workerId ?? (slot === null ? String(index) : String(slot)),
-    name: text(candidate.name) ?? text(candidate.full_name) ?? (slot === null ? "Worker" : `Worker ${slot}`),
-    cost: number(candidate.cost) ?? number(candidate.score) ?? 0,
+    slot,
+    cost: number(candidate.cost) ?? 0,
     etaS: number(candidate.eta_s),
     terms: Object.entries(record(candidate.terms)).flatMap(([name, value]) =>
       typeof value === "number" ? [{ name: name.replaceAll("_", " "), value }] : [],
     ),
-    note: text(candidate.note) ?? text(candidate.reason),
   };
 }
 

@@ -88,9 +88,9 @@ describe("WorkerField", () => {
     field.apply({ kind: "workers", atMs: 1, full: true, rows: [dot(1, 41.15)], gone: [] }, 1000);
     field.apply({ kind: "workers", atMs: 2, full: false, rows: [dot(1, 41.3)], gone: [] }, 1000);
     expect([field.movedTotal, field.trailCount]).toEqual([1, 0]);
-    for (let n = 0; n < 25_000; n += 1) {
+    for (let n = 0; n < 49_000; n += 1) {
       field.apply({ kind: "workers", atMs: n, full: false, rows: [dot(1, 41.3 + (n % 2) / 10_000)], gone: [] }, n);
     }
-    expect(field.trailCount).toBe(24_000);
+    expect(field.trailCount).toBe(48_000);
   });
 });

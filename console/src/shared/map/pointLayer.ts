@@ -6,7 +6,7 @@ import { dotPx, type MapPalette } from "./palette";
 import { TRAIL_STRIDE, type WorkerField } from "./workerField";
 
 /** Paths fade out over this long. */
-const TRAIL_SECONDS = 90;
+const TRAIL_SECONDS = 150;
 /** Drawn in this order: who may be needed lies above who is busy or silent. */
 const DRAW_ORDER = ["silent", "busy", "free", "offered"] as const;
 const POINT_BYTES = 12;

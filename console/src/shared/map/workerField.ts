@@ -3,7 +3,7 @@ import { mercatorX, mercatorY } from "./mercator";
 
 type WorkersFrame = Extract<MapFrame, { kind: "workers" }>;
 
-const TRAIL_SEGMENTS_MAX = 24_000;
+const TRAIL_SEGMENTS_MAX = 48_000;
 /** A longer step is a worker who came back from elsewhere, not a drive. In Mercator units, about 600 m. */
 const TRAIL_STEP_MAX = 600 / 30_000_000;
 
