@@ -6,7 +6,7 @@ writes at the same time. The script relies on nothing that Redis held before: af
 next fix of a worker brings the worker back. Redis 6.2 or later.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha1
 from typing import Any, Final
@@ -93,6 +93,17 @@ return #batch / 4
 """
 )
 
+_MEMBERS_SCRIPT: Final = """-- ARGV[1]: names of cells. Returns the members of each, in that order.
+local members = {}
+for name in string.gmatch(ARGV[1], '%x+') do
+  members[#members + 1] = redis.call('SMEMBERS', 'geo:cell:' .. name)
+end
+return members
+"""
+
+SPAN_SLOTS: Final = 8
+"""From this many wanted records of one page on, one read of the stretch between them costs less than one each."""
+
 
 @dataclass(frozen=True, slots=True)
 class MoveResult:
@@ -135,22 +146,27 @@ class CellIndex:
         await self._run(_REMOVE_SCRIPT, np.fromiter(slots, "<u4").tobytes(), publish)
 
     async def cell_members(self, cells: Sequence[int]) -> dict[int, list[int]]:
-        """Return the slots in each of `cells`."""
-        pipeline = self._pipeline()
-        for cell in cells:
-            pipeline.smembers(f"geo:cell:{text_of(cell)}")
-        members = await pipeline.execute() if cells else []
+        """Return the slots in each of `cells`; one call, however many they are."""
+        names = " ".join(map(text_of, cells)).encode()
+        members = await self._run(_MEMBERS_SCRIPT, names, ()) if cells else []
         return {cell: sorted(map(int, slots)) for cell, slots in zip(cells, members, strict=True)}
 
     async def records(self, slots: Sequence[int] | SlotArray) -> RecordArray:
         """Return the record of each slot; an absent one is all zero."""
+        wanted = np.asarray(slots, np.int64)
+        found = np.zeros(len(wanted), RECORD)
+        spans = list(_spans(wanted))
         pipeline = self._pipeline()
-        for slot in np.asarray(slots, np.int64).tolist():
-            page, row = divmod(slot, SLAB_PAGE_SLOTS)
-            pipeline.getrange(f"geo:slab:{page}", row * RECORD_BYTES, (row + 1) * RECORD_BYTES - 1)
-        parts: list[bytes] = await pipeline.execute() if len(slots) else []
-        # A slab ends at its last written record, so a read beyond it comes back short.
-        return np.frombuffer(b"".join(part.ljust(RECORD_BYTES, b"\0") for part in parts), RECORD).copy()
+        for page, rows, _ in spans:
+            first, last = int(rows.min()), int(rows.max())
+            pipeline.getrange(f"geo:slab:{page}", first * RECORD_BYTES, (last + 1) * RECORD_BYTES - 1)
+        parts: list[bytes] = await pipeline.execute() if spans else []
+        for (_, rows, places), part in zip(spans, parts, strict=True):
+            # A slab ends at its last written record, so a read beyond it comes back short.
+            length = int(rows.max() - rows.min() + 1) * RECORD_BYTES
+            stretch = np.frombuffer(part.ljust(length, b"\0"), RECORD)
+            found[places] = stretch[rows - rows.min()]
+        return found
 
     async def all_records(self) -> tuple[SlotArray, RecordArray]:
         """Return every worker who is in a cell, with the record."""
@@ -180,7 +196,7 @@ class CellIndex:
     def _pipeline(self) -> Any:  # noqa: ANN401 - its commands are typed as awaitables, in a pipeline they only queue
         return self._redis.pipeline(transaction=False)
 
-    async def _run(self, script: str, batch: bytes, publish: Sequence[tuple[str, bytes]]) -> list[int]:
+    async def _run(self, script: str, batch: bytes, publish: Sequence[tuple[str, bytes]]) -> list[Any]:
         pipeline = self._pipeline()
         pipeline.evalsha(sha1(script.encode(), usedforsecurity=False).hexdigest(), 0, batch, SLAB_PAGE_SLOTS)
         for channel, payload in publish:
@@ -195,3 +211,13 @@ class CellIndex:
         if isinstance(answer, Exception):
             raise answer
         return answer if isinstance(answer, list) else []
+
+
+def _spans(slots: SlotArray) -> Iterator[tuple[int, SlotArray, SlotArray]]:
+    """Yield the reads that bring `slots`: a page, rows of it, and where in `slots` these stand."""
+    pages, rows = np.divmod(slots, SLAB_PAGE_SLOTS)
+    for page in np.unique(pages).tolist():
+        places = np.flatnonzero(pages == page)
+        groups = [places] if len(places) >= SPAN_SLOTS else [places[i : i + 1] for i in range(len(places))]
+        for group in groups:
+            yield page, rows[group], group

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from redis.asyncio import Redis
 
+from config.limits import SLAB_PAGE_SLOTS
 from engine.geo.cell_index import CellIndex
 from engine.geo.cells import cell_of, cells_of
 from engine.geo.fixes import RECORD
@@ -151,3 +152,12 @@ class Truth:
                 kept = np.zeros((), RECORD)
                 kept["ts_ms"] = self.records[slot]["ts_ms"]
                 self.records[slot] = kept
+
+
+async def test_records_come_back_in_the_order_asked_for_near_or_far_apart(redis: Redis) -> None:
+    index, rng = CellIndex(redis), np.random.default_rng(3)
+    known = np.sort(rng.choice(3 * SLAB_PAGE_SLOTS, 300, replace=False))
+    await index.move(known, records(*((1_000 + int(slot), *PORTO) for slot in known)))
+    wanted = rng.permutation(np.concatenate([known[::2], [3 * SLAB_PAGE_SLOTS + 9], known[:5] + 1]))
+    expected = [1_000 + slot if slot in known else 0 for slot in wanted.tolist()]
+    assert (await index.records(wanted))["ts_ms"].tolist() == expected
