@@ -169,17 +169,18 @@ class _City:
             self.worker_refs.append(person.external_ref)
             fleet.add(account, place=self.cache.places.get(person.external_ref))
             return
-        self.demand.customers.append(
-            Customer(
-                account,
-                http=self.http,
-                rest=self.rest,
-                gateway_url=self.config["gateway_url"],
-                habits=self.options.customer_habits,
-                tally=self.tally,
-                rng=random.Random(stable_number(person.external_ref)),
-            )
+        customer = Customer(
+            account,
+            http=self.http,
+            rest=self.rest,
+            gateway_url=self.config["gateway_url"],
+            habits=self.options.customer_habits,
+            tally=self.tally,
+            rng=random.Random(stable_number(person.external_ref)),
         )
+        self.demand.customers.append(customer)
+        if person.external_ref in self.cache.kept:
+            fleet.spawn(customer.resume())
 
     async def _remember(self, fleet: Fleet) -> None:
         """Keep sign-ins and places on disk, the last time when everything stops."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
@@ -66,6 +66,26 @@ class Customer:
 
     async def book(self, wish: Wish) -> None:
         """Make one booking and stay with it to its end; failures are counted, never raised."""
+        self._begin()
+        await self._stay_with(self._make(wish))
+
+    async def resume(self) -> None:
+        """Stay with what an earlier start of the city left under way; failures are counted, never raised."""
+        try:
+            left = (await self._rest.get("/v1/bookings", account=self.account))["items"]
+        except ClientFailure:
+            self._tally.bookings["failed"] += 1
+            return
+        for booking in left:
+            if booking["state"] not in ENDED_STATES and self.booking is None:
+                self._begin()
+                await self._stay_with(self._found(booking))
+
+    def _begin(self) -> None:
+        self.booking = {"booking_id": None, "version": -1, "state": "made"}
+        self._tally.states["made"] += 1
+
+    async def _stay_with(self, beginning: Coroutine[Any, Any, None]) -> None:
         phone = CustomerSocket(
             http=self._http,
             gateway_url=self._gateway_url,
@@ -73,18 +93,21 @@ class Customer:
             on_booking=self._see,
             on_position=self._see_position,
         )
-        self.booking = {"booking_id": None, "version": -1, "state": "made"}
         try:
             async with asyncio.TaskGroup() as group:
                 watching = group.create_task(phone.run())
-                await self._make(wish)
+                await beginning
                 await self._follow(phone)
                 watching.cancel()
         except* ClientFailure:
             self._tally.bookings["failed"] += 1
         finally:
-            self._tally.states[self.booking["state"]] -= 1
+            self._tally.states[self._state] -= 1
             self.booking = None
+
+    async def _found(self, booking: Mapping[str, Any]) -> None:
+        self._tally.bookings["resumed"] += 1
+        self._take(booking)
 
     async def _make(self, wish: Wish) -> None:
         # One key over all tries of this wish: however often it is sent, one booking comes of it.
@@ -94,7 +117,6 @@ class Customer:
             self._tally.bookings[f"refused: {refusal.code}"] += 1
             raise
         self._tally.bookings["made"] += 1
-        self._tally.states["made"] += 1
         self._take(booking)
 
     async def _follow(self, phone: CustomerSocket) -> None:

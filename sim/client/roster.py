@@ -57,6 +57,8 @@ class TokenCache:
         self._saved: tuple[int, Places] | None = None
         self.places: dict[str, tuple[float, float]] = {}
         """Where people were when the file was last written; filled by `load`."""
+        self.kept: frozenset[str] = frozenset()
+        """Whose tokens the file had; filled by `load`."""
 
     def load(self) -> dict[str, Tokens]:
         """Return what was kept for this server; nothing where there is no file, or it is of another server."""
@@ -70,6 +72,7 @@ class TokenCache:
             self.places = {ref: (float(lat), float(lng)) for ref, (lat, lng) in kept["places"].items()}
         except (orjson.JSONDecodeError, KeyError, TypeError, ValueError):
             return {}
+        self.kept = frozenset(tokens)
         return tokens
 
     def add(self, external_ref: str, account: Account) -> None:
