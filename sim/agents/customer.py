@@ -4,7 +4,7 @@ import asyncio
 import random
 from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 from uuid import uuid4
 
 import aiohttp
@@ -14,6 +14,9 @@ from sim.agents.metrics import Tally
 from sim.client.customer_socket import CustomerSocket, Position
 from sim.client.errors import ClientFailure, Disconnected, Refused
 from sim.client.rest import Account, Rest
+
+NEWS_S: Final = 15.0
+"""Without news for this long a customer looks whether the phone is connected."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +144,7 @@ class Customer:
         """Wait for a change; where the phone had lost its connection, ask: an end is not in the next welcome."""
         losses = phone.losses
         try:
-            async with asyncio.timeout(min(wait_s, 15.0)):
+            async with asyncio.timeout(min(wait_s, NEWS_S)):
                 await self._changed.wait()
         except TimeoutError:
             if phone.losses != losses or not phone.connected.is_set():

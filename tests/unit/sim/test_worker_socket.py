@@ -115,7 +115,7 @@ async def test_numbers_frames_by_one_and_splits_at_50_fixes() -> None:
 
 async def test_sends_unacknowledged_frames_again_after_a_lost_connection_and_then_the_backlog() -> None:
     again: list[tuple[int, int]] = []
-    first_gone = asyncio.Event()
+    first_gone, let_in = asyncio.Event(), asyncio.Event()
 
     async def acknowledges_one_then_vanishes(phone: Phone) -> None:
         await phone.welcome()
@@ -126,6 +126,7 @@ async def test_sends_unacknowledged_frames_again_after_a_lost_connection_and_the
         first_gone.set()
 
     async def takes_all(phone: Phone) -> None:
+        await let_in.wait()
         await phone.welcome()
         for _ in range(3):
             _, seq, body = await phone.receive()
@@ -140,6 +141,7 @@ async def test_sends_unacknowledged_frames_again_after_a_lost_connection_and_the
         await first_gone.wait()
         await until(lambda: not socket.connected.is_set())
         socket.post(records(5))
+        let_in.set()
         await socket.settled()
     assert again == [(2, 2), (3, 2), (4, 5)]
     assert [seq for seq, _ in owner.acks] == [1, 2, 3, 4]
