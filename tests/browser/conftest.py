@@ -1,0 +1,63 @@
+"""A city, a browser, and pages of it that must behave."""
+
+import os
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, sync_playwright
+
+from tests.browser.chromium import FLAGS, NoChromiumError, find_chromium
+from tests.browser.demo_city import DemoCity, start_city
+from tests.browser.watched_page import WatchedPage
+
+WORKERS = 150
+BOOKINGS_PER_MIN = 30
+
+OpenPage = Callable[..., WatchedPage]
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    try:
+        return find_chromium()
+    except NoChromiumError as error:
+        reason = f"no Chromium for the browser tests: {error}"
+        if os.environ.get("CI"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def city(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[DemoCity]:
+    """One demo for all browser tests: starting it is what takes long. Not started where there is no browser."""
+    assert chromium
+    city = start_city(tmp_path_factory.mktemp("city") / "state", workers=WORKERS, bookings_per_min=BOOKINGS_PER_MIN)
+    try:
+        city.wait_ready()
+        yield city
+    finally:
+        city.stop()
+
+
+@pytest.fixture
+def browser(chromium: str) -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=list(FLAGS))
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_page(browser: Browser) -> Iterator[OpenPage]:
+    """Open pages in contexts of their own. At the end none may have logged an error or asked another host."""
+    opened: list[WatchedPage] = []
+
+    def open_one(**options: Any) -> WatchedPage:
+        watched = WatchedPage(browser.new_context(**options).new_page())
+        opened.append(watched)
+        return watched
+
+    yield open_one
+    assert [complaint for watched in opened for complaint in watched.complaints] == []
+    assert [url for watched in opened for url in watched.foreign] == []

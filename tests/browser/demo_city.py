@@ -1,0 +1,90 @@
+"""`clenzy demo` with a small city, as a newcomer starts it, in processes of its own; and its REST door."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+import uuid
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+START_TIMEOUT_S = 150
+STOP_TIMEOUT_S = 30
+
+
+@dataclass
+class DemoCity:
+    """A running demo: where its pages are and who may sign in."""
+
+    state_dir: Path
+    process: "subprocess.Popen[bytes]"
+    output: Path
+    url: str = ""
+    tokens: dict[str, str] = field(default_factory=dict)
+
+    def password(self, who: str) -> str:
+        passwords: dict[str, str] = json.loads((self.state_dir / "secrets" / "demo_passwords.json").read_text())
+        return passwords[email_of(who)]
+
+    def call(self, who: str, method: str, path: str, body: object = None) -> Any:
+        """One REST request as `worker`, `customer`, `dispatcher` or `admin`."""
+        if who not in self.tokens:
+            credentials = {"email": email_of(who), "password": self.password(who)}
+            self.tokens[who] = send(f"{self.url}/v1/auth/sign-in", "POST", credentials)["access_token"]
+        return send(self.url + path, method, body, token=self.tokens[who])
+
+    def wait_ready(self) -> None:
+        """Wait for the table that a start ends with, then for the API."""
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while True:
+            said = self.output.read_text(errors="replace")
+            assert self.process.poll() is None, f"the demo ended: {said[-3000:]}"
+            assert time.monotonic() < deadline, f"not up in {START_TIMEOUT_S} s: {said[-3000:]}"
+            if (found := re.search(r"(https?://[\w.]+:\d+)/worker/", said)) is not None:
+                self.url = found[1]
+                return
+            time.sleep(0.2)
+
+    def stop(self) -> None:
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGINT)
+        self.process.wait(STOP_TIMEOUT_S)
+
+
+def start_city(state_dir: Path, *, workers: int, bookings_per_min: int) -> DemoCity:
+    """Start the demo; return at once."""
+    output = state_dir.with_suffix(".log")
+    options = ("--no-open", "--workers", str(workers), "--bookings-per-min", str(bookings_per_min))
+    with output.open("wb") as file:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "clenzy", "demo", "--state-dir", str(state_dir), *options],
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            # The table with the addresses must not be folded.
+            env={**os.environ, "COLUMNS": "160"},
+        )
+    return DemoCity(state_dir, process, output)
+
+
+def email_of(who: str) -> str:
+    return f"{who}@demo.clenzy.test"
+
+
+def send(url: str, method: str, body: object = None, *, token: str | None = None) -> Any:
+    headers = {"Content-Type": "application/json", "Idempotency-Key": str(uuid.uuid4())}
+    if token:
+        headers["Authorization"] = f"Bearer {token}"
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(url, method=method, data=data, headers=headers)
+    try:
+        with urllib.request.urlopen(request, timeout=10) as response:
+            return json.load(response)
+    except urllib.error.HTTPError as error:
+        raise AssertionError(f"{method} {url}: {error.code} {error.read()[:500]!r}") from error

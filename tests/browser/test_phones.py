@@ -1,0 +1,85 @@
+"""Worker's and customer's pages, one against the other, on the real processes."""
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser.conftest import OpenPage
+from tests.browser.demo_city import DemoCity
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
+
+PHONE = {"viewport": {"width": 390, "height": 844}, "permissions": ["geolocation"]}
+# Out at sea, beyond the reach of the simulated workers: this booking is for the worker's page.
+PLACE = {"latitude": 41.17, "longitude": -8.9}
+
+
+def test_customer_books_and_the_worker_page_does_the_job(city: DemoCity, open_page: OpenPage) -> None:
+    worker = open_page(**PHONE, geolocation=PLACE)
+    worker.sign_in(city, "worker", "/worker/")
+    worker.page.get_by_test_id("duty").click()
+    worker.expect_data("worker-app", "duty", "on")
+    worker.expect_data("tracking", "phase", "tracking")
+    assert worker.barriers() == []
+
+    customer = open_page(**PHONE, geolocation=PLACE, color_scheme="light")
+    customer.sign_in(city, "customer", "/customer/")
+    book_a_cleaning(customer.page)
+    assert customer.barriers() == []
+
+    expect(worker.page.get_by_test_id("offer")).to_be_visible(timeout=60_000)
+    assert worker.barriers() == []
+    worker.page.get_by_test_id("accept").click()
+    for state in ("en_route", "arrived", "in_progress", "completed"):
+        expect(worker.page.get_by_test_id("next-step")).to_have_attribute("data-to", state)
+        worker.page.get_by_test_id("next-step").click()
+        customer.expect_data("live-booking", "state", state)
+        if state == "en_route":
+            expect(customer.page.get_by_test_id("eta")).to_be_visible(timeout=30_000)
+            assert customer.barriers() == []
+    customer.page.get_by_test_id("confirm").click()
+    customer.expect_data("live-booking", "state", "confirmed")
+    worker.expect_data("worker-app", "job", "none")
+    worker.page.get_by_test_id("duty").click()
+    worker.expect_data("worker-app", "duty", "off")
+
+
+@pytest.mark.parametrize("who", ["worker", "customer"])
+def test_silent_trigger_is_committed_and_shows_nothing(city: DemoCity, open_page: OpenPage, who: str) -> None:
+    phone = open_page(**PHONE, geolocation=PLACE)
+    phone.sign_in(city, who, f"/{who}/")
+    expect(phone.page.get_by_test_id("link")).to_have_attribute("data-link", "live")
+    before = phone.page.locator("main").inner_text()
+    with phone.page.expect_request("**/v1/safetap") as by_port:
+        hold(phone.page)
+    phone.expect_data("brand", "progress", "committed")
+    assert phone.page.locator("main").inner_text() == before
+    sent = by_port.value.post_data_json
+    incidents = city.call("dispatcher", "GET", "/v1/incidents?state=open")["items"]
+    [incident] = [each for each in incidents if each["person"]["role"] == who]
+    assert sent is not None
+    assert (sent["kind"], incident["kind"]) == ("hold", "hold")
+    path = f"/v1/incidents/{incident['incident_id']}"
+    city.call("dispatcher", "POST", f"{path}/acknowledge", {})
+    city.call("dispatcher", "POST", f"{path}/close", {"reason": "A test."})
+
+
+def book_a_cleaning(page: Page) -> None:
+    page.get_by_test_id("service-cleaning").check()
+    page.get_by_test_id("next").click()
+    page.get_by_test_id("use-position").click()
+    expect(page.get_by_test_id("lat")).to_have_value("41.17000")
+    page.get_by_test_id("next").click()
+    page.get_by_test_id("address-line").fill("Cais do Norte 1")
+    page.get_by_test_id("floor").fill("0")
+    page.get_by_test_id("book").click()
+    expect(page.get_by_test_id("live-booking")).to_be_visible()
+
+
+def hold(page: Page) -> None:
+    """A long press on the page's mark."""
+    box = page.get_by_test_id("brand").bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + 30, box["y"] + box["height"] / 2)
+    page.mouse.down()
+    expect(page.get_by_test_id("brand")).not_to_have_attribute("data-progress", "idle", timeout=5_000)
+    page.mouse.up()
