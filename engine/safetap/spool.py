@@ -137,7 +137,7 @@ class Spool:
         if fd is None:
             return True
         try:
-            data = await self._in_thread(path.read_bytes)
+            data = await self._in_thread(_read_whole, fd)
             for payload in read_frames(data):
                 if not await self._offer(payload, deliver):
                     return False
@@ -233,7 +233,14 @@ def _lock_orphan(path: Path) -> int | None:
     except BlockingIOError:
         os.close(fd)
         return None
+    if os.fstat(fd).st_nlink == 0:  # somebody else adopted and removed it between our open and our lock
+        os.close(fd)
+        return None
     return fd
+
+
+def _read_whole(fd: int) -> bytes:
+    return os.pread(fd, os.fstat(fd).st_size, 0)
 
 
 def _sync_folder(folder: Path) -> None:
