@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 from uuid import UUID, uuid4
 
+import asyncpg
 import structlog
 from prometheus_client import Counter, Histogram
 from redis.asyncio import Redis
@@ -52,6 +53,16 @@ from engine.risk.surface import NEUTRAL, RiskSurface
 log = structlog.get_logger(__name__)
 
 STORE_ERRORS: Final = (*POSTGRES_ERRORS, RedisError)
+AWAY_ERRORS: Final = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    OSError,
+    TimeoutError,
+    RedisError,
+)
+"""Errors that say nothing about the booking at hand: the round ends. Any other one is that booking's alone."""
 LOST: Final = "lost"
 """Somebody else moved the booking or took everybody found."""
 DECIMALS: Final = 4
@@ -178,7 +189,7 @@ class Dispatcher:
                 outcome = await self._outcome(job)
             except Conflict:
                 outcome = LOST
-            except STORE_ERRORS:
+            except AWAY_ERRORS:
                 raise
             except Exception:
                 # One booking that we cannot handle must not stop all others; its lease runs out and it is tried again.
@@ -267,7 +278,7 @@ class Dispatcher:
 
 
 def _detail(found: Found, risk: Risk, *, table: WorkerTable, asks_again: bool) -> dict[str, object]:
-    """Return what the dispatch log keeps: docs/protocol.md, `GET /v1/bookings/{booking_id}/dispatch`."""
+    """Return what the dispatch log keeps and `GET /v1/bookings/{booking_id}/dispatch` shows. Costs are minutes."""
     return {
         "candidates": [
             {

@@ -11,6 +11,7 @@ from uuid import UUID
 
 import asyncpg
 import numpy as np
+from prometheus_client import Gauge
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
@@ -23,6 +24,8 @@ from engine.geo.cell_index import STATUS_KEY, CellIndex
 from engine.matcher.worker_table import WorkerRow, WorkerStatus, WorkerTable
 from engine.outbox.durable_loop import keep_running
 from engine.outbox.listener import POSTGRES_ERRORS, Wake
+
+WORKERS = Gauge("clenzy_workers", "Workers by status, as the matcher knows them.", ["status"])
 
 RUNS_MAX: Final = 64
 """More separate changes than this are written as one string."""
@@ -89,6 +92,8 @@ class WorkerFeed:
             self._to_read |= named
             self._read_all_at_ms = min(self._read_all_at_ms, now_ms)
             raise
+        for status, workers in self._table.counts().items():
+            WORKERS.labels(status.name.lower()).set(workers)
         self._changed.set()
 
     async def write_status(self) -> None:

@@ -162,8 +162,9 @@ class WorkerTable:
 
     def counts(self) -> dict[WorkerStatus, int]:
         """Return how many workers have each status."""
-        known = self._columns[self._columns["org"] != 0]
-        return {status: int((known["status"] == status).sum()) for status in WorkerStatus}
+        known = self._columns["status"][self._columns["org"] != 0]
+        counts = np.bincount(known, minlength=len(WorkerStatus)).tolist()
+        return dict(zip(WorkerStatus, counts, strict=True))
 
     def _grow_to(self, slots: int) -> None:
         self._slots = max(self._slots, slots)

@@ -34,8 +34,8 @@ LAG = Histogram(
     buckets=(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 15, 60),
 )
 
-RELAY_LOCK: Final = 0x636C656E7A79
-"""Key of the advisory lock that makes one relay the active one (`clenzy` in ASCII)."""
+RELAY_LOCK: Final = 0x72656C6179
+"""Key of the advisory lock that makes one relay the active one (`relay` in ASCII)."""
 
 TAKE_TURN: Final = """
 SELECT pg_try_advisory_xact_lock($1), set_config('idle_in_transaction_session_timeout', $2, true)
