@@ -54,8 +54,8 @@ class CityOptions:
     customer_habits: CustomerHabits = field(default_factory=CustomerHabits)
 
 
-async def live(options: CityOptions, stop: asyncio.Event) -> Tally:
-    """Run the city until `stop` is set; return what was counted.
+async def live(options: CityOptions, stop: asyncio.Event, *, tally: Tally | None = None) -> Tally:
+    """Run the city until `stop` is set; return what was counted, which a `tally` from outside shows all the while.
 
     Raises:
         ClientFailure: the first sign-in, or bringing the people into being, failed.
@@ -66,9 +66,10 @@ async def live(options: CityOptions, stop: asyncio.Event) -> Tally:
         admin = await sign_in(rest, options.admin_email, options.admin_password)
         config = await rest.get("/v1/config")
         services = (await rest.get("/v1/services", account=admin))["items"]
-        city = _City(options, http, rest, admin, config, services)
+        tally = tally or Tally()
+        city = _City(options, http, rest, admin, config, services, tally)
         await city.run(stop)
-        return city.tally
+        return tally
 
 
 class _City:
@@ -82,13 +83,14 @@ class _City:
         admin: Account,
         config: dict[str, Any],
         services: list[dict[str, Any]],
+        tally: Tally,
     ) -> None:
         self.options = options
         self.http = http
         self.rest = rest
         self.config = config
         self.services = services
-        self.tally = Tally()
+        self.tally = tally
         self.worker_refs: list[str] = []
         self.cache = TokenCache(options.cache_file, server=f"{options.api_url} {options.admin_email}")
         self.roster = Roster(rest, admin, self.cache)
@@ -160,6 +162,7 @@ class _City:
         people = [_person("worker", number, codes) for number in range(self.options.workers)]
         people += [_person("customer", number, codes) for number in range(self.options.customers)]
         await self.roster.bring(people, partial(self._arrive, fleet))
+        self.tally.enrolled = self.roster.enrolled
         log.info(
             "city.everyone_signed_in", enrolled=self.roster.enrolled, after_s=round(time.monotonic() - started_s, 1)
         )

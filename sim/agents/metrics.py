@@ -14,6 +14,10 @@ class Tally:
     """Counts since the start; `acks` since the last line."""
 
     acks: LatencyLog = field(default_factory=lambda: LatencyLog(samples_max=20_000))
+    acks_total: int = 0
+    """Pings acknowledged."""
+    enrolled: int = 0
+    """People who had to be enrolled, because the cache did not know them."""
     offers: Counter[str] = field(default_factory=Counter)
     """Offers by what became of them: received, accepted, declined, ignored, late."""
     bookings: Counter[str] = field(default_factory=Counter)

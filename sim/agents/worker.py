@@ -85,6 +85,7 @@ class Worker:
     def on_ack(self, seq: int, fixes: int, latency_ms: float) -> None:  # noqa: ARG002 - the listener's signature
         """Count how long the acknowledgement took."""
         self._tally.acks.add(latency_ms)
+        self._tally.acks_total += 1
 
     # The person's side
 
