@@ -298,17 +298,19 @@ async def test_while_nobody_knows_the_duty_a_fix_stays_with_the_phone(
 ) -> None:
     worker_id = await city.worker(3)
     calls = EngineCalls(SystemClock())
-    async with gateway_on(redis, None, token_keys, tmp_path, calls=calls) as stage:
-        async with phone_on(stage, stage.token(Role.WORKER, worker_id, slot=3)) as phone:
-            await phone.hear(0)
-            for seq in range(1, BAD_FRAMES_MAX + 2):
-                await phone.send(1, seq, stage.fixes(PORTO))
-                refused = (await phone.hear(8))[1]
-                assert (refused["code"], refused["seq"]) == ("unavailable", seq)
-            calls.use(pool)
-            assert (await phone.hear(0))[2]["duty"] == "on", "told again as soon as Postgres answers"
-            await phone.send(1, 99, stage.fixes(PORTO))
-            assert await phone.hear(2) == [2, 99, 0]
+    async with (
+        gateway_on(redis, None, token_keys, tmp_path, calls=calls) as stage,
+        phone_on(stage, stage.token(Role.WORKER, worker_id, slot=3)) as phone,
+    ):
+        await phone.hear(0)
+        for seq in range(1, BAD_FRAMES_MAX + 2):
+            await phone.send(1, seq, stage.fixes(PORTO))
+            refused = (await phone.hear(8))[1]
+            assert (refused["code"], refused["seq"]) == ("unavailable", seq)
+        calls.use(pool)
+        assert (await phone.hear(0))[2]["duty"] == "on", "told again as soon as Postgres answers"
+        await phone.send(1, 99, stage.fixes(PORTO))
+        assert await phone.hear(2) == [2, 99, 0]
 
 
 async def _put_in_cell(stage: Stage, *, slot: int) -> None:

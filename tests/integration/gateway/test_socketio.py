@@ -262,9 +262,7 @@ async def test_a_raw_trigger_is_forwarded_at_once_as_the_person(stage: Stage, ci
     assert "fix" not in (await door.received.get())[1]
 
 
-async def test_an_alarm_does_not_wait_for_pings_commands_or_a_spent_budget(
-    stage: Stage, city: City, door: FakeDoor
-) -> None:
+async def test_an_alarm_does_not_wait_for_pings_commands_or_a_spent_budget(stage: Stage, city: City) -> None:
     token = stage.token(Role.WORKER, await city.worker(5, duty="off"), slot=5)
     async with phone_on(stage, token) as phone:
         await phone.hear(0)
