@@ -2,10 +2,8 @@
 
 import asyncio
 import hashlib
-import os
 import re
 import sys
-import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -15,7 +13,6 @@ from pydantic import SecretStr
 
 from clenzy import pages, ports, state
 from clenzy.child import CannotStartError, store_account
-from clenzy.file_lock import file_lock
 from clenzy.log_stream import LogStream
 from clenzy.migrations import migrate
 from clenzy.programs import ROLES, ROOT, Role, environment, module_program, role_program
@@ -24,6 +21,7 @@ from clenzy.stores.home import store_home
 from clenzy.stores.postgres import Postgres
 from clenzy.stores.redis import Redis
 from clenzy.supervisor import Program, Supervisor
+from clenzy.temporary import own_temporary_folder
 from config.settings import Settings
 
 POSTGRES_PORT: Final = 25432
@@ -63,7 +61,7 @@ class Installation:
         self.log = LogStream(self.settings.state_dir / "logs", screen.line)
         self._plan = plan
         self._supervisor = Supervisor(self.log, changed=screen.changed)
-        self._taken: set[int] = set()
+        self._ports = ports.Claims(self.settings.host)
 
     @property
     def mail_folder(self) -> Path:
@@ -83,17 +81,15 @@ class Installation:
         """
         building = asyncio.create_task(self._build_pages())
         try:
-            # Two installations that start at once would find the same ports free.
-            async with file_lock(Path(tempfile.gettempdir()) / f"clenzy-ports-{os.geteuid()}.lock"):
-                self._choose_ports()
-                self._choose_files()
-                await self._start_stores()
-                await self._migrate()
-                if self.settings.mode == "demo":
-                    await self.run_once("seed", "engine.run_seed", given=self.passwords_file.read_bytes())
-                await building
-                await self._supervisor.start(self._processes())
-                self._note_running()
+            self._choose_ports()
+            self._choose_files()
+            await self._start_stores()
+            await self._migrate()
+            if self.settings.mode == "demo":
+                await self.run_once("seed", "engine.run_seed", given=self.passwords_file.read_bytes())
+            await building
+            await self._supervisor.start(self._processes())
+            self._note_running()
         finally:
             building.cancel()
 
@@ -111,6 +107,7 @@ class Installation:
         """Stop everything, the stores last."""
         self.screen.is_quiet = True
         await self._supervisor.stop()
+        self._ports.release()
 
     def kill(self) -> None:
         """End everything at once."""
@@ -207,7 +204,8 @@ class Installation:
             chosen |= {"jwt_private_key_file": private, "jwt_public_key_file": public}
         socket = self.settings.safetap_socket_path
         if len(bytes(socket)) > SOCKET_PATH_BYTES_MAX:
-            chosen["safetap_socket"] = _short_folder(self.settings.state_dir) / "safetap.sock"
+            name = hashlib.sha256(bytes(socket)).hexdigest()[:12]
+            chosen["safetap_socket"] = own_temporary_folder(f"clenzy-run-{name}") / "safetap.sock"
         # A page may also be opened by the machine's other names.
         here = [f"{self.settings.scheme}://{host}:{self.settings.api_port}" for host in ("localhost", "127.0.0.1")]
         chosen["allowed_origins"] = list(dict.fromkeys([*self.settings.allowed_origins, *here]))
@@ -240,14 +238,11 @@ class Installation:
         state.note_running(self.settings.state_dir, {**facts, "api_url": self.settings.api_url})
 
     def _port(self, what: str, wanted: int, *, strict: bool = False) -> int:
-        if strict:
-            if wanted in self._taken or not ports.is_free(wanted, self.settings.host):
-                raise CannotStartError(f"port {wanted} for {what} is taken: set CLENZY_{what.upper()}_PORT to another")
-            port = wanted
-        else:
-            port = ports.next_free(wanted, host=self.settings.host, taken=self._taken)
-        self._taken.add(port)
-        return port
+        if not strict:
+            return self._ports.next_free(wanted)
+        if not self._ports.take(wanted):
+            raise CannotStartError(f"port {wanted} for {what} is taken: set CLENZY_{what.upper()}_PORT to another")
+        return wanted
 
 
 def without_password(text: str) -> str:
@@ -263,12 +258,3 @@ def _store_program(name: str, server: Postgres | Redis) -> Program:
         await asyncio.to_thread(server.prepare)
 
     return Program(name, server.command(), is_ready, prepare=prepare)
-
-
-def _short_folder(state_dir: Path) -> Path:
-    name = hashlib.sha256(str(state_dir).encode()).hexdigest()[:12]
-    folder = Path(tempfile.gettempdir()) / f"clenzy-run-{os.geteuid()}-{name}"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    if folder.is_symlink() or folder.stat().st_uid != os.geteuid():
-        raise CannotStartError(f"{folder} belongs to somebody else: choose a shorter --state-dir")
-    return folder

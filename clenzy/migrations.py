@@ -43,7 +43,7 @@ def pending(database_url: str) -> list[str]:
 
 @contextmanager
 def _locked(database_url: str) -> Iterator[None]:
-    """Hold the advisory lock; not yoyo's own, which is a row that a killed process leaves behind."""
+    """Hold the advisory lock, which ends with its connection."""
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute("SELECT pg_advisory_lock(%s)", (LOCK_KEY,))
         yield
@@ -54,6 +54,7 @@ def _backend(database_url: str) -> Iterator[DatabaseBackend]:
     scheme_for_psycopg_3 = urlsplit(database_url)._replace(scheme="postgresql+psycopg")
     backend = yoyo.get_backend(urlunsplit(scheme_for_psycopg_3))
     try:
+        backend.break_lock()  # yoyo's own lock is a row, which a killed process leaves behind; ours is held
         yield backend
     finally:
         backend.connection.close()

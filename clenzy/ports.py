@@ -1,12 +1,14 @@
 """Free TCP ports."""
 
 import errno
+import fcntl
+import os
 import secrets
 import socket
-from collections.abc import Collection, Iterator
 from contextlib import suppress
 
 from clenzy.child import CannotStartError
+from clenzy.temporary import own_temporary_folder
 
 QUIET_PORTS = range(20_000, 32_000)
 """Below the range from which Linux takes the ports of outgoing connections: those come and go."""
@@ -34,18 +36,6 @@ def is_free(port: int, host: str = "127.0.0.1") -> bool:
     return True
 
 
-def next_free(preferred: int, *, host: str = "127.0.0.1", taken: Collection[int] = ()) -> int:
-    """Return the first free port from `preferred` on that is not in `taken`.
-
-    Raises:
-        CannotStartError: none of the next `PORTS_TRIED_MAX` is free.
-    """
-    for port in _candidates(preferred):
-        if port not in taken and is_free(port, host):
-            return port
-    raise CannotStartError(f"no free port on {host} from {preferred} to {preferred + PORTS_TRIED_MAX}")
-
-
 def any_free(host: str = "127.0.0.1", *, together: int = 1) -> int:
     """Return the first of `together` free ports in a row, from where few programs look for one."""
     while True:
@@ -61,5 +51,48 @@ def answers(port: int, host: str = "127.0.0.1", timeout_s: float = 0.3) -> bool:
     return False
 
 
-def _candidates(preferred: int) -> Iterator[int]:
-    yield from range(preferred, min(preferred + PORTS_TRIED_MAX, 65_536))
+class Claims:
+    """Free ports that are also nobody else's plan: two installations that start at once find the same ones free.
+
+    A claim is a lock on a file; the system gives it free however we end.
+    """
+
+    def __init__(self, host: str = "127.0.0.1") -> None:
+        """`host` is where servers will bind."""
+        self._host = host
+        self._held: list[int] = []
+
+    def take(self, port: int) -> bool:
+        """Claim `port`; return whether it is free and unclaimed.
+
+        Raises:
+            CannotStartError: this machine may not bind there at all.
+        """
+        folder = own_temporary_folder(f"clenzy-ports-{os.geteuid()}")
+        descriptor = os.open(folder / str(port), os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            is_ours = is_free(port, self._host)
+        except BlockingIOError:
+            is_ours = False
+        finally:
+            self._held.append(descriptor)
+        if not is_ours:
+            os.close(self._held.pop())
+        return is_ours
+
+    def next_free(self, preferred: int) -> int:
+        """Claim and return the first possible port from `preferred` on.
+
+        Raises:
+            CannotStartError: none of the next `PORTS_TRIED_MAX` is free.
+        """
+        for port in range(preferred, min(preferred + PORTS_TRIED_MAX, 65_536)):
+            if self.take(port):
+                return port
+        raise CannotStartError(f"no free port on {self._host} from {preferred} to {preferred + PORTS_TRIED_MAX}")
+
+    def release(self) -> None:
+        """Give every claim up."""
+        while self._held:
+            os.close(self._held.pop())

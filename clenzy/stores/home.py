@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import secrets
 import shutil
 import stat
 import tempfile
@@ -10,6 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from clenzy.child import Account, CannotStartError
+from clenzy.temporary import own_temporary_folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +83,7 @@ def store_home(state_dir: Path, account: Account | None) -> StoreHome:
         folder.chmod(0o711)
         return StoreHome(folder, account)
     return StoreHome(
-        _temporary_home(state_dir),
+        own_temporary_folder(f"clenzy-{_name_kept_in(state_dir)}", mode=0o711),
         account,
         moved_because=f"the stores run as 'nobody', who cannot reach {state_dir.resolve()}",
     )
@@ -104,16 +106,15 @@ def _may(path: Path, account: Account, other_bit: int) -> bool:
     return bool(entry.st_mode & other_bit)
 
 
-def _temporary_home(state_dir: Path) -> Path:
-    name = hashlib.sha256(str(state_dir.resolve()).encode()).hexdigest()[:12]
-    folder = Path(tempfile.gettempdir()) / f"clenzy-{name}"
-    folder.mkdir(mode=0o711, exist_ok=True)
-    entry = folder.lstat()
-    # Anybody may create folders there: never trust one that is not ours.
-    if not stat.S_ISDIR(entry.st_mode) or entry.st_uid != os.geteuid():
-        raise CannotStartError(f"{folder} belongs to somebody else: remove it, or choose another --state-dir")
-    folder.chmod(0o711)
-    return folder
+def _name_kept_in(state_dir: Path) -> str:
+    """Return the name of the folder elsewhere: made up once, so that a state folder made anew gets stores made anew.
+
+    Their passwords are in the state folder: without it nobody could open the old ones.
+    """
+    kept = state_dir / "stores-name"
+    if not kept.exists():
+        kept.write_text(secrets.token_hex(6))
+    return kept.read_text()
 
 
 def _package_folder(package: str) -> Path:

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import smtplib
+import socket
 import ssl
 import subprocess
 import sys
@@ -165,9 +166,17 @@ def test_the_demo_mailbox_takes_mail(tmp_path: Path) -> None:
 
 
 def test_next_free_port_steps_over_what_is_taken() -> None:
-    first = ports.any_free(together=3)
-    assert ports.next_free(first) == first
-    assert ports.next_free(first, taken={first, first + 1}) == first + 2
+    first = ports.any_free(together=4)
+    one, other = ports.Claims(), ports.Claims()
+    assert one.next_free(first) == first
+    assert one.next_free(first) == first + 1, "its own claim counts"
+    assert other.next_free(first) == first + 2, "another's too, though nothing listens there yet"
+    one.release()
+    assert not other.take(first + 2)
+    assert other.take(first)
+    with socket.create_server(("127.0.0.1", first + 3)):
+        assert not one.take(first + 3)
+    other.release()
 
 
 async def test_a_file_lock_is_for_one_at_a_time(tmp_path: Path) -> None:

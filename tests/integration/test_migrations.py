@@ -32,6 +32,19 @@ def test_two_at_once_apply_each_file_once(servers: Servers) -> None:
     drop_database(servers.database_url, name)
 
 
+def test_a_killed_migration_does_not_lock_the_next_one_out(servers: Servers) -> None:
+    name = "test_migrations_killed"
+    create_database(servers.database_url, name, template="template1")
+    url = named(servers.database_url, name)
+    with psycopg.connect(url) as connection:  # as it is left by a kill at the very first start
+        connection.execute(
+            "CREATE TABLE yoyo_lock (locked int DEFAULT 1, ctime timestamp, pid int, PRIMARY KEY (locked))"
+        )
+        connection.execute("INSERT INTO yoyo_lock (ctime, pid) VALUES ('2020-01-01', 1)")
+    assert len(migrate(url)) == len(list(migrations_folder().glob("*.sql")))
+    drop_database(servers.database_url, name)
+
+
 async def test_dollar_quoted_functions_arrive_whole(pool: asyncpg.Pool) -> None:
     bodies = await pool.fetch(
         "SELECT proname, prosrc FROM pg_proc WHERE pronamespace = 'public'::regnamespace AND proname LIKE 'wake_%'"
