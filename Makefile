@@ -59,13 +59,13 @@ spell: setup
 # ---------------------------------------------------------------- test
 .PHONY: test load chaos e2e bench
 test: setup pages  ## All tests: real Postgres, Redis, processes, browser
-	@$(BIN)/pytest -n 2 --dist loadfile $(ARGS)
+	@$(BIN)/pytest -n 2 --dist loadfile -m "not chaos" $(ARGS)
 
-load: setup  ## A short load run over the public protocol against a running installation
-	@$(BIN)/python -m clenzy load $(ARGS)
+load: setup  ## A short load run of workers and customers over the public protocol
+	@exec $(BIN)/python -m clenzy load $(ARGS)
 
 chaos: setup pages  ## Kill every process and store during a run; nothing acknowledged may be lost
-	@$(BIN)/pytest -m chaos -o addopts="--strict-markers --import-mode=importlib -ra" $(ARGS)
+	@$(BIN)/pytest -m chaos $(ARGS)
 
 e2e: setup pages  ## The browser tests only
 	@$(BIN)/pytest -m browser $(ARGS)

@@ -19,6 +19,7 @@ from clenzy.account import NewRegion, NewUser, add_user, of_running
 from clenzy.child import CannotStartError
 from clenzy.demo import City, Demo
 from clenzy.installation import Plan, without_password
+from clenzy.load import Load, load_settings
 from clenzy.migrations import migrate as apply_migrations
 from clenzy.programs import ROOT
 from clenzy.replay import Replay, replay_settings
@@ -167,10 +168,29 @@ def replay(  # noqa: PLR0913, PLR0917 - the options of a command
     job = Replay(file.resolve(), speed, report.resolve(), tuple(context.args))
     _raise_open_files()
     if api_url is not None:
-        if password_file is None:
-            raise typer.BadParameter("--api-url needs --admin-email and --password-file")
-        _end(run_alone(job.arguments(api_url, admin_email, password_file)))
+        _end(run_alone(job.arguments(api_url, admin_email, _needed(password_file))))
     settings = replay_settings(_settings(state_dir), job)
+    with state.held(settings.state_dir):
+        _end(run(Plan(settings, shifts_ports=True, has_mailbox=True, has_pages=False), Screen(is_verbose=verbose), job))
+
+
+@app.command(context_settings=PASS_ON)
+def load(
+    context: typer.Context,
+    report: Annotated[Path, typer.Option(help="Where the report goes, as JSON.")] = Path("out/load.json"),
+    api_url: Annotated[str | None, typer.Option(help="Use this running installation instead of starting one.")] = None,
+    admin_email: Annotated[str, typer.Option(help="With --api-url: an admin there.")] = "",
+    password_file: Annotated[Path | None, typer.Option(help="With --api-url: file with the admin's password.")] = None,
+    state_dir: StateDir = None,
+    verbose: Verbose = False,
+) -> None:
+    """Load the system for a short while (needs a checkout). Other options: see `python -m loadtests --help`."""
+    report.parent.mkdir(parents=True, exist_ok=True)
+    job = Load(report.resolve(), tuple(context.args))
+    _raise_open_files()
+    if api_url is not None:
+        _end(run_alone(job.arguments(api_url, admin_email, _needed(password_file))))
+    settings = load_settings(_settings(state_dir))
     with state.held(settings.state_dir):
         _end(run(Plan(settings, shifts_ports=True, has_mailbox=True, has_pages=False), Screen(is_verbose=verbose), job))
 
@@ -195,6 +215,12 @@ def version_command() -> None:
     except PackageNotFoundError:  # a checkout that is only on the path
         line = next(line for line in (ROOT / "pyproject.toml").read_text().splitlines() if line.startswith("version"))
         print(line.partition("=")[2].strip().strip('"'))
+
+
+def _needed(password_file: Path | None) -> Path:
+    if password_file is None:
+        raise typer.BadParameter("--api-url needs --admin-email and --password-file")
+    return password_file
 
 
 def _settings(state_dir: Path | None, **given: object) -> Settings:
