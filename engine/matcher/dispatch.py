@@ -65,6 +65,8 @@ AWAY_ERRORS: Final = (
 """Errors that say nothing about the booking at hand: the round ends. Any other one is that booking's alone."""
 LOST: Final = "lost"
 """Somebody else moved the booking or took everybody found."""
+NEW_VERSION: Final = 1
+"""A booking at this version was just created: nobody was asked for it yet."""
 DECIMALS: Final = 4
 US_PER_NS: Final = 1e-3
 S_PER_NS: Final = 1e-9
@@ -147,11 +149,12 @@ class Dispatcher:
         now_ms = self._clock.now_ms()
         async with self._pool.acquire() as conn:
             claims = await claim_due(conn, now_ms=now_ms, limit=DISPATCH_BATCH_MAX)
-            past = await past_offers(conn, [claim.booking_id for claim in claims]) if claims else {}
+            asked_before = [claim.booking_id for claim in claims if claim.version > NEW_VERSION]
+            past = await past_offers(conn, asked_before) if asked_before else {}
         search = CandidateSearch(
             self._cells, self.table, clock=self._clock, fix_clock=self._fix_clock, weights=self._weights
         )
-        decisions = (self._decide(claim, past[claim.booking_id], search) for claim in claims)
+        decisions = (self._decide(claim, past.get(claim.booking_id, []), search) for claim in claims)
         results = await asyncio.gather(*decisions, return_exceptions=True)
         for error in results:
             if isinstance(error, BaseException):

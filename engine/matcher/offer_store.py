@@ -60,11 +60,15 @@ SELECT w.duty = 'on' AND p.status = 'active' AS takes_part
 # whoever is locked is being asked or changed this very moment.
 LOCK_WORKER_UNLESS_TAKEN: Final = f"{LOCK_WORKER} SKIP LOCKED"
 
+# Runs under the locks of booking and worker, so what it sees of either is the last word.
 INSERT_OFFER: Final = """
 INSERT INTO offer (offer_id, org_id, booking_id, worker_id, state, cost_min, eta_s, sent_at, expires_at)
 SELECT $1, $2, $3, $4, 'open', $5, $6, $7, $8
  WHERE NOT EXISTS (SELECT FROM booking
                     WHERE worker_id = $4 AND state IN ('assigned', 'en_route', 'arrived', 'in_progress'))
+   AND NOT EXISTS (SELECT FROM booking b JOIN safety_hold h ON h.released_at IS NULL
+                          AND (h.person_id IN (b.customer_id, $4) OR h.address_id = b.address_id)
+                    WHERE b.booking_id = $3)
 ON CONFLICT DO NOTHING
 RETURNING offer_id
 """
@@ -127,8 +131,6 @@ async def create_offer(conn: Connection, offer: NewOffer, *, now_ms: int) -> Jso
         another booking, or held. The transaction stays usable, the next candidate may be tried in it.
     """
     if not await conn.fetchval(LOCK_WORKER_UNLESS_TAKEN, offer.worker_id):
-        return None
-    if await conn.fetchval(IS_HELD, offer.booking_id, offer.worker_id):
         return None
     saved = await conn.fetchval(
         INSERT_OFFER,
