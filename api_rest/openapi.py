@@ -9,7 +9,14 @@ from pydantic import BaseModel
 
 from api_rest.context import NoBody
 from api_rest.pipeline import KEY_HEADER
-from api_rest.problems import PROBLEM_TYPE, BodyTooLarge, MalformedBody, Problem, UnsupportedMediaType
+from api_rest.problems import (
+    PROBLEM_TYPE,
+    BodyTooLarge,
+    BodyTooSlow,
+    MalformedBody,
+    Problem,
+    UnsupportedMediaType,
+)
 from api_rest.reading import JSON
 from api_rest.route import Access, AnyRoute, Key
 from config.limits import IDEMPOTENCY_KEY_CHARS_MAX
@@ -49,7 +56,7 @@ def errors_of(route: AnyRoute) -> list[type[ClenzyError]]:
     if not isinstance(route.access, Access):
         errors |= {NotSignedIn, NotAllowed}
     if route.takes_body:
-        errors |= {InvalidInput, MalformedBody, UnsupportedMediaType, BodyTooLarge}
+        errors |= {InvalidInput, MalformedBody, UnsupportedMediaType, BodyTooLarge, BodyTooSlow}
     if route.query is not None:
         errors.add(InvalidInput)
     return sorted(errors, key=lambda error: (error.status, error.code))

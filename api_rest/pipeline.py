@@ -12,7 +12,7 @@ from aiohttp import web
 from api_rest.context import SERVICES, Body, Call, NoBody, NoQuery
 from api_rest.idempotency import Answer, KeyedRequest, answer_once
 from api_rest.problems import PROBLEM_TYPE, problem_body
-from api_rest.reading import JSON, authorise, parse_body, parse_ids, parse_query, read_raw_body
+from api_rest.reading import JSON, authorise, parse_body, parse_ids, parse_query, read_bytes, read_json_bytes
 from api_rest.route import Access, AnyRoute, Key, Uses
 from config.limits import IDEMPOTENCY_KEY_CHARS_MAX, STATEMENT_TIMEOUT_MS
 from engine.core.errors import InvalidInput
@@ -51,10 +51,10 @@ def handler_of(route: AnyRoute) -> Callable[[web.Request], Awaitable[web.StreamR
 async def _read(route: AnyRoute, request: web.Request) -> tuple[bytes, Body]:
     if route.access is Access.AT_THE_DOOR:
         # Who answers behind us judges it; here nothing may stand in its way.
-        return await request.read(), NoBody()
+        return await read_bytes(request), NoBody()
     if not route.takes_body:
         return b"", NoBody()
-    raw = await read_raw_body(request)
+    raw = await read_json_bytes(request)
     return raw, parse_body(raw, route.body or NoBody)
 
 

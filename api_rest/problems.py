@@ -53,6 +53,13 @@ class BodyTooLarge(InvalidInput):
     status = 413
 
 
+class BodyTooSlow(InvalidInput):
+    """The body did not arrive in time."""
+
+    code = "body_too_slow"
+    status = 408
+
+
 class NoSuchMethod(ClenzyError):  # noqa: N818 - named as the others
     """This path does not answer this method."""
 

@@ -1,5 +1,6 @@
 """Reads what a request brings: the token, the body, the query, the ids. Everything that is wrong is refused by name."""
 
+import asyncio
 from typing import Final
 from uuid import UUID
 
@@ -7,7 +8,8 @@ from aiohttp import web
 from pydantic import ValidationError
 
 from api_rest.context import BodyT, QueryT
-from api_rest.problems import BrokenRules, MalformedBody, UnsupportedMediaType
+from api_rest.problems import BodyTooSlow, BrokenRules, MalformedBody, UnsupportedMediaType
+from config.limits import BODY_READ_MS
 from engine.core.errors import InvalidInput, NotAllowed, NotFound, NotSignedIn
 from engine.core.vocabulary import Role
 from engine.people.tokens import AccessTokens, Principal
@@ -31,16 +33,31 @@ def authorise(request: web.Request, roles: frozenset[Role], tokens: AccessTokens
     return principal
 
 
-async def read_raw_body(request: web.Request) -> bytes:
+async def read_bytes(request: web.Request) -> bytes:
     """Return the body as it came; the server stops reading at its limit.
 
     Raises:
+        BodyTooSlow: it did not arrive in time.
+        web.HTTPRequestEntityTooLarge: it is too large.
+    """
+    try:
+        async with asyncio.timeout(BODY_READ_MS / 1000):
+            return await request.read()
+    except TimeoutError as error:
+        raise BodyTooSlow from error
+
+
+async def read_json_bytes(request: web.Request) -> bytes:
+    """Return a body that says of itself that it is JSON.
+
+    Raises:
         UnsupportedMediaType: not JSON in UTF-8, or compressed (a small compressed body may be a large one).
-        BodyTooLarge: it is too large.
+        BodyTooSlow: it did not arrive in time.
+        web.HTTPRequestEntityTooLarge: it is too large.
     """
     if "Content-Encoding" in request.headers:
         raise UnsupportedMediaType
-    raw = await request.read()
+    raw = await read_bytes(request)
     is_json = request.content_type == JSON and (request.charset or "utf-8").lower() in ("utf-8", "utf8")
     if raw and not is_json:
         raise UnsupportedMediaType

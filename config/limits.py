@@ -189,6 +189,8 @@ SNAPSHOT_INCIDENTS_MAX: Final = 1_000
 
 # REST
 BODY_BYTES_MAX: Final = 262_144
+BODY_READ_MS: Final = 10_000
+"""A body that has not arrived by then is refused with 408."""
 PAGE_ROWS_DEFAULT: Final = 50
 PAGE_ROWS_MAX: Final = 200
 PEOPLE_PER_BATCH_MAX: Final = 500

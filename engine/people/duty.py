@@ -20,7 +20,10 @@ SELECT EXISTS (SELECT FROM booking
 
 SET_DUTY: Final = """
 UPDATE worker
-   SET duty = $2::text, duty_since = $3::timestamptz, idle_since = CASE WHEN $2::text = 'on' THEN $3::timestamptz END, updated_at = $3::timestamptz
+   SET duty = $2::text,
+       duty_since = $3::timestamptz,
+       idle_since = CASE WHEN $2::text = 'on' THEN $3::timestamptz END,
+       updated_at = $3::timestamptz
  WHERE worker_id = $1
 RETURNING duty_since
 """

@@ -24,7 +24,7 @@ def hash_password(password: str) -> str:
 def verify_password(password_hash: str | None, password: str) -> bool:
     """Return whether `password` made `password_hash`; without a hash it takes as long and is never right."""
     try:
-        _HASHER.verify(password_hash or _NOBODYS_HASH, password)
+        _HASHER.verify(_NOBODYS_HASH if password_hash is None else password_hash, password)
     except (VerificationError, InvalidHashError):
         return False
     return password_hash is not None

@@ -1,9 +1,15 @@
 """Everything that can be wrong with a request has a name, a field and a rule; nothing wrong is an error of ours."""
 
+import asyncio
 import base64
 import zlib
+from collections.abc import AsyncIterator
 from typing import Any
 
+import asyncpg
+import pytest
+
+from api_rest import reading
 from config.limits import BODY_BYTES_MAX, TEXT_CHARS_MAX
 from tests.integration.api.conftest import BOOKING, Api, Person
 
@@ -147,3 +153,25 @@ async def test_what_does_not_exist_is_a_problem_too(api: Api, customer: Person) 
 async def test_a_body_where_none_belongs_is_refused(api: Api, worker: Person) -> None:
     said = await api.post("/v1/offers/00000000-0000-0000-0000-000000000000/accept", {"force": True}, by=worker)
     assert (said.status, said.body["field"]) == (422, "force")
+
+
+async def test_our_own_mistakes_tell_nothing_of_the_inside(api: Api, dispatcher: Person, pool: asyncpg.Pool) -> None:
+    await pool.execute("DROP TABLE incident CASCADE")
+    said = await api.get("/v1/incidents", by=dispatcher)
+    assert (said.status, said.code) == (500, "internal")
+    assert said.body["detail"] == "Something went wrong."
+
+
+async def test_a_body_that_never_ends_is_given_up(api: Api, customer: Person, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "BODY_READ_MS", 50)
+    ended = asyncio.Event()
+
+    async def drip() -> AsyncIterator[bytes]:
+        yield b'{"service_code": '
+        await ended.wait()
+
+    headers = KEY | {"Authorization": f"Bearer {customer.token}", "Content-Type": "application/json"}
+    async with api.client.post("/v1/bookings", data=drip(), headers=headers) as response:
+        assert response.status == 408
+        assert (await response.json(content_type=None))["code"] == "body_too_slow"
+    ended.set()

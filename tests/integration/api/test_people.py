@@ -1,13 +1,18 @@
 """Batches of people, repeated and wrong, and the desk's list of workers."""
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
 import asyncpg
 import numpy as np
 import redis.asyncio
+from aiohttp.test_utils import TestClient, TestServer
 
+from api_rest.app import build_app
+from api_rest.context import Services
+from clenzy.ports import any_free
 from config.limits import PASSWORDS_PER_BATCH_MAX, PEOPLE_PER_BATCH_MAX
 from engine.core.ids import PersonId
 from engine.core.vocabulary import Role
@@ -15,6 +20,7 @@ from engine.geo.cell_index import CellIndex
 from engine.geo.fixes import RECORD
 from engine.people.people_store import NewPerson, create_people
 from engine.people.tokens import AccessTokens
+from ops.readiness import Readiness
 from tests.fakes import ManualClock
 from tests.integration.api.conftest import Api, Cast, Person, Said
 
@@ -182,3 +188,13 @@ async def test_the_desk_lists_its_own_workers_by_slot(
     assert seen[0]["skills"] == ["cleaning", "plumbing", "electrical", "mobile_mechanic"]
     assert [item.get("last_seen_ms") for item in seen] == [None, None, None, clock.now_ms() - 5_000, None, None]
     assert all("booking_id" not in item for item in seen)
+
+
+async def test_the_list_is_worth_showing_without_redis(services: Services, api: Api, dispatcher: Person) -> None:
+    nowhere = redis.asyncio.Redis(port=any_free(), socket_connect_timeout=1)
+    app = build_app(replace(services, redis=nowhere), Readiness())
+    async with TestClient(TestServer(app)) as client:
+        said = await Api(client).get("/v1/workers", by=dispatcher)
+    await nowhere.aclose()
+    assert (await api.get("/v1/workers", by=dispatcher)).body == said.body
+    assert [item["slot"] for item in said.body["items"]] == [0]
