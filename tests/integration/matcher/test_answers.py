@@ -10,7 +10,7 @@ from engine.core.errors import Conflict, NotFound
 from engine.core.ids import OfferId
 from engine.core.vocabulary import BookingState, Duty
 from engine.matcher.dispatch import Dispatcher
-from engine.matcher.offer_store import NewOffer, answer_offer, create_offer
+from engine.matcher.offer_store import NewOffer, answer_offer, create_offer, withdraw_offer
 from engine.people.duty import set_duty
 from engine.people.tokens import Principal
 from tests.fakes import ManualClock
@@ -63,6 +63,15 @@ async def test_yes_while_the_booking_is_cancelled(town: Town, offered):
     assert await town.state(booking_id) is (BookingState.CANCELLED if is_cancelled else BookingState.ASSIGNED)
     kept = await town.pool.fetchval("SELECT state FROM offer WHERE offer_id = $1", offer_id)
     assert kept == ("accepted" if is_assigned else "open"), "an open one is the sweep's"
+
+
+async def test_an_offer_is_withdrawn_with_what_ends_its_booking(town: Town, offered, clock: ManualClock):
+    worker, booking_id, offer_id = offered
+    for is_there in (True, False):
+        async with town.pool.acquire() as conn, conn.transaction():
+            assert await withdraw_offer(conn, booking_id=booking_id, now_ms=clock.now_ms()) is is_there
+    with pytest.raises(Conflict, match="withdrawn"):
+        await answer(town, worker, offer_id, accept=True)
 
 
 async def test_too_late_is_too_late_swept_or_not(town: Town, offered, dispatcher: Dispatcher, clock: ManualClock):

@@ -1,0 +1,70 @@
+"""The outer loop pauses while a store is away, and ends with a defect."""
+
+import asyncio
+
+import pytest
+
+from config.limits import RESTART_BACKOFF_MS_MAX, RESTART_BACKOFF_MS_MIN
+from engine.outbox.durable_loop import backoff_ms, keep_running
+from engine.outbox.listener import Wake
+from tests.fakes import ManualClock
+
+
+class AwayError(Exception):
+    """A store did not answer."""
+
+
+async def test_pauses_longer_with_each_failure_and_starts_over_after_a_success(clock: ManualClock):
+    outcomes = iter([AwayError, AwayError, AwayError, None, AwayError])
+    rounds: list[int] = []
+    start_ms = clock.now_ms()
+    stuck = asyncio.Event()
+
+    async def step() -> None:
+        rounds.append(clock.now_ms() - start_ms)
+        outcome = next(outcomes, stuck)
+        if outcome is stuck:
+            await stuck.wait()
+        elif outcome is not None:
+            raise outcome
+
+    async with asyncio.TaskGroup() as tasks:
+        loop = tasks.create_task(keep_running(step, name="test", clock=clock, errors=(AwayError,)))
+        await clock.advance_ms(60_000)
+        loop.cancel()
+    least = RESTART_BACKOFF_MS_MIN
+    assert rounds == [0, least, 3 * least, 7 * least, 7 * least, 8 * least]
+
+
+async def test_a_defect_ends_it(clock: ManualClock):
+    async def step() -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await keep_running(step, name="test", clock=clock, errors=(AwayError,))
+
+
+def test_backoff_is_bounded():
+    pauses = [backoff_ms(failures) for failures in range(1, 100)]
+    assert pauses[0] == RESTART_BACKOFF_MS_MIN
+    assert pauses == sorted(pauses)
+    assert pauses[-1] == RESTART_BACKOFF_MS_MAX
+
+
+async def test_a_wake_before_the_wait_is_not_lost_and_counts_once():
+    wake = Wake()
+    wake.set("anything")
+    wake.set()
+    async with asyncio.timeout(5):
+        await wake.wait(60_000)
+    waiting = asyncio.ensure_future(wake.wait(60_000))
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    wake.set()
+    async with asyncio.timeout(5):
+        await waiting
+
+
+async def test_without_a_wake_the_poll_ends_the_wait():
+    async with asyncio.timeout(5):
+        await Wake().wait(1)
