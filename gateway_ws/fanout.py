@@ -36,6 +36,8 @@ class FanOut:
         self._on_gap = on_gap
         self._listeners: dict[str, set[Listener]] = {}
         self._connection: Connection | None = None
+        # A redis-py connection is not made for two tasks: a command that meets a closed one opens it again, unseen.
+        self._sending = asyncio.Lock()
         self._unconfirmed: set[str] = set()
         self._confirmed = asyncio.Condition()
         self._has_gap = True
@@ -102,19 +104,28 @@ class FanOut:
                 try:
                     while True:
                         # A dead peer sends nothing, not even the answers to our pings.
-                        await self._receive(await connection.read_response(timeout=FANOUT_SILENCE_MS / 1000))
+                        await self._receive(await self._next(connection))
                 finally:
                     pinging.cancel()
         except BaseExceptionGroup as group:
             raise group.exceptions[0] from group
         finally:
             self._connection = None
-            await connection.disconnect(nowait=True)
+            async with self._sending:
+                await connection.disconnect(nowait=True)
 
     async def _ping(self, connection: Connection) -> None:
         while True:
             await self._clock.sleep_ms(FANOUT_PING_MS)
-            await connection.send_command("PING")
+            await self._command(connection, "PING")
+
+    async def _next(self, connection: Connection) -> Any:  # noqa: ANN401 - a RESP value
+        return await connection.read_response(timeout=FANOUT_SILENCE_MS / 1000, disconnect_on_error=False)
+
+    async def _command(self, connection: Connection, *words: str) -> None:
+        async with self._sending:
+            if self._connection is connection and connection.is_connected:
+                await connection.send_command(*words)
 
     async def _send(self, command: str, topics: Iterable[str]) -> None:
         """Send (P)SUBSCRIBE or (P)UNSUBSCRIBE; a failure shows in the reading loop, which opens a new connection."""
@@ -129,7 +140,7 @@ class FanOut:
         try:
             for prefix, some in (("", plain), ("P", patterns)):
                 while batch := list(islice(some, FANOUT_CHANNELS_PER_COMMAND)):
-                    await connection.send_command(prefix + command, *(PREFIX + topic for topic in batch))
+                    await self._command(connection, prefix + command, *(PREFIX + topic for topic in batch))
         except (RedisError, OSError, TimeoutError) as error:
             log.warning("fanout.send_failed", error=type(error).__name__)
 
