@@ -112,7 +112,7 @@ def test_no_fix_and_no_booking_can_make_a_good_trigger_fail(fix: object, booking
 
 
 @pytest.mark.parametrize("fix", [None, TriggerFix(41.15, -8.61, None, 5), TriggerFix(41.15, -8.61, 3.5, 5)])
-@pytest.mark.parametrize("booking_id", [None, BookingId(uuid4())])
+@pytest.mark.parametrize("booking_id", [None, BookingId(UUID(int=7))])
 def test_the_spools_form_keeps_everything(fix: TriggerFix | None, booking_id: BookingId | None) -> None:
     received = ReceivedTrigger(
         trigger=Trigger(TriggerId(uuid4()), IncidentKind.HOLD, booking_id, fix, {"fix": "why"}),
