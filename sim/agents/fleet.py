@@ -87,7 +87,7 @@ class Fleet:
     def add(self, account: Account, *, place: tuple[float, float] | None = None) -> None:
         """Give one more worker a phone and let it connect; `place` is where it was seen last (degrees)."""
         if place is not None:
-            self._traffic.put(len(self.workers), self._streets.nearest_junction(*place))
+            self._traffic.put(len(self.workers), *place)
         worker = Worker(
             len(self.workers),
             surroundings=self,

@@ -62,6 +62,17 @@ class Streets:
         east_m, north_m = self.projection.to_metres(lat_deg, lng_deg)
         return int(np.argmin((self.east_m - east_m) ** 2 + (self.north_m - north_m) ** 2))
 
+    def nearest_point(self, lat_deg: float, lng_deg: float) -> tuple[int, float]:
+        """Return the edge closest to a place and the metres along it to the closest point."""
+        east_m, north_m = self.projection.to_metres(lat_deg, lng_deg)
+        tail_east_m, tail_north_m = self.east_m[self.edge_from], self.north_m[self.edge_from]
+        d_east, d_north = self.east_m[self.edge_to] - tail_east_m, self.north_m[self.edge_to] - tail_north_m
+        along = ((east_m - tail_east_m) * d_east + (north_m - tail_north_m) * d_north) / self.edge_length_m**2
+        share = np.clip(along, 0, 1)
+        off_m = np.hypot(tail_east_m + share * d_east - east_m, tail_north_m + share * d_north - north_m)
+        edge = int(np.argmin(off_m))
+        return edge, float(share[edge] * self.edge_length_m[edge])
+
     def place_of(self, junction: int) -> tuple[float, float]:
         """Return `(lat_deg, lng_deg)` of a junction."""
         lat_deg, lng_deg = self.projection.to_degrees(self.east_m[junction], self.north_m[junction])

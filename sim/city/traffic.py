@@ -51,11 +51,10 @@ class Traffic:
         self._bound_for: Counter[int] = Counter()
         self._free_fields = list(range(len(self._fields) - 1, -1, -1))
 
-    def put(self, mover: int, junction: int) -> None:
-        """Let `mover` stand at `junction`."""
+    def put(self, mover: int, lat_deg: float, lng_deg: float) -> None:
+        """Let `mover` stand in the street, at the point closest to a place."""
         self.park(mover)
-        self._edge[mover] = np.flatnonzero(self._streets.edge_to == junction)[0]
-        self._offset_m[mover] = self._streets.edge_length_m[self._edge[mover]]
+        self._edge[mover], self._offset_m[mover] = self._streets.nearest_point(lat_deg, lng_deg)
 
     def send(self, mover: int, junction: int) -> None:
         """Let `mover` drive to `junction`, from wherever it is."""

@@ -168,6 +168,19 @@ def test_a_parked_mover_stays_and_one_that_is_sent_elsewhere_turns(streets: Stre
     assert traffic.junction_ahead(0) == 400
 
 
+def test_a_mover_is_put_back_where_it_was(streets: Streets, routes: Routes) -> None:
+    traffic = Traffic(streets, routes, movers=50, rng=np.random.default_rng(6))
+    everybody = np.arange(50)
+    before = traffic.whereabouts(everybody)
+    other = Traffic(streets, routes, movers=50, rng=np.random.default_rng(7))
+    for mover in range(50):
+        other.put(mover, float(before.lat_deg[mover]), float(before.lng_deg[mover]))
+    after = other.whereabouts(everybody)
+    for mover in range(50):
+        there = (before.lat_deg[mover], before.lng_deg[mover], after.lat_deg[mover], after.lng_deg[mover])
+        assert distance_m(*there) < 0.01
+
+
 def test_more_destinations_than_there_was_room_for(streets: Streets, routes: Routes) -> None:
     traffic = Traffic(streets, routes, movers=200, rng=np.random.default_rng(4))
     for mover in range(200):
