@@ -1,5 +1,7 @@
 """Every route x everybody who might knock, generated from the table that makes the routes."""
 
+import re
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -53,6 +55,12 @@ def welcome(route: AnyRoute) -> set[str]:
 
 def test_every_route_is_in_the_protocols_list() -> None:
     assert {place(route) for route in TABLE} == PUBLIC | EVERYBODY | set(ONLY) | AT_THE_DOOR
+
+
+def test_the_protocols_page_lists_these_routes_and_the_keys_they_require() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "protocol.md").read_text()
+    rows = re.findall(r"^\| `((?:GET|POST|PUT) /v1/\S+)` \|[^|]*\| (\w*) ?\|", page, re.MULTILINE)
+    assert dict(rows) == {place(route): "required" if route.key is Key.REQUIRED else "" for route in TABLE}
 
 
 @pytest.mark.parametrize("who", KNOCKERS)
