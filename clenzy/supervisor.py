@@ -192,10 +192,10 @@ class Supervisor:
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(process.pid, signal.SIGKILL)  # what it started and left behind
             await asyncio.wait(beside[:1], timeout=LAST_WORDS_S)
+            return _how_ended(code, self._log.tail(program.name))
         finally:
             for task in beside:
                 task.cancel()
-        return _how_ended(code)
 
     async def _pump(self, name: str, output: asyncio.StreamReader) -> None:
         while True:
@@ -231,9 +231,9 @@ class Supervisor:
         watched.failures = 1 if was_calm else watched.failures + 1
         self._log.say("program.ended", level="warning", program=name, how=how, failures=watched.failures)
         if not watched.was_ready.is_set() and watched.failures > RESTARTS_AT_START_MAX:
-            raise CannotStartError(f"{name} {how} {watched.failures} times{self._last_words(name)}")
-        last_line = self._log.tail(name).rpartition("\n")[2]
-        self._changed(name, State.ENDED, f"{how} ({last_line})" if last_line else how)
+            times = f"{watched.failures} times before it was ready"
+            raise CannotStartError(f"{name} ended {times}{self._last_words(name)}")
+        self._changed(name, State.ENDED, how)
         delay_ms = min(RESTART_BACKOFF_MS_MIN * 2 ** min(watched.failures - 1, 16), RESTART_BACKOFF_MS_MAX)
         with suppress(TimeoutError):
             await asyncio.wait_for(watched.stopping.wait(), delay_ms / 1000)
@@ -280,7 +280,8 @@ def _signal(watched: _Watched, number: signal.Signals) -> None:
             watched.process.send_signal(number)
 
 
-def _how_ended(code: int) -> str:
+def _how_ended(code: int, tail: str) -> str:
     if code >= 0:
-        return f"ended with exit code {code}"
+        last_line = tail.rpartition("\n")[2]
+        return f"ended with exit code {code}" + (f" ({last_line})" if last_line else "")
     return f"was ended by {signal.Signals(-code).name}"

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
@@ -101,14 +101,34 @@ class Running:
         return self.process.wait(30)
 
 
+Start = Callable[..., Running]
+
+
+@pytest.fixture
+def start(folder: Path) -> Iterator[Start]:
+    """Start installations; what a failed test leaves running is ended."""
+    started: list[Running] = []
+
+    def start(code: str = HEALTHY, *, inside: str = "", ignores_sigint: bool = False) -> Running:
+        (folder / inside).mkdir(exist_ok=True)
+        started.append(Running(folder / inside, code, ignores_sigint=ignores_sigint))
+        return started[-1]
+
+    yield start
+    for running in started:
+        if running.process.poll() is None:
+            running.process.kill()
+            running.process.wait()
+
+
 def all_gone(processes: list[psutil.Process]) -> bool:
     _, alive = psutil.wait_procs(processes, timeout=0.1)
     return not alive
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_stops_everything_in_order(folder: Path, number: signal.Signals) -> None:
-    running = Running(folder, ignores_sigint=True)
+def test_a_signal_stops_everything_in_order(start: Start, number: signal.Signals) -> None:
+    running = start(ignores_sigint=True)
     running.wait_until_up()
     children = running.children()
     assert len(children) >= 3
@@ -118,16 +138,16 @@ def test_a_signal_stops_everything_in_order(folder: Path, number: signal.Signals
     assert "database system is shut down" in log
 
 
-def test_what_cannot_start_is_told_with_its_last_words(folder: Path) -> None:
-    running = Running(folder, BROKEN)
+def test_what_cannot_start_is_told_with_its_last_words(start: Start) -> None:
+    running = start(BROKEN)
     output = running.output()
     assert running.process.returncode == 1
-    assert "tiny ended with exit code 1 3 times" in output
+    assert "tiny ended 3 times before it was ready" in output
     assert "the moon is in the wrong house" in output
 
 
-def test_killed_stores_come_back_on_the_same_ports_with_their_data(folder: Path) -> None:
-    running = Running(folder)
+def test_killed_stores_come_back_on_the_same_ports_with_their_data(start: Start) -> None:
+    running = start()
     url = running.wait_until_up()["database_url"]
     with psycopg.connect(url) as connection:
         connection.execute("INSERT INTO org VALUES (gen_random_uuid(), 'kept', 'epoch')")
@@ -137,8 +157,8 @@ def test_killed_stores_come_back_on_the_same_ports_with_their_data(folder: Path)
     assert running.stop() == 0
 
 
-def test_a_killed_supervisor_leaves_nothing_and_the_next_start_finds_the_data(folder: Path) -> None:
-    first = Running(folder)
+def test_a_killed_supervisor_leaves_nothing_and_the_next_start_finds_the_data(start: Start) -> None:
+    first = start()
     url = first.wait_until_up()["database_url"]
     with psycopg.connect(url) as connection:
         connection.execute("INSERT INTO org VALUES (gen_random_uuid(), 'kept', 'epoch')")
@@ -146,15 +166,15 @@ def test_a_killed_supervisor_leaves_nothing_and_the_next_start_finds_the_data(fo
     first.process.kill()
     first.output()
     wait_until(lambda: all_gone(children), what="the children's end", timeout_s=10)
-    second = Running(folder)
+    second = start()
     assert _orgs(second.wait_until_up()["database_url"]) == 1
     assert second.stop() == 0
 
 
-def test_two_at_once_in_one_folder_do_not_collide(folder: Path) -> None:
-    first = Running(folder)
+def test_two_at_once_in_one_folder_do_not_collide(start: Start) -> None:
+    first = start()
     first.wait_until_up()
-    second = Running(folder)
+    second = start()
     output = second.output()
     assert second.process.returncode == 1
     assert f"another Clenzy (pid {first.process.pid}) runs in" in output
@@ -163,11 +183,8 @@ def test_two_at_once_in_one_folder_do_not_collide(folder: Path) -> None:
     assert state.running(first.state_dir) is None
 
 
-def test_two_at_once_in_two_folders_take_different_ports(folder: Path) -> None:
-    runs = []
-    for name in ("one", "two"):
-        (folder / name).mkdir()
-        runs.append(Running(folder / name))
+def test_two_at_once_in_two_folders_take_different_ports(start: Start) -> None:
+    runs = [start(inside="one"), start(inside="two")]
     urls = [run.wait_until_up() for run in runs]
     assert urls[0]["database_url"].rpartition("@")[2] != urls[1]["database_url"].rpartition("@")[2]
     assert urls[0]["redis_url"].rpartition("@")[2] != urls[1]["redis_url"].rpartition("@")[2]

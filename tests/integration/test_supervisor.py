@@ -96,9 +96,10 @@ async def test_a_killed_program_starts_again_with_another_pid(
 
 
 async def test_a_program_that_cannot_start_is_the_reason(supervisor: Supervisor, changes: Changes) -> None:
-    with pytest.raises(CannotStartError, match=r"broken ended with exit code 3 3 times(?s:.*)made of cheese"):
+    with pytest.raises(CannotStartError, match=r"broken ended 3 times before it was ready(?s:.*)made of cheese"):
         await supervisor.start([program("broken", BROKEN, ready=lambda: False)])
     assert changes.count("broken", State.STARTING) == 3
+    assert ("broken", State.ENDED, "ended with exit code 3 (the disk is made of cheese)") in changes.seen
 
 
 async def test_a_program_that_does_not_exist_is_the_reason(supervisor: Supervisor) -> None:
