@@ -14,6 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+OUT_AT_SEA = {"latitude": 41.21, "longitude": -8.9}
+"""Beyond the reach of the simulated workers: what is booked here is for the worker's page of a test. All tests use this
+one place, because the demo's worker cannot jump."""
+
 START_TIMEOUT_S = 150
 STOP_TIMEOUT_S = 30
 

@@ -4,24 +4,20 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import OpenPage
-from tests.browser.demo_city import DemoCity
+from tests.browser.demo_city import OUT_AT_SEA, DemoCity
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 
 PHONE = {"viewport": {"width": 390, "height": 844}, "permissions": ["geolocation"]}
-# Out at sea, beyond the reach of the simulated workers: this booking is for the worker's page.
-PLACE = {"latitude": 41.17, "longitude": -8.9}
 
 
 def test_customer_books_and_the_worker_page_does_the_job(city: DemoCity, open_page: OpenPage) -> None:
-    worker = open_page(**PHONE, geolocation=PLACE)
+    worker = open_page(**PHONE, geolocation=OUT_AT_SEA)
     worker.sign_in(city, "worker", "/worker/")
-    worker.page.get_by_test_id("duty").click()
-    worker.expect_data("worker-app", "duty", "on")
-    worker.expect_data("tracking", "phase", "tracking")
+    worker.go_on_duty()
     assert worker.barriers() == []
 
-    customer = open_page(**PHONE, geolocation=PLACE, color_scheme="light")
+    customer = open_page(**PHONE, geolocation=OUT_AT_SEA, color_scheme="light")
     customer.sign_in(city, "customer", "/customer/")
     book_a_cleaning(customer.page)
     assert customer.barriers() == []
@@ -45,14 +41,16 @@ def test_customer_books_and_the_worker_page_does_the_job(city: DemoCity, open_pa
 
 @pytest.mark.parametrize("who", ["worker", "customer"])
 def test_silent_trigger_is_committed_and_shows_nothing(city: DemoCity, open_page: OpenPage, who: str) -> None:
-    phone = open_page(**PHONE, geolocation=PLACE)
+    phone = open_page(**PHONE, geolocation=OUT_AT_SEA)
     phone.sign_in(city, who, f"/{who}/")
     expect(phone.page.get_by_test_id("link")).to_have_attribute("data-link", "live")
-    before = phone.page.locator("main").inner_text()
+    heading = phone.page.get_by_role("heading", level=2)
+    expect(heading).to_be_visible()
+    before = heading.inner_text()
     with phone.page.expect_request("**/v1/safetap") as by_port:
         hold(phone.page)
     phone.expect_data("brand", "progress", "committed")
-    assert phone.page.locator("main").inner_text() == before
+    assert heading.inner_text() == before
     sent = by_port.value.post_data_json
     incidents = city.call("dispatcher", "GET", "/v1/incidents?state=open")["items"]
     [incident] = [each for each in incidents if each["person"]["role"] == who]
@@ -67,7 +65,7 @@ def book_a_cleaning(page: Page) -> None:
     page.get_by_test_id("service-cleaning").check()
     page.get_by_test_id("next").click()
     page.get_by_test_id("use-position").click()
-    expect(page.get_by_test_id("lat")).to_have_value("41.17000")
+    expect(page.get_by_test_id("lat")).to_have_value(f"{OUT_AT_SEA['latitude']:.5f}")
     page.get_by_test_id("next").click()
     page.get_by_test_id("address-line").fill("Cais do Norte 1")
     page.get_by_test_id("floor").fill("0")

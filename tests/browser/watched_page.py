@@ -34,6 +34,14 @@ class WatchedPage:
         self.page.get_by_test_id("password").fill(city.password(who))
         self.page.get_by_test_id("sign-in").click()
 
+    def go_on_duty(self) -> None:
+        """On the worker's page. A failed test may have left the worker on duty."""
+        self.expect_data("worker-app", "duty", re.compile("^(on|off)$"))
+        if self.page.get_by_test_id("worker-app").get_attribute("data-duty") == "off":
+            self.page.get_by_test_id("duty").click()
+        self.expect_data("worker-app", "duty", "on")
+        self.expect_data("tracking", "phase", "tracking")
+
     def expect_data(self, test_id: str, name: str, value: str | re.Pattern[str], *, timeout_s: float = 20) -> None:
         """Wait until `data-<name>` of an element is `value`."""
         expect(self.page.get_by_test_id(test_id)).to_have_attribute(f"data-{name}", value, timeout=timeout_s * 1000)

@@ -19,23 +19,36 @@ const REASONS: Readonly<Record<Exclude<TrackingPhase, "off" | "tracking">, strin
   insecure: "Tracking paused: the browser gives positions only to pages opened over HTTPS.",
 };
 
+const REFUSALS: Readonly<Partial<Record<string, string>>> = {
+  invalid: "they are not on this earth",
+  future: "the phone's clock is ahead",
+  stale: "they are old",
+  inaccurate: "they are not accurate enough",
+  jump: "they jump",
+  off_duty: "you are off duty",
+};
+
 /** In words whether the desk can see this phone, because a worker has a right to know in both directions. */
 export function TrackingLine({ client }: { readonly client: WorkerClient }) {
   const { phase, lastFix, isAwake } = useStore(client.tracker.state);
   const waiting = useStore(client.state, (state) => state.waitingFixes);
   const skewMs = useStore(client.state, (state) => state.skewMs);
+  const refusal = useStore(client.state, (state) => state.refusal);
   const now = useNow();
   if (phase === "off") return null;
   const ageMs = lastFix ? now + (Math.abs(skewMs) > 5_000 ? skewMs : 0) - lastFix.tsMs : null;
-  const isPaused = phase !== "tracking" || ageMs === null || ageMs > QUIET_MS;
+  const isRefused = refusal !== null && now - refusal.atMs < QUIET_MS;
+  const isPaused = isRefused || phase !== "tracking" || ageMs === null || ageMs > QUIET_MS;
   return (
     <p className="tracking-line" role="status" data-testid="tracking" data-phase={isPaused && phase === "tracking" ? "quiet" : phase}>
       <Glyph look={isPaused ? PAUSED : RUNNING} />
       <span className="grow">
         {phase !== "tracking"
           ? REASONS[phase]
-          : isPaused
-            ? `Tracking paused: no position for ${durationWords(ageMs ?? 0)}.`
+          : isRefused
+            ? `The desk cannot use the positions: ${refusal.reasons.map((reason) => REFUSALS[reason] ?? reason).join(", ")}.`
+            : isPaused
+              ? `Tracking paused: no position for ${durationWords(ageMs ?? 0)}.`
             : `Position shared, ${durationWords(ageMs)} old${lastFix?.accuracyM === undefined ? "" : `, ±${Math.round(lastFix.accuracyM)} m`}`}
         {!isPaused && !isAwake && <span className="faint"> · keep the screen on</span>}
       </span>

@@ -18,7 +18,8 @@ export interface WorkerState {
   /** Server's clock minus the phone's, ms: countdowns run by the server's. */
   readonly skewMs: number;
   readonly waitingFixes: number;
-  readonly ackedAtMs: number | null;
+  /** Why the server does not take the positions, and when it last said so. */
+  readonly refusal: { readonly reasons: readonly string[]; readonly atMs: number } | null;
 }
 
 const CADENCE_MS = 5_000;
@@ -37,7 +38,7 @@ export class WorkerClient {
     booking: null,
     skewMs: 0,
     waitingFixes: 0,
-    ackedAtMs: null,
+    refusal: null,
   }));
   private readonly rest: Rest;
   private readonly outbox: PingOutbox;
@@ -72,8 +73,11 @@ export class WorkerClient {
       this.link.on("welcome", (welcome: WorkerWelcome) => this.greet(welcome)),
       this.link.on("ack", ({ seq }: { seq: number }) => {
         this.outbox.acknowledge(seq);
-        this.state.setState({ waitingFixes: this.outbox.waiting, ackedAtMs: Date.now() });
+        this.state.setState({ waitingFixes: this.outbox.waiting });
       }),
+      this.link.on("fixes.refused", ({ reasons }: { reasons: Readonly<Record<string, number>> }) =>
+        this.state.setState({ refusal: { reasons: Object.keys(reasons), atMs: Date.now() } }),
+      ),
       this.link.on("offer", (offer: Offer) => {
         this.state.setState({ offer });
         if ("vibrate" in navigator) navigator.vibrate([80, 60, 80]);
