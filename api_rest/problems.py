@@ -11,21 +11,13 @@ from aiohttp import web
 from pydantic import BaseModel, Field, ValidationError
 from redis.exceptions import RedisError
 
+from engine.core.database import CONNECTION_LOST
 from engine.core.errors import ClenzyError, InvalidInput, NotFound, NotSignedIn, TooMany, Unavailable
 
 PROBLEM_TYPE: Final = "application/problem+json"
 
 # A statement that took too long counts as a store that is away, and so does one that Postgres asks us to try again.
-STORE_AWAY: Final = (
-    RedisError,
-    OSError,
-    TimeoutError,
-    asyncpg.InterfaceError,
-    asyncpg.PostgresConnectionError,
-    asyncpg.exceptions.OperatorInterventionError,
-    asyncpg.exceptions.InsufficientResourcesError,
-    asyncpg.exceptions.TransactionRollbackError,
-)
+STORE_AWAY: Final = (RedisError, *CONNECTION_LOST, asyncpg.exceptions.TransactionRollbackError)
 
 RETRY_AFTER_S: Final = {Unavailable.status: "1", TooMany.status: "60"}
 

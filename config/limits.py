@@ -224,6 +224,8 @@ CORS_MAX_AGE_S: Final = 600
 
 # Processes
 DATABASE_POOL_MAX: Final = 8
+DATABASE_CONNECT_MS_MAX: Final = 3_000
+"""A Postgres that does not take a connection within this counts as away."""
 SAFETAP_POOL_MAX: Final = 4
 STATEMENT_TIMEOUT_MS: Final = 5_000
 READY_TIMEOUT_MS: Final = 60_000

@@ -23,10 +23,9 @@ from config.limits import (
     SIGN_IN_WINDOW_MS,
 )
 from engine.core.clock import Clock, SystemClock
-from engine.core.database import Pool
+from engine.core.database import POSTGRES_ERRORS, Pool
 from engine.core.units import MS_PER_MIN, MS_PER_S, utc_from_ms
 from engine.outbox.durable_loop import keep_running
-from engine.outbox.listener import POSTGRES_ERRORS
 from engine.wiring import open_database
 from ops.http import ops_server
 from ops.probe import keep_checked

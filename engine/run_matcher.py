@@ -8,9 +8,9 @@ from typing import Final
 from redis.exceptions import RedisError
 
 from engine.core.clock import SystemClock
+from engine.core.database import POSTGRES_ERRORS
 from engine.matcher import kernels
 from engine.matcher.dispatch import Dispatcher
-from engine.outbox.listener import POSTGRES_ERRORS
 from engine.wiring import open_database, open_fix_clock, open_redis
 from ops.http import ops_server
 from ops.probe import keep_checked

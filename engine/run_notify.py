@@ -5,26 +5,25 @@ They share a process but not a fate: notices need Postgres alone, so a Redis tha
 
 import asyncio
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import Final
 
 import structlog
 from pydantic import SecretStr
-from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from config.limits import DATABASE_POOL_MAX, READY_PROBE_MS, RESTART_BACKOFF_MS_MAX
+from config.limits import DATABASE_POOL_MAX, RESTART_BACKOFF_MS_MAX
 from engine.core.clock import Clock, SystemClock
-from engine.core.database import Pool
+from engine.core.database import POSTGRES_ERRORS
 from engine.core.vocabulary import Channel
-from engine.outbox.listener import POSTGRES_ERRORS
 from engine.outbox.relay import Relay
 from engine.safetap.channels.email import EmailNotifier, parse_smtp_url
 from engine.safetap.channels.webhook import WebhookNotifier
 from engine.safetap.notice_sender import NoticeSender
 from engine.wiring import open_database, open_redis
 from ops.http import ops_server
+from ops.probe import keep_checked
 from ops.process import Process, run
-from ops.readiness import Readiness
 
 log = structlog.get_logger(__name__)
 
@@ -50,11 +49,13 @@ async def root(process: Process) -> None:
         email = EmailNotifier(smtp, sender=settings.mail_from, console_url=settings.api_url)
         sender = NoticeSender(pool=pool, clock=clock, notifiers={Channel.EMAIL: email, Channel.WEBHOOK: webhook})
         relay = Relay(pool=pool, redis=redis, clock=clock)
+        check = partial(keep_checked, process.readiness, sleep_ms=clock.sleep_ms)
         async with asyncio.TaskGroup() as tasks:
             work = [
                 tasks.create_task(sender.run()),
                 tasks.create_task(keep_relaying(relay, clock)),
-                tasks.create_task(watch_stores(pool, redis, process.readiness, clock)),
+                tasks.create_task(check("database", partial(pool.execute, "SELECT"), errors=POSTGRES_ERRORS)),
+                tasks.create_task(check("redis", redis.ping, errors=(RedisError, OSError))),
             ]
             await process.stop.wait()
             for task in work:
@@ -69,33 +70,6 @@ async def keep_relaying(relay: Relay, clock: Clock) -> None:
         except Exception:
             log.exception("relay.failed")
         await clock.sleep_ms(RESTART_BACKOFF_MS_MAX)
-
-
-async def watch_stores(pool: Pool, redis: Redis, readiness: Readiness, clock: Clock) -> None:
-    """Keep the checks `database` and `redis` true to what the stores answer."""
-    while True:
-        await _check_database(pool, readiness)
-        await _check_redis(redis, readiness)
-        await clock.sleep_ms(READY_PROBE_MS)
-
-
-async def _check_database(pool: Pool, readiness: Readiness) -> None:
-    try:
-        async with pool.acquire() as conn:
-            await conn.execute("SELECT")
-    except POSTGRES_ERRORS as error:
-        readiness.set("database", ok=False, detail=type(error).__name__)
-    else:
-        readiness.set("database", ok=True)
-
-
-async def _check_redis(redis: Redis, readiness: Readiness) -> None:
-    try:
-        await redis.ping()
-    except (RedisError, OSError) as error:
-        readiness.set("redis", ok=False, detail=type(error).__name__)
-    else:
-        readiness.set("redis", ok=True)
 
 
 def _secret(value: SecretStr | None) -> str | None:

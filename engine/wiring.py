@@ -3,9 +3,10 @@
 import asyncpg
 import redis.asyncio as redis
 
-from config.limits import DATABASE_POOL_MAX, REDIS_TIMEOUT_MS, STATEMENT_TIMEOUT_MS
+from config.limits import DATABASE_CONNECT_MS_MAX, DATABASE_POOL_MAX, REDIS_TIMEOUT_MS, STATEMENT_TIMEOUT_MS
 from config.settings import Settings
 from engine.core.clock import Clock, ScaledClock, SystemClock
+from engine.core.units import MS_PER_S
 from engine.people.tokens import AccessTokens
 
 
@@ -22,7 +23,8 @@ async def open_database(settings: Settings, *, pool_max: int = DATABASE_POOL_MAX
         settings.database_url.get_secret_value(),
         min_size=pool_min,
         max_size=pool_max,
-        command_timeout=STATEMENT_TIMEOUT_MS / 1000,
+        timeout=DATABASE_CONNECT_MS_MAX / MS_PER_S,
+        command_timeout=STATEMENT_TIMEOUT_MS / MS_PER_S,
     )
 
 
@@ -37,8 +39,8 @@ def open_redis(settings: Settings) -> "redis.Redis":
     client: redis.Redis = redis.Redis.from_url(
         settings.redis_url.get_secret_value(),
         protocol=2,
-        socket_timeout=REDIS_TIMEOUT_MS / 1000,
-        socket_connect_timeout=REDIS_TIMEOUT_MS / 1000,
+        socket_timeout=REDIS_TIMEOUT_MS / MS_PER_S,
+        socket_connect_timeout=REDIS_TIMEOUT_MS / MS_PER_S,
     )
     return client
 

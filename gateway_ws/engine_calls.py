@@ -9,7 +9,6 @@ from contextlib import asynccontextmanager
 from typing import Any
 from uuid import UUID
 
-import asyncpg
 import structlog
 
 from config.limits import COMMAND_TIMEOUT_MS, RESTART_BACKOFF_MS_MAX, RESTART_BACKOFF_MS_MIN
@@ -17,7 +16,7 @@ from config.settings import Settings
 from engine.booking.booking_store import transition
 from engine.booking.views import open_bookings_of_customer
 from engine.core.clock import Clock
-from engine.core.database import Connection, Pool
+from engine.core.database import CONNECTION_LOST, POSTGRES_ERRORS, Connection, Pool
 from engine.core.errors import InvalidInput, Unavailable
 from engine.core.ids import BookingId, OfferId, OrgId, PersonId
 from engine.core.units import MS_PER_DAY, utc_from_ms
@@ -65,7 +64,7 @@ class EngineCalls:
         while self._pool is None:
             try:
                 self.use(await open_database(settings, pool_max=_POOL_MAX))
-            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
+            except POSTGRES_ERRORS as error:
                 log.warning("postgres.unavailable", error=type(error).__name__)
                 await self._clock.sleep_ms(delay_ms)
                 delay_ms = min(2 * delay_ms, RESTART_BACKOFF_MS_MAX)
@@ -155,10 +154,7 @@ class EngineCalls:
         try:
             async with asyncio.timeout(COMMAND_TIMEOUT_MS / 1000), self._pool.acquire() as conn:
                 yield conn
-        except (OSError, TimeoutError, asyncpg.InterfaceError, asyncpg.PostgresConnectionError) as error:
-            raise Unavailable from error
-        except (asyncpg.OperatorInterventionError, asyncpg.InsufficientResourcesError) as error:
-            # Shutting down, starting up, or out of connections: the same call may work in a moment.
+        except CONNECTION_LOST as error:
             raise Unavailable from error
 
 

@@ -13,10 +13,10 @@ from aiohttp import web
 from config.limits import LIVE_CLOSE_MS, READY_PROBE_MS, TRIGGER_BYTES_MAX
 from config.settings import Settings
 from engine.core.clock import Clock, SystemClock
-from engine.core.database import Pool
+from engine.core.database import POSTGRES_ERRORS, Pool
 from engine.core.units import MS_PER_S
 from engine.outbox.durable_loop import keep_running
-from engine.outbox.listener import POSTGRES_ERRORS, Listener, Wake
+from engine.outbox.listener import Listener, Wake
 from engine.people.tokens import AccessTokens
 from engine.safetap.escalation_loop import EscalationLoop
 from engine.safetap.intake import Intake

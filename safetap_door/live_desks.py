@@ -27,12 +27,12 @@ from config.limits import (
     TRIGGER_BYTES_MAX,
 )
 from engine.core.clock import Clock
-from engine.core.database import Connection, Pool
+from engine.core.database import POSTGRES_ERRORS, Connection, Pool
 from engine.core.errors import ClenzyError, InvalidInput, NotAllowed, NotSignedIn, Unavailable
 from engine.core.ids import IncidentId, OrgId
 from engine.core.units import MS_PER_S
 from engine.outbox.durable_loop import keep_running
-from engine.outbox.listener import POSTGRES_ERRORS, Wake
+from engine.outbox.listener import Wake
 from engine.people.tokens import AccessTokens, Principal
 from engine.safetap.incident_views import incidents_by_org, live_incidents
 from engine.safetap.metrics import LIVE_DESKS

@@ -9,8 +9,8 @@ from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 
 from config.limits import CORS_MAX_AGE_S
+from engine.core.database import POSTGRES_ERRORS
 from engine.core.errors import ClenzyError, InvalidInput, NotFound, Unavailable
-from engine.outbox.listener import POSTGRES_ERRORS
 
 log = structlog.get_logger(__name__)
 

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Final
 from uuid import UUID, uuid4
 
-import asyncpg
 import structlog
 from prometheus_client import Counter, Histogram
 from redis.asyncio import Redis
@@ -23,7 +22,7 @@ from config.limits import (
     DISPATCH_RETRY_MS,
 )
 from engine.core.clock import Clock
-from engine.core.database import Pool
+from engine.core.database import CONNECTION_LOST, POSTGRES_ERRORS, Pool
 from engine.core.errors import Conflict
 from engine.core.ids import OfferId, PersonId
 from engine.core.units import MS_PER_S
@@ -46,22 +45,14 @@ from engine.matcher.offers import PastOffer, is_exhausted, workers_not_to_ask
 from engine.matcher.worker_feed import WorkerFeed
 from engine.matcher.worker_table import WorkerTable
 from engine.outbox.durable_loop import keep_running
-from engine.outbox.listener import POSTGRES_ERRORS, Listener, OnNotify, Wake
+from engine.outbox.listener import Listener, OnNotify, Wake
 from engine.risk.score import Risk, booking_risk
 from engine.risk.surface import NEUTRAL, RiskSurface
 
 log = structlog.get_logger(__name__)
 
 STORE_ERRORS: Final = (*POSTGRES_ERRORS, RedisError)
-AWAY_ERRORS: Final = (
-    asyncpg.PostgresConnectionError,
-    asyncpg.OperatorInterventionError,
-    asyncpg.InterfaceError,
-    asyncpg.InternalClientError,
-    OSError,
-    TimeoutError,
-    RedisError,
-)
+AWAY_ERRORS: Final = (*CONNECTION_LOST, RedisError)
 """Errors that say nothing about the booking at hand: the round ends. Any other one is that booking's alone."""
 LOST: Final = "lost"
 """Somebody else moved the booking or took everybody found."""

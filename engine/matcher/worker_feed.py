@@ -17,13 +17,13 @@ from redis.exceptions import RedisError
 
 from config.limits import STATUS_CHECK_MS, STATUS_WRITE_MS, WORKER_REFRESH_MS, WORKERS_PER_READ_MAX
 from engine.core.clock import Clock
-from engine.core.database import Pool
+from engine.core.database import POSTGRES_ERRORS, Pool
 from engine.core.ids import OrgId, PersonId, WorkerSlot
 from engine.core.units import ms_from_utc
 from engine.geo.cell_index import STATUS_KEY, CellIndex
 from engine.matcher.worker_table import WorkerRow, WorkerStatus, WorkerTable
 from engine.outbox.durable_loop import keep_running
-from engine.outbox.listener import POSTGRES_ERRORS, Wake
+from engine.outbox.listener import Wake
 
 WORKERS = Gauge("clenzy_workers", "Workers by status, as the matcher knows them.", ["status"])
 

@@ -7,26 +7,15 @@ and every new connection counts as a notification.
 import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import Final
 
-import asyncpg
 import structlog
 
 from config.limits import LISTEN_PROBE_MS
 from engine.core.clock import Clock
-from engine.core.database import Connection, Pool
+from engine.core.database import POSTGRES_ERRORS, Connection, Pool
 from engine.outbox.durable_loop import keep_running
 
 log = structlog.get_logger(__name__)
-
-POSTGRES_ERRORS: Final = (
-    asyncpg.PostgresError,
-    asyncpg.InterfaceError,
-    asyncpg.InternalClientError,  # "another operation is in progress": a connection that the server has just ended
-    OSError,
-    TimeoutError,
-)
-"""What a Postgres that is away, restarting or refusing raises."""
 
 OnNotify = Callable[[str], None]
 """Takes the payload; empty after a new connection, when anything may have been missed."""

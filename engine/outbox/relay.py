@@ -20,10 +20,10 @@ from redis.exceptions import RedisError
 
 from config.limits import RELAY_BATCH_MAX, RELAY_POLL_MS, RELAY_STALL_MS
 from engine.core.clock import Clock
-from engine.core.database import Connection, Pool
+from engine.core.database import POSTGRES_ERRORS, Connection, Pool
 from engine.core.units import MS_PER_S, ms_from_utc, utc_from_ms
 from engine.outbox.durable_loop import keep_running
-from engine.outbox.listener import POSTGRES_ERRORS, Listener, Wake
+from engine.outbox.listener import Listener, Wake
 
 log = structlog.get_logger(__name__)
 

@@ -16,7 +16,7 @@ import orjson
 import structlog
 
 from config.limits import ESCALATION_BATCH_MAX, ESCALATION_LEASE_MS, ESCALATION_POLL_MS, RESPONDERS_MAX
-from engine.core.database import Connection, Pool
+from engine.core.database import CONNECTION_LOST, Connection, Pool
 from engine.core.ids import IncidentId, OrgId
 from engine.core.units import MS_PER_S, ms_from_utc, utc_from_ms
 from engine.core.vocabulary import Channel, IncidentState, NoticeState, Role
@@ -33,16 +33,6 @@ ReadClock = Callable[[Connection], Awaitable[int]]
 
 PAUSE_MS_MIN: Final = 10
 """What is due may be in another loop's hands: look again this soon, but do not spin."""
-
-CONNECTION_LOST: Final = (
-    asyncpg.PostgresConnectionError,
-    asyncpg.OperatorInterventionError,
-    asyncpg.InterfaceError,
-    asyncpg.InternalClientError,
-    OSError,
-    TimeoutError,
-)
-"""Errors of the line to Postgres; any other is one incident's own."""
 
 CLAIM: Final = """
 UPDATE incident_timer

@@ -17,10 +17,9 @@ import structlog
 
 from config.limits import SEVERITY_MAX, SPOOL_REPLAY_MS, TRIGGER_COMMIT_MS_MAX, TRIGGERS_IN_FLIGHT_MAX
 from engine.core.clock import Clock
-from engine.core.database import Connection, Pool
+from engine.core.database import POSTGRES_ERRORS, Connection, Pool
 from engine.core.errors import NotSignedIn, Unavailable
 from engine.core.units import utc_from_ms
-from engine.outbox.listener import POSTGRES_ERRORS
 from engine.safetap.incident_views import INCIDENT_JSON
 from engine.safetap.metrics import SPOOL_BYTES
 from engine.safetap.policy import default_policy

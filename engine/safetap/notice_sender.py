@@ -25,12 +25,12 @@ from config.limits import (
     NOTICES_PER_ADDRESS_MAX,
 )
 from engine.core.clock import Clock
-from engine.core.database import Connection, Pool
+from engine.core.database import POSTGRES_ERRORS, Connection, Pool
 from engine.core.ids import NoticeId
 from engine.core.units import MS_PER_S, ms_from_utc, utc_from_ms
 from engine.core.vocabulary import Channel
 from engine.outbox.durable_loop import keep_running
-from engine.outbox.listener import POSTGRES_ERRORS, Listener, Wake
+from engine.outbox.listener import Listener, Wake
 from engine.safetap.channels.desk import show_at_desk
 from engine.safetap.channels.notifier import NoticeMessage, Notifier, NotSent
 from engine.safetap.escalation_loop import ReadClock
