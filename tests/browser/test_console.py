@@ -48,11 +48,12 @@ def test_dispatcher_sees_moving_workers_a_whole_booking_and_an_alarm(
     desk.expect_data("incident-panel", "state", "acknowledged")
     expect(page.get_by_test_id("alarm-banner")).not_to_be_visible()
     page.get_by_test_id("close-reason").fill("Spoke to the customer: all well.")
+    page.get_by_test_id("reviewed").check()
     page.get_by_test_id("close-incident").click()
     desk.expect_data("incident-panel", "state", "closed")
     incidents = city.call("dispatcher", "GET", "/v1/incidents?limit=200")["items"]
     [reason] = [each["close_reason"] for each in incidents if each["booking_id"] == booking_id]
-    assert reason == "Spoke to the customer: all well."
+    assert reason == "Reviewed: Spoke to the customer: all well."
 
 
 def test_table_twin_and_palette_need_no_mouse(city: DemoCity, open_page: OpenPage) -> None:

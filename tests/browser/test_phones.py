@@ -58,7 +58,7 @@ def test_silent_trigger_is_committed_and_shows_nothing(city: DemoCity, open_page
     assert (sent["kind"], incident["kind"]) == ("hold", "hold")
     path = f"/v1/incidents/{incident['incident_id']}"
     city.call("dispatcher", "POST", f"{path}/acknowledge", {})
-    city.call("dispatcher", "POST", f"{path}/close", {"reason": "A test."})
+    city.call("dispatcher", "POST", f"{path}/close", {"reason": "Reviewed: a test."})
 
 
 def book_a_cleaning(page: Page) -> None:

@@ -4,6 +4,7 @@ import type { Booking, BookingState, Incident } from "../shared/protocol/types";
 import { boardRows, countByState, createBookingsStore, mergeBookings, takePage } from "./bookings/bookingsStore";
 import { parseDecisions } from "./bookings/dispatch";
 import { incidentQueue, mergeIncidents, missingFrom, openAlarms } from "./incidents/incidentsStore";
+import { closingReason } from "./incidents/words";
 import { linkHealth } from "./links/linkHealth";
 import { hashOf, parseHash, type Panel } from "./route";
 
@@ -119,6 +120,14 @@ describe("incidents", () => {
     const byId = mergeIncidents(new Map(), [incident("a", 1), incident("b", 1), incident("c", 1, { state: "closed" })]);
     expect(missingFrom(byId, [incident("a", 1)])).toEqual(["b"]);
     expect(openAlarms(byId)).toHaveLength(2);
+  });
+});
+
+describe("closingReason", () => {
+  it("says once that a human has looked", () => {
+    expect(closingReason(" all well ", false)).toBe("all well");
+    expect(closingReason("all well", true)).toBe("Reviewed: all well");
+    expect(closingReason("reviewed, all well", true)).toBe("reviewed, all well");
   });
 });
 

@@ -11,7 +11,7 @@ import { clockTime, stopwatch } from "../../shared/ui/time";
 import { useDesk } from "../deskContext";
 import { PanelHead } from "../PanelHead";
 import { hashOf } from "../route";
-import { incidentLook, KIND_WORDS } from "./words";
+import { closingReason, incidentLook, KIND_WORDS, saysReviewed } from "./words";
 
 /** One alarm: who, where, since when, what happens next without a human, and the two things a human does. */
 export function IncidentPanel({ incidentId }: { readonly incidentId: string }) {
@@ -81,7 +81,8 @@ function IncidentActions({ incident }: { readonly incident: Incident }) {
       setBusy(false);
     });
   };
-  if (incident.state === "closed") return null;
+  const isReleased = incident.close_reason !== null && saysReviewed(incident.close_reason);
+  if (incident.state === "closed" && (isReleased || incident.is_drill)) return null;
   return (
     <div className="actions column">
       {incident.state === "open" && (
@@ -101,18 +102,39 @@ function IncidentActions({ incident }: { readonly incident: Incident }) {
           className="actions column"
           onSubmit={(event) => {
             event.preventDefault();
-            const reason = new FormData(event.currentTarget).get("reason");
-            run(desk.closeIncident(incident.incident_id, typeof reason === "string" ? reason.trim() : ""));
+            const form = new FormData(event.currentTarget);
+            const reason = form.get("reason");
+            run(desk.closeIncident(incident.incident_id, closingReason(typeof reason === "string" ? reason : "", form.has("reviewed"))));
           }}
         >
           <label>
             How it ended
             <textarea name="reason" required rows={2} maxLength={500} data-testid="close-reason" />
           </label>
+          {!incident.is_drill && (
+            <label className="check">
+              <input type="checkbox" name="reviewed" data-testid="reviewed" />
+              Looked into: dispatch may ask this person and this door again
+            </label>
+          )}
           <button type="submit" className="button wide" disabled={isBusy} data-testid="close-incident">
             Close incident
           </button>
         </form>
+      )}
+      {incident.state === "closed" && (
+        <>
+          <p className="quiet">Dispatch leaves this person and this door alone until somebody has looked into it.</p>
+          <button
+            type="button"
+            className="button wide"
+            disabled={isBusy}
+            onClick={() => run(desk.closeIncident(incident.incident_id, closingReason(incident.close_reason ?? "", true)))}
+            data-testid="release-hold"
+          >
+            Looked into: lift the hold
+          </button>
+        </>
       )}
       <p className="form-problem" role="alert">
         {problem}

@@ -14,3 +14,15 @@ export function incidentLook(incident: Incident): Look {
   if (incident.state === "acknowledged") return { label: "Acknowledged", shape: "half", colour: "--busy" };
   return { label: "Closed", shape: "check", colour: "--free" };
 }
+
+const REVIEWED = "Reviewed";
+
+/** The reason to close with. One that begins with `Reviewed` also lifts the hold that dispatch keeps on the person and the door. */
+export function closingReason(words: string, isReviewed: boolean): string {
+  const reason = words.trim();
+  return isReviewed && !saysReviewed(reason) ? `${REVIEWED}: ${reason}` : reason;
+}
+
+export function saysReviewed(reason: string): boolean {
+  return /^\W*reviewed\b/i.test(reason);
+}
