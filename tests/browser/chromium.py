@@ -80,4 +80,7 @@ def _run(*command: str) -> str | None:
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         return str(error)
-    return None if done.returncode == 0 else (done.stderr.strip().splitlines() or ["failed"])[-1]
+    if done.returncode == 0:
+        return None
+    said = [line.strip() for line in done.stderr.splitlines() if "error" in line.lower()]
+    return next(iter(said), f"exit code {done.returncode}")
