@@ -17,7 +17,7 @@ from clenzy.log_stream import LogStream
 from clenzy.migrations import migrate
 from clenzy.programs import ROLES, ROOT, Role, environment, module_program, role_program
 from clenzy.screen import Screen
-from clenzy.stores.home import store_home
+from clenzy.stores.home import StoreHome, store_home
 from clenzy.stores.postgres import Postgres
 from clenzy.stores.redis import Redis
 from clenzy.supervisor import Program, Supervisor
@@ -29,6 +29,8 @@ REDIS_PORT: Final = 26379
 SMTP_PORT: Final = 8025
 OPS_PORT: Final = 8090
 """First port tried for those that people do not type; below the range of outgoing connections' ports."""
+STORE_PORTS_MAX: Final = 3
+"""Ports that a store tries to get."""
 PUBLIC_PORTS: Final = ("api_port", "gateway_port", "safetap_port")
 SOCKET_PATH_BYTES_MAX: Final = 100
 """Linux takes 107 bytes."""
@@ -149,18 +151,27 @@ class Installation:
         home = store_home(self.settings.state_dir, store_account())
         if home.moved_because:
             self.screen.say(f"Stores are kept in {home.folder}: {home.moved_because}.")
-        programs: list[Program] = []
+        starts = []
         if needs_postgres:
-            password = state.secret(self.settings.state_dir, "postgres")
-            postgres = Postgres(home, password=password, port=self._port("postgres", POSTGRES_PORT))
-            programs.append(await asyncio.to_thread(_store_program, "postgres", postgres))
-            self.settings = self.settings.model_copy(update={"database_url": SecretStr(postgres.url)})
+            starts.append(self._start_store("postgres", Postgres, POSTGRES_PORT, home))
         if needs_redis:
-            password = state.secret(self.settings.state_dir, "redis")
-            redis = Redis(home, password=password, port=self._port("redis", REDIS_PORT))
-            programs.append(await asyncio.to_thread(_store_program, "redis", redis))
-            self.settings = self.settings.model_copy(update={"redis_url": SecretStr(redis.url)})
-        await self._supervisor.start(programs)
+            starts.append(self._start_store("redis", Redis, REDIS_PORT, home))
+        await asyncio.gather(*starts)
+
+    async def _start_store(self, name: str, kind: type[Postgres] | type[Redis], wanted: int, home: StoreHome) -> None:
+        """Start one store; take another port when a stranger was faster to take the one we chose."""
+        password = state.secret(self.settings.state_dir, name)
+        for attempt in range(STORE_PORTS_MAX):
+            server = kind(home, password=password, port=self._port(name, wanted + attempt))
+            try:
+                await self._supervisor.start([await asyncio.to_thread(_store_program, name, server)])
+            except CannotStartError:
+                if attempt == STORE_PORTS_MAX - 1 or ports.is_free(server.port):
+                    raise
+                continue
+            setting = {"postgres": "database_url", "redis": "redis_url"}[name]
+            self.settings = self.settings.model_copy(update={setting: SecretStr(server.url)})
+            return
 
     async def _migrate(self) -> None:
         assert self.settings.database_url is not None

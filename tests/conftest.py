@@ -1,13 +1,17 @@
 """Fixtures that every part shares: real stores, a clock under the test's control, keys."""
 
+import inspect
+import socket
 from collections.abc import AsyncIterator, Iterator
 from itertools import count
+from pathlib import Path
 from typing import NamedTuple
 
 import asyncpg
 import pytest
 import redis as redis_client
 import redis.asyncio
+from blockbuster import BlockBuster
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
@@ -22,6 +26,40 @@ class TokenKeys(NamedTuple):
 
     private_pem: bytes
     public_pem: bytes
+
+
+UNIT = Path(__file__).parent / "unit"
+
+
+@pytest.fixture(autouse=True)
+def _unit_tests_stay_here(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A unit test talks to nobody outside of this machine."""
+    if not request.path.is_relative_to(UNIT):
+        return
+    connect = socket.socket.connect
+
+    def guarded(own: socket.socket, address: tuple[str, int] | str) -> None:
+        assert own.family == socket.AF_UNIX or address[0] in {"127.0.0.1", "::1"}, f"a unit test calls {address}"
+        connect(own, address)
+
+    monkeypatch.setattr(socket.socket, "connect", guarded)
+
+
+@pytest.fixture(autouse=True)
+def _nobody_sleeps_on_the_loop(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Let our own code fail a test where it stops the event loop: by a sleep or a blocking socket.
+
+    Not for files and locks: rendering a traceback reads sources, counting a metric takes a lock, and both are fine.
+    """
+    if not inspect.iscoroutinefunction(getattr(request.node, "obj", None)):
+        yield
+        return
+    watch = BlockBuster(scanned_modules=["api_rest", "engine", "gateway_ws", "ops", "safetap_door"])
+    for name, function in watch.functions.items():
+        if name.startswith(("time.", "socket.socket.recv", "socket.socket.send", "ssl.")):
+            function.activate()
+    yield
+    watch.deactivate()
 
 
 @pytest.fixture(scope="session")
