@@ -35,6 +35,8 @@ ALWAYS: Final = {
 }
 TRANSPORT_SECURITY: Final = "max-age=31536000; includeSubDomains"
 
+OPS_ROUTES: Final = frozenset({"/healthz", "/readyz", "/metrics"})
+
 log = structlog.get_logger(__name__)
 
 
@@ -51,7 +53,8 @@ async def observe(request: web.Request, handler: Handler) -> web.StreamResponse:
         route = _pattern(request)
         REQUESTS.labels(request.method, route, response.status).inc()
         SECONDS.labels(request.method, route).observe(seconds)
-        log.info(
+        say = log.debug if route in OPS_ROUTES else log.info  # the supervisor asks every other second
+        say(
             "request.answered",
             method=request.method,
             route=route,
