@@ -11,8 +11,7 @@ from tests.browser.chromium import FLAGS, NoChromiumError, find_chromium
 from tests.browser.demo_city import DemoCity, start_city
 from tests.browser.watched_page import WatchedPage
 
-WORKERS = 150
-BOOKINGS_PER_MIN = 30
+WORKERS, BOOKINGS_PER_MIN = (1500, 240) if os.environ.get("CLENZY_SCREENSHOT") else (150, 30)
 
 OpenPage = Callable[..., WatchedPage]
 
