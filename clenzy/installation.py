@@ -32,6 +32,8 @@ OPS_PORT: Final = 8090
 STORE_PORTS_MAX: Final = 3
 """Ports that a store tries to get."""
 PUBLIC_PORTS: Final = ("api_port", "gateway_port", "safetap_port")
+PORT_RACES_MAX: Final = 5
+"""Starts that may fail because somebody else took a port between our choice and its use, before we give up."""
 SOCKET_PATH_BYTES_MAX: Final = 100
 """Linux takes 107 bytes."""
 
@@ -78,9 +80,27 @@ class Installation:
     async def start(self) -> None:
         """Return when every process is ready.
 
+        A port that somebody else takes between our choice and its use costs a second start with other ports.
+
         Raises:
             CannotStartError: with the reason. Call `stop` then, too.
         """
+        chosen = self.settings
+        for _ in range(PORT_RACES_MAX):
+            try:
+                return await self._start_once()
+            except CannotStartError as error:
+                await self._supervisor.stop()
+                lost = self._ports.lost()
+                if not lost:
+                    raise
+                self.log.say("installation.ports_lost", level="warning", ports=lost, reason=str(error))
+                self.screen.say(f"Somebody else took port {', '.join(map(str, lost))}; starting again with others.")
+                self._ports.release()
+                self.settings = chosen
+        raise CannotStartError(f"ports were taken by others at each of {PORT_RACES_MAX} tries: start again")
+
+    async def _start_once(self) -> None:
         building = asyncio.create_task(self._build_pages())
         try:
             self._choose_ports()

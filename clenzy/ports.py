@@ -60,7 +60,7 @@ class Claims:
     def __init__(self, host: str = "127.0.0.1") -> None:
         """`host` is where servers will bind."""
         self._host = host
-        self._held: list[int] = []
+        self._held: dict[int, int] = {}
 
     def take(self, port: int) -> bool:
         """Claim `port`; return whether it is free and unclaimed.
@@ -75,10 +75,13 @@ class Claims:
             is_ours = is_free(port, self._host)
         except BlockingIOError:
             is_ours = False
-        finally:
-            self._held.append(descriptor)
-        if not is_ours:
-            os.close(self._held.pop())
+        except BaseException:
+            os.close(descriptor)
+            raise
+        if is_ours:
+            self._held[port] = descriptor
+        else:
+            os.close(descriptor)
         return is_ours
 
     def next_free(self, preferred: int) -> int:
@@ -92,7 +95,12 @@ class Claims:
                 return port
         raise CannotStartError(f"no free port on {self._host} from {preferred} to {preferred + PORTS_TRIED_MAX}")
 
+    def lost(self) -> list[int]:
+        """Return which claimed ports cannot be bound: while nothing of ours runs, somebody else has them."""
+        return [port for port in self._held if not is_free(port, self._host)]
+
     def release(self) -> None:
         """Give every claim up."""
         while self._held:
-            os.close(self._held.pop())
+            _, descriptor = self._held.popitem()
+            os.close(descriptor)

@@ -16,7 +16,10 @@ import psycopg
 import pytest
 
 from clenzy import state
-from clenzy.ports import any_free
+from clenzy.installation import POSTGRES_PORT, REDIS_PORT, Installation, Plan
+from clenzy.ports import Claims, any_free
+from clenzy.screen import Screen
+from config.settings import Settings
 from tests.servers import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -205,6 +208,33 @@ def test_a_taken_port_is_the_reason(folder: Path) -> None:
         )
     assert done.returncode == 1
     assert f"port {port} for api is taken" in done.stderr
+
+
+async def test_a_port_that_is_lost_between_choice_and_use_costs_another_choice(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rivals: list[socket.socket] = []
+    take = Claims.take
+
+    def take_and_lose_the_first(claims: Claims, port: int) -> bool:
+        is_ours = take(claims, port)
+        if is_ours and POSTGRES_PORT <= port < REDIS_PORT and not rivals:
+            rivals.append(socket.create_server(("127.0.0.1", port)))
+        return is_ours
+
+    monkeypatch.setattr(Claims, "take", take_and_lose_the_first)
+    first = any_free(together=3)
+    settings = Settings(state_dir=folder / "state", api_port=first, gateway_port=first + 1, safetap_port=first + 2)
+    installation = Installation(Plan(settings, roles=(), has_pages=False), Screen())
+    try:
+        await installation.start()
+        assert installation.settings.database_url is not None
+        lost = rivals[0].getsockname()[1]
+        assert int(installation.settings.database_url.get_secret_value().rpartition(":")[2].split("/")[0]) > lost
+    finally:
+        await installation.stop()
+        for rival in rivals:
+            rival.close()
 
 
 def _orgs(url: str) -> int:
