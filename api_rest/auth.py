@@ -2,11 +2,11 @@
 
 from typing import Annotated
 
-from pydantic import StringConstraints
+from pydantic import AfterValidator, StringConstraints
 
 from api_rest.context import Body, Call, NoQuery, Reply
 from api_rest.route import ALL_ROLES, Access, AnyRoute, Key, Route, Uses
-from api_rest.schemas import Answer, Secret
+from api_rest.schemas import Answer, Secret, printable
 from config.limits import ACCESS_TOKEN_MS, PASSWORD_CHARS_MAX
 from engine.core.errors import Conflict, NotSignedIn, TooMany
 from engine.core.ids import PersonId
@@ -19,7 +19,9 @@ from engine.people.sign_in import Session
 class SignIn(Body):
     """An account and its password."""
 
-    email: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=254)]
+    email: Annotated[
+        str, StringConstraints(strip_whitespace=True, min_length=1, max_length=254), AfterValidator(printable)
+    ]
     password: Annotated[str, StringConstraints(min_length=1, max_length=PASSWORD_CHARS_MAX)]
 
 

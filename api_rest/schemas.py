@@ -11,7 +11,7 @@ from engine.core.ids import BookingId, OfferId, PersonId
 from engine.core.vocabulary import BookingState, OfferState
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """Refuse what no keyboard types and Postgres cannot store (NUL); tabs and line ends are text."""
     if any(unicodedata.category(letter) == "Cc" and letter not in "\t\n\r" for letter in text):
         raise ValueError("must not hold control characters")
@@ -19,16 +19,16 @@ def _printable(text: str) -> str:
 
 
 Line = Annotated[
-    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=LINE_CHARS_MAX), AfterValidator(_printable)
+    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=LINE_CHARS_MAX), AfterValidator(printable)
 ]
 OptionalLine = Annotated[
-    str, StringConstraints(strip_whitespace=True, max_length=LINE_CHARS_MAX), AfterValidator(_printable)
+    str, StringConstraints(strip_whitespace=True, max_length=LINE_CHARS_MAX), AfterValidator(printable)
 ]
-Text = Annotated[str, StringConstraints(strip_whitespace=True, max_length=TEXT_CHARS_MAX), AfterValidator(_printable)]
+Text = Annotated[str, StringConstraints(strip_whitespace=True, max_length=TEXT_CHARS_MAX), AfterValidator(printable)]
 Email = Annotated[
     str,
     StringConstraints(strip_whitespace=True, to_lower=True, max_length=254, pattern=r"^[^@\s]+@[^@\s]+\.[^@\s]+$"),
-    AfterValidator(_printable),
+    AfterValidator(printable),
 ]
 """An address with one @ and a dotted domain; whether mail arrives there, only mail can tell."""
 Secret = Annotated[str, StringConstraints(min_length=1, max_length=LINE_CHARS_MAX)]

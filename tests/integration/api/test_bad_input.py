@@ -57,6 +57,12 @@ async def test_a_broken_rule_is_named(api: Api, customer: Person) -> None:
         assert said.body["errors"][0]["rule"]
 
 
+async def test_a_sign_in_with_an_address_that_no_store_can_hold_is_refused(api: Api) -> None:
+    for email in ("\x00", "a\x00b@example.org", "bell\x07@example.org"):
+        said = await api.post("/v1/auth/sign-in", {"email": email, "password": "x"})
+        assert (said.status, said.code, said.body["field"]) == (422, "invalid_input", "email")
+
+
 async def test_every_broken_rule_is_named_at_once(api: Api, customer: Person) -> None:
     body = {"service_code": "", "pin": {"lat": 91, "lng": 181}, "address": {}, "extra": 1}
     said = await api.post("/v1/bookings", body, by=customer, key="k")
@@ -124,6 +130,12 @@ async def test_a_bad_query_is_refused(api: Api, customer: Person) -> None:
     for query, field in BAD_QUERIES:
         said = await api.get(f"/v1/bookings?{query}", by=customer)
         assert (said.status, said.code, said.body["field"]) == (422, "invalid_input", field), query
+
+
+@pytest.mark.parametrize("cursor", ["", "nonsense", "bm9uZQ==", "MjAyMy0wMS0wMSB4"])
+async def test_a_bad_incident_cursor_is_refused(api: Api, dispatcher: Person, cursor: str) -> None:
+    said = await api.get("/v1/incidents", by=dispatcher, query={"cursor": cursor})
+    assert (said.status, said.code, said.body["field"]) == (422, "invalid_input", "cursor")
 
 
 async def test_a_bad_worker_cursor_is_refused(api: Api, dispatcher: Person) -> None:
