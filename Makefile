@@ -59,7 +59,7 @@ spell: setup
 # ---------------------------------------------------------------- test
 .PHONY: test load chaos e2e bench
 test: setup pages  ## All tests: real Postgres, Redis, processes, browser
-	@$(BIN)/pytest -n 2 --dist loadfile -m "not chaos" $(ARGS)
+	@$(BIN)/pytest -n 2 --dist loadfile $(ARGS)
 
 load: setup  ## A short load run of workers and customers over the public protocol
 	@exec $(BIN)/python -m clenzy load $(ARGS)
