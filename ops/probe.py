@@ -1,5 +1,6 @@
 """Keeps a readiness check true to what a store answers."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Never
 
@@ -20,6 +21,10 @@ async def keep_checked(
         try:
             await ask()
         except errors as error:
+            # A lost connection may fail while a cancelled question gives it back: the failure hides the cancellation.
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise asyncio.CancelledError from error
             readiness.set(check, ok=False, detail=type(error).__name__)
         else:
             readiness.set(check, ok=True)

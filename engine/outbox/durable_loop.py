@@ -1,5 +1,6 @@
 """The outer loop of work that must go on: a store that is away costs a pause, never the process."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Never
 
@@ -27,10 +28,23 @@ async def keep_running(
             await step()
             failures = 0
         except errors as error:
+            if is_being_cancelled():
+                raise asyncio.CancelledError from error
             failures += 1
             LOOP_FAILURES.labels(name).inc()
             log.warning("loop.store_away", loop=name, error=repr(error), failures=failures)
             await clock.sleep_ms(backoff_ms(failures))
+
+
+def is_being_cancelled() -> bool:
+    """Return whether the running task was asked to end.
+
+    Its `CancelledError` does not always arrive: leaving a transaction or giving a connection back fails when the
+    connection has just been lost, and that failure takes the place of the cancellation. Who goes on after an error
+    without asking then goes on for ever.
+    """
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def backoff_ms(failures: int) -> int:

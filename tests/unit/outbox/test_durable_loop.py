@@ -44,6 +44,24 @@ async def test_a_defect_ends_it(clock: ManualClock):
         await keep_running(step, name="test", clock=clock, errors=(AwayError,))
 
 
+async def test_a_cancellation_that_a_lost_connection_hides_still_ends_it(clock: ManualClock):
+    rounds = asyncio.Event()
+
+    async def step() -> None:
+        rounds.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            raise AwayError  # as leaving a transaction does, when its connection has just been lost
+
+    loop = asyncio.create_task(keep_running(step, name="test", clock=clock, errors=(AwayError,)))
+    await rounds.wait()
+    loop.cancel()
+    done, _ = await asyncio.wait({loop}, timeout=5)
+    assert done
+    assert loop.cancelled()
+
+
 def test_backoff_is_bounded():
     pauses = [backoff_ms(failures) for failures in range(1, 100)]
     assert pauses[0] == RESTART_BACKOFF_MS_MIN
