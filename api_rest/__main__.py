@@ -2,7 +2,8 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager, closing, suppress
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, closing
+from functools import partial
 
 import structlog
 from aiohttp import web
@@ -11,13 +12,15 @@ from api_rest.app import build_app
 from api_rest.context import Services
 from api_rest.pages import pages_folder
 from api_rest.problems import STORE_AWAY
-from api_rest.safetap_doors import SafetapDoors
-from config.limits import READY_PROBE_MS, STATEMENT_TIMEOUT_MS, STOP_TIMEOUT_MS
+from config.limits import STOP_TIMEOUT_MS
 from engine.core.clock import SystemClock
 from engine.core.database import Pool
+from engine.core.vocabulary import Door
 from engine.people.passwords import Passwords
+from engine.safetap.forwarding import Forwarder
 from engine.wiring import open_access_tokens, open_database, open_redis
 from ops.http import tls_context
+from ops.probe import keep_checked
 from ops.process import Process, run
 
 log = structlog.get_logger(__name__)
@@ -29,25 +32,31 @@ async def root(process: Process) -> None:
     Health is answered from the first moment on. The pool connects when it is first used, so that a database that is
     away at the start, or goes away later, is the same case: `503`, not ready, and well again by itself.
     """
-    settings = process.settings
+    settings, clock = process.settings, SystemClock()
     tokens = open_access_tokens(settings)
     async with AsyncExitStack() as stack:
         pool = await open_database(settings, pool_min=0)
         stack.push_async_callback(_close_pool, pool)
         services = Services(
             settings=settings,
-            clock=SystemClock(),
+            clock=clock,
             pool=pool,
             redis=await stack.enter_async_context(aclosing(open_redis(settings))),
             tokens=tokens,
             passwords=stack.enter_context(closing(Passwords())),
             safetap=await stack.enter_async_context(
-                SafetapDoors(socket_path=settings.safetap_socket_path, url=settings.safetap_url)
+                Forwarder(socket_path=settings.safetap_socket_path, url=settings.safetap_url, door=Door.API)
             ),
             pages_dir=pages_folder(),
         )
         await stack.enter_async_context(_serving(process, services))
-        await _probe_until_stopped(process, pool)
+        async with asyncio.TaskGroup() as tasks:
+            ask = partial(pool.fetchval, "SELECT 1")
+            checking = tasks.create_task(
+                keep_checked(process.readiness, "database", ask, errors=STORE_AWAY, sleep_ms=clock.sleep_ms)
+            )
+            await process.stop.wait()
+            checking.cancel()
 
 
 @asynccontextmanager
@@ -64,20 +73,6 @@ async def _serving(process: Process, services: Services) -> AsyncIterator[None]:
         yield
     finally:
         await runner.cleanup()
-
-
-async def _probe_until_stopped(process: Process, pool: Pool) -> None:
-    """Keep readiness true to whether the database answers."""
-    while not process.stop.is_set():
-        try:
-            await pool.fetchval("SELECT 1", timeout=STATEMENT_TIMEOUT_MS / 1000)
-        except STORE_AWAY as error:
-            process.readiness.set("database", ok=False, detail=type(error).__name__)
-        else:
-            process.readiness.set("database", ok=True)
-        with suppress(TimeoutError):
-            async with asyncio.timeout(READY_PROBE_MS / 1000):
-                await process.stop.wait()
 
 
 async def _close_pool(pool: Pool) -> None:

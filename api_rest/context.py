@@ -10,13 +10,13 @@ from aiohttp import web
 from pydantic import BaseModel, ConfigDict
 from redis.asyncio import Redis
 
-from api_rest.safetap_doors import SafetapDoors
 from config.settings import Settings
 from engine.core.clock import Clock
 from engine.core.database import Connection, Pool
 from engine.core.errors import ClenzyError
 from engine.people.passwords import Passwords
 from engine.people.tokens import AccessTokens, Principal
+from engine.safetap.forwarding import Forwarder
 
 
 class Body(BaseModel):
@@ -53,7 +53,7 @@ class Services:
     redis: Redis
     tokens: AccessTokens
     passwords: Passwords
-    safetap: SafetapDoors
+    safetap: Forwarder
     pages_dir: Path
     """The built web pages; the folder may be absent."""
 

@@ -4,18 +4,18 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from http import HTTPStatus
 from typing import Any, Final
-from uuid import UUID
 
 import orjson
 from aiohttp import web
 
 from api_rest.context import SERVICES, Body, Call, NoBody, NoQuery
 from api_rest.idempotency import Answer, KeyedRequest, answer_once
-from api_rest.problems import PROBLEM_TYPE, problem_body
+from api_rest.problems import problem_body
 from api_rest.reading import JSON, authorise, parse_body, parse_ids, parse_query, read_bytes, read_json_bytes
 from api_rest.route import Access, AnyRoute, Key, Uses
 from config.limits import IDEMPOTENCY_KEY_CHARS_MAX, STATEMENT_TIMEOUT_MS
 from engine.core.errors import InvalidInput
+from engine.core.problem import PROBLEM_TYPE
 from engine.people.accounts import check_standing
 
 KEY_HEADER: Final = "Idempotency-Key"
@@ -82,15 +82,9 @@ async def _act(route: AnyRoute, call: Call[Any, Any]) -> Answer:
     reply = await route.handler(call)
     if reply.refusal is not None:
         return Answer(reply.refusal.status, problem_body(reply.refusal))
+    # `default`: asyncpg's ids are a subclass of UUID, which orjson does not take for one.
     body = orjson.dumps(reply.body, default=str) if isinstance(reply.body, Mapping) else reply.body or b""
     return Answer(reply.status or route.status, body)
-
-
-def _json_of(value: object) -> str:
-    # asyncpg's ids are a subclass of UUID, which orjson does not take for one.
-    if isinstance(value, UUID):
-        return str(value)
-    raise TypeError
 
 
 def _keyed(route: AnyRoute, call: Call[Any, Any], raw: bytes) -> KeyedRequest | None:

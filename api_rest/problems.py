@@ -12,14 +12,11 @@ from pydantic import BaseModel, Field, ValidationError
 from redis.exceptions import RedisError
 
 from engine.core.database import CONNECTION_LOST
-from engine.core.errors import ClenzyError, InvalidInput, NotFound, NotSignedIn, TooMany, Unavailable
-
-PROBLEM_TYPE: Final = "application/problem+json"
+from engine.core.errors import BodyTooLarge, ClenzyError, InvalidInput, NoSuchMethod, NotFound, Unavailable
+from engine.core.problem import PROBLEM_TYPE, problem_fields, problem_headers
 
 # A statement that took too long counts as a store that is away, and so does one that Postgres asks us to try again.
 STORE_AWAY: Final = (RedisError, *CONNECTION_LOST, asyncpg.exceptions.TransactionRollbackError)
-
-RETRY_AFTER_S: Final = {Unavailable.status: "1", TooMany.status: "60"}
 
 log = structlog.get_logger(__name__)
 
@@ -38,25 +35,11 @@ class UnsupportedMediaType(InvalidInput):
     status = 415
 
 
-class BodyTooLarge(InvalidInput):
-    """The body is too large."""
-
-    code = "body_too_large"
-    status = 413
-
-
 class BodyTooSlow(InvalidInput):
     """The body did not arrive in time."""
 
     code = "body_too_slow"
     status = 408
-
-
-class NoSuchMethod(ClenzyError):  # noqa: N818 - named as the others
-    """This path does not answer this method."""
-
-    code = "method_not_allowed"
-    status = 405
 
 
 class BrokenRules(InvalidInput):
@@ -120,27 +103,14 @@ def error_of(error: Exception) -> ClenzyError:
 
 def problem_body(error: ClenzyError) -> bytes:
     """Return the JSON that tells of a refusal."""
-    problem: dict[str, object] = {
-        "type": "about:blank",
-        "title": HTTPStatus(error.status).phrase,
-        "status": error.status,
-        "detail": error.detail,
-        "code": error.code,
-    }
-    if error.field is not None:
-        problem["field"] = error.field
+    fields = problem_fields(error)
     if isinstance(error, BrokenRules):
-        problem["errors"] = error.errors
-    elif error.field is not None:
-        problem["errors"] = [{"field": error.field, "rule": error.detail}]
-    return orjson.dumps(problem)
+        fields["errors"] = error.errors
+    return orjson.dumps(fields)
 
 
 def problem_response(error: ClenzyError) -> web.Response:
     """Return the answer to a refused request."""
-    response = web.Response(status=error.status, body=problem_body(error), content_type=PROBLEM_TYPE)
-    if isinstance(error, NotSignedIn):
-        response.headers["WWW-Authenticate"] = "Bearer"
-    if isinstance(error, Unavailable | TooMany):
-        response.headers["Retry-After"] = RETRY_AFTER_S[error.status]
-    return response
+    return web.Response(
+        status=error.status, body=problem_body(error), content_type=PROBLEM_TYPE, headers=problem_headers(error)
+    )

@@ -10,9 +10,9 @@ from pydantic import ValidationError
 from api_rest.context import BodyT, QueryT
 from api_rest.problems import BodyTooSlow, BrokenRules, MalformedBody, UnsupportedMediaType
 from config.limits import BODY_READ_MS
-from engine.core.errors import InvalidInput, NotAllowed, NotFound, NotSignedIn
+from engine.core.errors import InvalidInput, NotAllowed, NotFound
 from engine.core.vocabulary import Role
-from engine.people.tokens import AccessTokens, Principal
+from engine.people.tokens import AccessTokens, Principal, bearer_token
 
 JSON: Final = "application/json"
 
@@ -24,10 +24,7 @@ def authorise(request: web.Request, roles: frozenset[Role], tokens: AccessTokens
         NotSignedIn: no token, or one that does not count.
         NotAllowed: their role is not among `roles`.
     """
-    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-    if scheme.lower() != "bearer" or not token:
-        raise NotSignedIn
-    principal = tokens.verify(token.strip(), now_ms)
+    principal = tokens.verify(bearer_token(request.headers.get("Authorization", "")), now_ms)
     if principal.role not in roles:
         raise NotAllowed
     return principal

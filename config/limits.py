@@ -29,8 +29,6 @@ COMMANDS_PENDING_MAX: Final = 8
 """Commands of one connection under way or waiting; the next one is refused with `too_many`."""
 TRIGGERS_PENDING_MAX: Final = 8
 """Different triggers of one connection under way to SafeTap; the next one is refused with `too_many`."""
-TRIGGER_FORWARD_MS: Final = 3_000
-"""One try to hand a trigger to SafeTap's door; after the Unix socket the TCP port is tried."""
 COMMAND_TIMEOUT_MS: Final = 5_000
 HOUSEKEEPING_MS: Final = 1_000
 """How often a gateway looks for expired tokens, reports refused fixes and tells consoles their figures."""
@@ -156,6 +154,8 @@ NOTICES_PER_ADDRESS_MAX: Final = 4
 NOTICE_RETRY_MS_MIN: Final = 1_000
 """The first retry of a notice; each later one waits twice as long."""
 NOTICE_RETRY_MS_MAX: Final = 60_000
+TRIGGER_FORWARD_MS: Final = 3_000
+"""One try of another process to hand a trigger to the door; after the Unix socket the port is tried."""
 TRIGGER_COMMIT_MS_MAX: Final = 200
 """A trigger that Postgres has not committed by then goes to the spool; what answers first is told to the phone."""
 TRIGGERS_IN_FLIGHT_MAX: Final = 256
@@ -216,8 +216,6 @@ LINE_CHARS_MAX: Final = 200
 """Characters of a name, an address line or a reference; a longer one is refused with 422."""
 PASSWORD_CHARS_MIN: Final = 10
 PASSWORD_CHARS_MAX: Final = 200
-SAFETAP_FORWARD_MS: Final = 3_000
-"""A door that has not answered a forwarded trigger by then is given up for the next one."""
 READY_PROBE_MS: Final = 1_000
 """How often a process asks its database whether it is there."""
 CORS_MAX_AGE_S: Final = 600

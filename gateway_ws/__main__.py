@@ -7,6 +7,8 @@ from aiohttp import web
 
 from config.limits import ACCEPT_BACKLOG, CLOSE_TIMEOUT_MS
 from engine.core.clock import SystemClock
+from engine.core.vocabulary import Door
+from engine.safetap.forwarding import Forwarder
 from engine.wiring import open_access_tokens, open_fix_clock, open_redis
 from gateway_ws.engine_calls import EngineCalls
 from gateway_ws.gateway import Gateway, Stores
@@ -23,13 +25,13 @@ async def root(process: Process) -> None:
         stack.push_async_callback(redis.aclose)
         calls = EngineCalls(clock)
         stack.push_async_callback(calls.close)
-        safetap = await stack.enter_async_context(
-            SafeTapClient.open(settings.safetap_socket_path, settings.safetap_url)
+        forwarder = await stack.enter_async_context(
+            Forwarder(socket_path=settings.safetap_socket_path, url=settings.safetap_url, door=Door.SOCKET)
         )
         stores = Stores(settings, redis, calls, open_access_tokens(settings), clock, open_fix_clock(settings))
         tasks = await stack.enter_async_context(asyncio.TaskGroup())
         connecting = tasks.create_task(calls.connect(settings))
-        gateway = Gateway(stores, safetap, tasks, process.readiness)
+        gateway = Gateway(stores, SafeTapClient(forwarder), tasks, process.readiness)
         runner = web.AppRunner(gateway.app(), access_log=None, shutdown_timeout=CLOSE_TIMEOUT_MS / 1000)
         await runner.setup()
         stack.push_async_callback(runner.cleanup)

@@ -6,29 +6,24 @@ from typing import Any
 import orjson
 
 from config.limits import SESSION_STATE_TIMEOUT_MS
-from engine.core.errors import ClenzyError, NotAllowed
 from engine.people.tokens import Principal
-from gateway_ws.budget import BadFrames
-from gateway_ws.closing import Close
 from gateway_ws.connection import SocketIoConnection
 from gateway_ws.live_map import LiveMap
 from gateway_ws.map_view import MapView
 from gateway_ws.services import Services
+from gateway_ws.session import OpenSession
 
 _MAP = "map"
 
 
-class ConsoleSession:
-    """Lives as long as its connection."""
+class ConsoleSession(OpenSession[SocketIoConnection]):
+    """Sees what the organisation's desk may see."""
 
     kind = "console"
 
     def __init__(self, principal: Principal, connection: SocketIoConnection, services: Services) -> None:
-        self.principal = principal
+        super().__init__(principal, connection, services)
         self.view: MapView | None = None
-        self._connection = connection
-        self._services = services
-        self._bad_frames = BadFrames()
         self._topic = f"desk:{principal.org_id}"
 
     async def open(self) -> None:
@@ -41,32 +36,10 @@ class ConsoleSession:
         self._services.registry.remove(self)
         await self._services.fan_out.unsubscribe(self._topic, self._hear)
 
-    def close(self, reason: Close, detail: str = "") -> None:
-        """End the connection."""
-        self._connection.close(reason, detail)
-
     async def reload(self) -> bool:
         """Tell the console that it may have missed events: it reads its lists again over REST."""
         self._connection.welcome({"server_ms": self._services.clock.now_ms()})
         return True
-
-    def refresh(self, token: str) -> None:
-        """Take a fresh access token of the same person.
-
-        Raises:
-            NotSignedIn: the token is not valid.
-            NotAllowed: it is somebody else's.
-        """
-        principal = self._services.tokens.verify(token, self._services.clock.now_ms())
-        if principal.person_id != self.principal.person_id or not principal.is_desk:
-            raise NotAllowed("this token belongs to somebody else")
-        self.principal = principal
-
-    def refused(self, error: ClenzyError) -> None:
-        """Tell the client that a message was refused, and end the connection where that becomes abuse."""
-        self._connection.refuse(error)
-        if self._bad_frames.add(self._services.clock.now_ms()):
-            self._connection.close(Close.ABUSE, "too many refused messages")
 
     def show(self, live: LiveMap, now_ms: int) -> None:
         """Send the next frame of the map; a console that has not taken the last one gets one less."""

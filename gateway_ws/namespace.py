@@ -18,8 +18,8 @@ from gateway_ws.closing import Close, UnknownType
 from gateway_ws.connection import SocketIoConnection
 from gateway_ws.metrics import FRAMES
 from gateway_ws.registry import Session
-from gateway_ws.safetap_client import DoorAnswer
 from gateway_ws.services import Services
+from gateway_ws.session import PhoneSession
 
 log = structlog.get_logger(__name__)
 
@@ -41,14 +41,6 @@ class NamespaceSession(Session, Protocol):
 
     def refused(self, error: ClenzyError) -> None:
         """Tell the client of a refused message."""
-        ...
-
-
-class TriggeringSession(Protocol):
-    """A session whose person may raise the silent alarm."""
-
-    async def trigger(self, body: Mapping[str, Any]) -> DoorAnswer:
-        """Forward a trigger."""
         ...
 
 
@@ -197,7 +189,7 @@ class SessionNamespace(socketio.AsyncNamespace, Generic[SomeSession]):
             if event == "token":
                 return self._refresh(entry, body)
             if event == "safetap":
-                return await _trigger(cast("TriggeringSession", entry.session), body)
+                return await _trigger(cast("PhoneSession", entry.session), body)
             if event not in self.unordered:
                 return await self.handle(entry.session, event, body)
             async with entry.in_order:
@@ -232,7 +224,7 @@ class SessionNamespace(socketio.AsyncNamespace, Generic[SomeSession]):
         return {}
 
 
-async def _trigger(session: TriggeringSession, body: object) -> dict[str, Any]:
+async def _trigger(session: PhoneSession, body: object) -> dict[str, Any]:
     if not isinstance(body, dict):
         raise WireError("a trigger is an object")
     return (await session.trigger(body)).body

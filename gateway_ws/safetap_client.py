@@ -1,18 +1,12 @@
-"""Hands a silent trigger to SafeTap's own process: its Unix socket first, its port where that fails.
+"""Silent triggers of sockets on their way to SafeTap, and its answers as the sockets tell them."""
 
-Nothing is stored, queued or retried here: the phone sends again until it hears `committed`, through any door.
-"""
-
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Self
+from http import HTTPStatus
+from typing import Any
 
-import aiohttp
-import structlog
+import orjson
 
-from config.limits import TRIGGER_FORWARD_MS
 from engine.core.errors import (
     ClenzyError,
     Conflict,
@@ -24,10 +18,9 @@ from engine.core.errors import (
     Unavailable,
     WireError,
 )
-from engine.core.vocabulary import Door
+from engine.core.vocabulary import Acknowledgement
+from engine.safetap.forwarding import Forwarder
 from gateway_ws.metrics import TRIGGERS
-
-log = structlog.get_logger(__name__)
 
 _ERRORS: dict[str, type[ClenzyError]] = {
     error.code: error
@@ -36,7 +29,7 @@ _ERRORS: dict[str, type[ClenzyError]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class DoorAnswer:
+class TriggerAnswer:
     """What SafeTap said: `{"trigger_id", "state"}`."""
 
     is_committed: bool
@@ -44,52 +37,45 @@ class DoorAnswer:
 
 
 class SafeTapClient:
-    """The way to SafeTap's door."""
+    """Forwards triggers as the people who sent them."""
 
-    def __init__(self, by_socket: aiohttp.ClientSession, by_port: aiohttp.ClientSession, port_url: str) -> None:
-        self._by_socket = by_socket
-        self._by_port = by_port
-        self._port_url = port_url
+    def __init__(self, forwarder: Forwarder) -> None:
+        self._forwarder = forwarder
 
-    @classmethod
-    @asynccontextmanager
-    async def open(cls, socket_path: Path, port_url: str) -> AsyncIterator[Self]:
-        """Open the client; neither way needs to answer yet."""
-        timeout = aiohttp.ClientTimeout(total=TRIGGER_FORWARD_MS / 1000)
-        unix = aiohttp.UnixConnector(str(socket_path))
-        async with (
-            aiohttp.ClientSession(connector=unix, timeout=timeout) as by_socket,
-            aiohttp.ClientSession(timeout=timeout) as by_port,
-        ):
-            yield cls(by_socket, by_port, port_url)
-
-    async def trigger(self, body: Mapping[str, Any], token: str) -> DoorAnswer:
-        """Forward one trigger as the person who sent it.
+    async def trigger(self, body: Mapping[str, Any], token: str) -> TriggerAnswer:
+        """Forward one trigger.
 
         Raises:
-            Unavailable: neither way answered.
+            Unavailable: SafeTap does not answer.
             ClenzyError: SafeTap refused it.
         """
+        headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
         try:
-            return await self._post(self._by_socket, "http://safetap", body, token)
-        except (aiohttp.ClientError, OSError, TimeoutError, Unavailable) as error:
-            log.warning("safetap.socket_failed", error=type(error).__name__)
-        try:
-            return await self._post(self._by_port, self._port_url, body, token)
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            answer = await self._forwarder.forward(_json(body), headers=headers)
+        except Unavailable:
             TRIGGERS.labels("unavailable").inc()
-            log.error("safetap.unreachable", error=type(error).__name__)  # noqa: TRY400 - the name says it all
-            raise Unavailable("SafeTap's door does not answer: send again, or try another door.") from error
-
-    async def _post(self, session: aiohttp.ClientSession, url: str, body: Mapping[str, Any], token: str) -> DoorAnswer:
-        headers = {"Authorization": f"Bearer {token}", "X-Clenzy-Door": Door.SOCKET.value}
-        async with session.post(f"{url}/v1/safetap", json=body, headers=headers) as response:
-            answer = await response.json(content_type=None)
-            if not isinstance(answer, dict):
-                raise Unavailable
-            if response.status in {200, 202}:
-                is_committed = answer.get("state") == "committed"
-                TRIGGERS.labels("committed" if is_committed else "spooled").inc()
-                return DoorAnswer(is_committed, answer)
+            raise
+        fields = _fields(answer.body)
+        if answer.status not in {HTTPStatus.OK, HTTPStatus.ACCEPTED}:
             TRIGGERS.labels("refused").inc()
-            raise _ERRORS.get(str(answer.get("code")), Unavailable)(answer.get("detail"), field=answer.get("field"))
+            raise _ERRORS.get(str(fields.get("code")), Unavailable)(fields.get("detail"), field=fields.get("field"))
+        is_committed = fields.get("state") == Acknowledgement.COMMITTED
+        TRIGGERS.labels("committed" if is_committed else "spooled").inc()
+        return TriggerAnswer(is_committed, fields)
+
+
+def _json(body: Mapping[str, Any]) -> bytes:
+    try:
+        return orjson.dumps(body)
+    except TypeError as error:
+        raise WireError("a trigger is a JSON object") from error
+
+
+def _fields(raw: bytes) -> dict[str, Any]:
+    try:
+        fields = orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        raise Unavailable from None
+    if not isinstance(fields, dict):
+        raise Unavailable
+    return fields

@@ -13,20 +13,19 @@ from redis.exceptions import RedisError
 from config.limits import (
     CADENCE_IDLE_MS,
     CADENCE_JOB_MS,
-    OUTBOX_FRAMES_MAX,
     SESSION_STATE_TIMEOUT_MS,
     TRIGGERS_PENDING_MAX,
 )
-from engine.core.errors import ClenzyError, NotAllowed, TooMany, Unavailable
+from engine.core.errors import ClenzyError, TooMany, Unavailable
 from engine.core.units import DEG_E7, e7_to_deg
 from engine.core.vocabulary import Duty, FixRefusal
 from engine.geo.fixes import FIX, FIX_BYTES, UNKNOWN_U16
 from engine.people.tokens import Principal
-from gateway_ws.budget import BadFrames, FixBudget
+from gateway_ws.budget import FixBudget
 from gateway_ws.closing import Close
 from gateway_ws.connection import Connection
-from gateway_ws.safetap_client import DoorAnswer
 from gateway_ws.services import Services
+from gateway_ws.session import PhoneSession
 from gateway_ws.wire import AckState, Trigger
 
 log = structlog.get_logger(__name__)
@@ -35,28 +34,22 @@ _SESSION_EVENT = "gateway.session"
 """Told on the worker's own topic: somebody signed in as this worker, older connections end."""
 
 
-class WorkerSession:
-    """Lives as long as its connection."""
+class WorkerSession(PhoneSession):
+    """The worker's only session here: a newer one ends it."""
 
     kind = "worker"
 
     def __init__(self, principal: Principal, token: str, connection: Connection, services: Services) -> None:
         assert principal.slot is not None
-        self.principal = principal
+        super().__init__(principal, token, connection, services)
         self.slot: int = principal.slot
-        self._token = token
-        self._connection = connection
-        self._services = services
         now_ms = services.clock.now_ms()
         self._budget = FixBudget(now_ms)
-        self._bad_frames = BadFrames()
         self._duty: Duty | None = None
         """Unknown until Postgres, or else the worker's cell in Redis, has told it."""
         self._refused: Counter[FixRefusal] = Counter()
         self._triggers: set[str] = set()
         self._age = (now_ms, services.clock.steady_ns(), str(uuid4()))
-        self._topic = f"user:{principal.person_id}"
-        self._held: list[tuple[str, dict[str, Any]]] | None = []
 
     # ------------------------------------------------------------ life
 
@@ -81,14 +74,9 @@ class WorkerSession:
         if not services.ingest.has_source(self.slot):
             services.jobs.remove(self.slot)
 
-    def close(self, reason: Close, detail: str = "") -> None:
-        """End the connection."""
-        self._connection.close(reason, detail)
-
     async def reload(self) -> bool:
         """Read the state from Postgres and welcome again; events that come meanwhile are sent after it."""
-        if self._held is None:
-            self._held = []
+        self._hold()
         try:
             state = await self._services.calls.worker_state(self.principal)
         except Unavailable:
@@ -101,27 +89,6 @@ class WorkerSession:
         self._connection.welcome(self._welcome_body(state))
         self._release()
         return True
-
-    def refresh(self, token: str) -> None:
-        """Take a fresh access token of the same person.
-
-        Raises:
-            NotSignedIn: the token is not valid.
-            NotAllowed: it is somebody else's.
-        """
-        principal = self._services.tokens.verify(token, self._services.clock.now_ms())
-        if (principal.person_id, principal.slot) != (self.principal.person_id, self.principal.slot):
-            raise NotAllowed("this token belongs to somebody else")
-        self.principal = principal
-        self._token = token
-
-    def refused(self, error: ClenzyError, seq: int | None = None) -> None:
-        """Tell the client that a frame was refused, and end the connection where that becomes abuse."""
-        self._connection.refuse(error, seq)
-        if isinstance(error, Unavailable):
-            return  # our fault, not the sender's
-        if self._bad_frames.add(self._services.clock.now_ms()):
-            self._connection.close(Close.ABUSE, "too many refused frames")
 
     # ------------------------------------------------------------ fixes
 
@@ -175,14 +142,6 @@ class WorkerSession:
         self._triggers.add(trigger_id)
         self._services.background.start(self._forward(trigger), name="safetap.forward")
 
-    async def trigger(self, body: Mapping[str, Any]) -> DoorAnswer:
-        """Forward a trigger in SafeTap's own form.
-
-        Raises:
-            ClenzyError: SafeTap refused it, or is not there.
-        """
-        return await self._services.safetap.trigger(body, self._token)
-
     # ------------------------------------------------------------ commands
 
     async def command(self, name: str, body: Mapping[str, Any]) -> dict[str, Any]:
@@ -203,16 +162,11 @@ class WorkerSession:
 
     # ------------------------------------------------------------ inside
 
-    def _hear(self, _topic: str, payload: bytes) -> None:
-        event = orjson.loads(payload)
-        kind, body = event["kind"], event["body"]
-        if kind == _SESSION_EVENT:
-            if tuple(body["age"]) > self._age:
-                self._connection.close(Close.REPLACED, "connected again elsewhere")
-        elif self._held is not None and len(self._held) < OUTBOX_FRAMES_MAX:
-            self._held.append((kind, body))
-        else:
-            self._tell(kind, body)
+    def _take(self, kind: str, body: dict[str, Any]) -> None:
+        if kind != _SESSION_EVENT:
+            super()._take(kind, body)
+        elif tuple(body["age"]) > self._age:
+            self._connection.close(Close.REPLACED, "connected again elsewhere")
 
     def _tell(self, kind: str, body: dict[str, Any]) -> None:
         if kind == "duty":
@@ -220,11 +174,6 @@ class WorkerSession:
         elif kind == "booking":
             self._follow(body)
         self._connection.event(kind, body)
-
-    def _release(self) -> None:
-        held, self._held = self._held or [], None
-        for kind, body in held:
-            self._tell(kind, body)
 
     def _set_duty(self, duty: Duty) -> None:
         self._duty = duty

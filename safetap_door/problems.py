@@ -1,6 +1,5 @@
 """Errors as `application/problem+json`, and what a browser of another origin may do. One place for the whole door."""
 
-from http import HTTPStatus
 from typing import Final
 
 import orjson
@@ -10,26 +9,13 @@ from aiohttp.typedefs import Handler, Middleware
 
 from config.limits import CORS_MAX_AGE_S
 from engine.core.database import POSTGRES_ERRORS
-from engine.core.errors import ClenzyError, InvalidInput, NotFound, Unavailable
+from engine.core.errors import BodyTooLarge, ClenzyError, NoSuchMethod, NotFound, Unavailable
+from engine.core.problem import PROBLEM_TYPE, problem_fields, problem_headers
 
 log = structlog.get_logger(__name__)
 
 ALLOWED_METHODS: Final = "GET, POST"
 ALLOWED_HEADERS: Final = "Authorization, Content-Type, Idempotency-Key"
-
-
-class BodyTooLarge(InvalidInput):
-    """The body is too large."""
-
-    code = "body_too_large"
-    status = 413
-
-
-class NoSuchMethod(ClenzyError):  # noqa: N818 - named as the errors of the core
-    """This path does not answer this method."""
-
-    code = "method_not_allowed"
-    status = 405
 
 
 @web.middleware
@@ -62,22 +48,8 @@ def error_of(error: Exception) -> ClenzyError:
 
 def problem_response(error: ClenzyError) -> web.Response:
     """Return the answer to a refused request."""
-    problem: dict[str, object] = {
-        "type": "about:blank",
-        "title": HTTPStatus(error.status).phrase,
-        "status": error.status,
-        "detail": error.detail,
-        "code": error.code,
-    }
-    if error.field is not None:
-        problem["field"] = error.field
-        problem["errors"] = [{"field": error.field, "rule": error.detail}]
-    response = web.Response(status=error.status, body=orjson.dumps(problem), content_type="application/problem+json")
-    if error.status == HTTPStatus.UNAUTHORIZED:
-        response.headers[hdrs.WWW_AUTHENTICATE] = "Bearer"
-    if error.status == HTTPStatus.SERVICE_UNAVAILABLE:
-        response.headers[hdrs.RETRY_AFTER] = "1"
-    return response
+    body = orjson.dumps(problem_fields(error))
+    return web.Response(status=error.status, body=body, content_type=PROBLEM_TYPE, headers=problem_headers(error))
 
 
 def cors(origins: frozenset[str]) -> Middleware:

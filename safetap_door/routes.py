@@ -11,16 +11,16 @@ from aiohttp import web
 
 from engine.core.clock import Clock
 from engine.core.database import Pool
-from engine.core.errors import InvalidInput, NotAllowed, NotFound, NotSignedIn
+from engine.core.errors import InvalidInput, NotAllowed, NotFound
 from engine.core.ids import IncidentId
-from engine.core.vocabulary import Door, Role
-from engine.people.tokens import AccessTokens, Principal
+from engine.core.vocabulary import Acknowledgement, Door, Role
+from engine.people.tokens import AccessTokens, Principal, bearer_token
 from engine.safetap.desk import acknowledge, close
-from engine.safetap.intake import Acknowledgement, Intake
+from engine.safetap.forwarding import DOOR_HEADER, TRIGGER_PATH
+from engine.safetap.intake import Intake
 from engine.safetap.metrics import ACKNOWLEDGED_IN, TRIGGERS
 from engine.safetap.trigger import ReceivedTrigger, parse_trigger
 
-DOOR_HEADER: Final = "X-Clenzy-Door"
 TRIGGERING_ROLES: Final = (Role.CUSTOMER, Role.WORKER)
 STATUS_OF: Final[Mapping[Acknowledgement, int]] = {Acknowledgement.COMMITTED: 200, Acknowledgement.SPOOLED: 202}
 NS_PER_S: Final = 1_000_000_000
@@ -42,7 +42,7 @@ SERVICES: Final = web.AppKey("services", DoorServices)
 def add_routes(app: web.Application, services: DoorServices) -> None:
     """Give `app` the door's requests."""
     app[SERVICES] = services
-    app.router.add_post("/v1/safetap", take_trigger)
+    app.router.add_post(TRIGGER_PATH, take_trigger)
     app.router.add_post("/v1/incidents/{incident_id}/acknowledge", acknowledge_incident)
     app.router.add_post("/v1/incidents/{incident_id}/close", close_incident)
 
@@ -68,7 +68,7 @@ async def acknowledge_incident(request: web.Request) -> web.Response:
     """Take responsibility for an incident."""
     services = request.app[SERVICES]
     now_ms = services.clock.now_ms()
-    actor = services.tokens.verify(bearer_token(request), now_ms)
+    actor = services.tokens.verify(_token(request), now_ms)
     async with services.pool.acquire() as conn:
         view = await acknowledge(conn, incident_id=_incident_id(request), actor=actor, now_ms=now_ms)
     return _json(view)
@@ -78,23 +78,11 @@ async def close_incident(request: web.Request) -> web.Response:
     """End an incident with a reason."""
     services = request.app[SERVICES]
     now_ms = services.clock.now_ms()
-    actor = services.tokens.verify(bearer_token(request), now_ms)
+    actor = services.tokens.verify(_token(request), now_ms)
     reason = _reason(await request.read())
     async with services.pool.acquire() as conn:
         view = await close(conn, incident_id=_incident_id(request), actor=actor, reason=reason, now_ms=now_ms)
     return _json(view)
-
-
-def bearer_token(request: web.Request) -> str:
-    """Return the token of the `Authorization` header.
-
-    Raises:
-        NotSignedIn: there is none.
-    """
-    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-    if scheme.lower() != "bearer" or not token:
-        raise NotSignedIn
-    return token.strip()
 
 
 def door_of(request: web.Request) -> Door:
@@ -109,7 +97,7 @@ def door_of(request: web.Request) -> Door:
 async def _received(request: web.Request, services: DoorServices, door: Door) -> ReceivedTrigger:
     now_ms = services.clock.now_ms()
     # Whoever was signed in once may call for help for ever: a phone in a cellar cannot refresh its token.
-    principal = services.tokens.verify(bearer_token(request), now_ms, allow_expired=True)
+    principal = services.tokens.verify(_token(request), now_ms, allow_expired=True)
     if principal.role not in TRIGGERING_ROLES:
         raise NotAllowed("Customers and workers raise alarms; the desk answers them.")
     return ReceivedTrigger(
@@ -122,6 +110,10 @@ async def _received(request: web.Request, services: DoorServices, door: Door) ->
         is_token_expired=is_expired(principal, now_ms),
         received_at_ms=now_ms,
     )
+
+
+def _token(request: web.Request) -> str:
+    return bearer_token(request.headers.get("Authorization", ""))
 
 
 def is_expired(principal: Principal, now_ms: int) -> bool:

@@ -55,11 +55,25 @@ class NotFound(ClenzyError):  # noqa: N818
     status = 404
 
 
+class NoSuchMethod(ClenzyError):  # noqa: N818
+    """This path does not answer this method."""
+
+    code = "method_not_allowed"
+    status = 405
+
+
 class Conflict(ClenzyError):  # noqa: N818
     """The state has moved on; read it again."""
 
     code = "conflict"
     status = 409
+
+
+class BodyTooLarge(InvalidInput):
+    """The body is too large."""
+
+    code = "body_too_large"
+    status = 413
 
 
 class TooMany(ClenzyError):  # noqa: N818

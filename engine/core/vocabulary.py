@@ -88,6 +88,13 @@ class Door(StrEnum):
     DIRECT = "direct"
 
 
+class Acknowledgement(StrEnum):
+    """What the phone is told: where its trigger is durable."""
+
+    COMMITTED = "committed"
+    SPOOLED = "spooled"
+
+
 class Channel(StrEnum):
     """The way a notice goes out."""
 

@@ -115,6 +115,18 @@ class AccessTokens:
         return principal
 
 
+def bearer_token(authorization: str) -> str:
+    """Return the token of an `Authorization` header.
+
+    Raises:
+        NotSignedIn: there is none.
+    """
+    scheme, _, token = authorization.partition(" ")
+    if scheme.lower() != "bearer" or not token:
+        raise NotSignedIn
+    return token.strip()
+
+
 def _matching_private_key(pem: bytes, public_key: Ed25519PublicKey) -> Ed25519PrivateKey:
     private_key = load_pem_private_key(pem, password=None)
     if not isinstance(private_key, Ed25519PrivateKey):

@@ -6,7 +6,6 @@ so in time to try another door.
 
 import asyncio
 from collections.abc import Callable
-from enum import StrEnum
 from types import TracebackType
 from typing import Final, Self
 from uuid import UUID
@@ -20,6 +19,7 @@ from engine.core.clock import Clock
 from engine.core.database import POSTGRES_ERRORS, Connection, Pool
 from engine.core.errors import NotSignedIn, Unavailable
 from engine.core.units import utc_from_ms
+from engine.core.vocabulary import Acknowledgement
 from engine.safetap.incident_views import INCIDENT_JSON
 from engine.safetap.metrics import SPOOL_BYTES
 from engine.safetap.policy import default_policy
@@ -122,13 +122,6 @@ WITH known AS (
 )
 SELECT incident_id FROM raised UNION ALL SELECT incident_id FROM known
 """.replace(":incident_json", INCIDENT_JSON)
-
-
-class Acknowledgement(StrEnum):
-    """What the phone is told: where its trigger is durable."""
-
-    COMMITTED = "committed"
-    SPOOLED = "spooled"
 
 
 class Intake:

@@ -15,17 +15,18 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from api_rest.app import build_app
 from api_rest.context import Services
-from api_rest.problems import PROBLEM_TYPE, Problem
+from api_rest.problems import Problem
 from api_rest.route import AnyRoute
-from api_rest.safetap_doors import SafetapDoors
 from api_rest.table import TABLE
 from config.settings import Settings
 from engine.core.ids import OrgId, PersonId, RegionId, WorkerSlot
-from engine.core.vocabulary import Role
+from engine.core.problem import PROBLEM_TYPE
+from engine.core.vocabulary import Door, Role
 from engine.people.passwords import Passwords, hash_password
 from engine.people.seed import DEMO_ACCOUNTS, DEMO_ORG_ID, DEMO_REGION_ID
 from engine.people.tokens import AccessTokens
 from engine.run_seed import seed
+from engine.safetap.forwarding import Forwarder
 from ops.readiness import Readiness
 from tests.conftest import TokenKeys
 from tests.fakes import ManualClock
@@ -167,7 +168,9 @@ async def services(
     tmp_path: Path,
 ) -> AsyncIterator[Services]:
     passwords = Passwords()
-    async with SafetapDoors(socket_path=settings.safetap_socket_path, url=settings.safetap_url) as doors:
+    async with Forwarder(
+        socket_path=settings.safetap_socket_path, url=settings.safetap_url, door=Door.API
+    ) as forwarder:
         yield Services(
             settings=settings,
             clock=clock,
@@ -175,7 +178,7 @@ async def services(
             redis=redis,
             tokens=access_tokens,
             passwords=passwords,
-            safetap=doors,
+            safetap=forwarder,
             pages_dir=tmp_path / "dist",
         )
     passwords.close()

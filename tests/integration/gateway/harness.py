@@ -21,9 +21,10 @@ from engine.core.clock import Clock, SystemClock
 from engine.core.database import Pool
 from engine.core.ids import OrgId, PersonId, RegionId, WorkerSlot
 from engine.core.units import utc_from_ms
-from engine.core.vocabulary import Role
+from engine.core.vocabulary import Door, Role
 from engine.geo.fixes import FIX
 from engine.people.tokens import AccessTokens
+from engine.safetap.forwarding import Forwarder
 from gateway_ws.engine_calls import EngineCalls
 from gateway_ws.gateway import Gateway, Stores
 from gateway_ws.safetap_client import SafeTapClient
@@ -118,11 +119,11 @@ async def gateway_on(
     chosen = Settings(state_dir=folder, allowed_origins=["https://desk.example"], safetap_port=1, **settings)
     stop, readiness = asyncio.Event(), Readiness()
     async with (
-        SafeTapClient.open(chosen.safetap_socket_path, chosen.safetap_url) as safetap,
+        Forwarder(socket_path=chosen.safetap_socket_path, url=chosen.safetap_url, door=Door.SOCKET) as forwarder,
         asyncio.TaskGroup() as tasks,
     ):
         stores = Stores(chosen, redis, calls or EngineCalls(clock, pool), tokens, clock, clock)
-        gateway = Gateway(stores, safetap, tasks, readiness)
+        gateway = Gateway(stores, SafeTapClient(forwarder), tasks, readiness)
         runner = web.AppRunner(gateway.app(), access_log=None, shutdown_timeout=1)
         await runner.setup()
         async with gateway.running():
