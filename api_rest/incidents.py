@@ -5,6 +5,7 @@ from typing import Annotated, Any
 from pydantic import AwareDatetime, Field
 
 from api_rest.context import Body, Call, NoBody, NoQuery, Reply
+from api_rest.cursors import decode_moment, encode_moment
 from api_rest.route import DESK, AnyRoute, Key, Route, Uses
 from api_rest.schemas import Answer, PageQuery, Text
 from config.limits import CLOSE_REASON_CHARS_MAX
@@ -12,7 +13,7 @@ from engine.core.errors import Conflict, InvalidInput, NotAllowed, NotFound
 from engine.core.ids import BookingId, IncidentId, NoticeId, PersonId
 from engine.core.vocabulary import Channel, IncidentKind, IncidentState, NoticeState, Role
 from engine.safetap import desk
-from engine.safetap.incident_views import incident_detail, list_incidents
+from engine.safetap.incident_views import Position, incident_detail, list_incidents
 
 
 class IncidentPerson(Answer):
@@ -110,14 +111,16 @@ class Close(Body):
 
 async def list_all(call: Call[NoBody, IncidentsQuery]) -> Reply:
     """Return a page of the organisation's incidents."""
-    page = await list_incidents(
+    cursor = call.query.cursor
+    items, following = await list_incidents(
         call.conn,
         org_id=call.principal.org_id,
         state=call.query.state,
+        after=None if cursor is None else Position(*decode_moment(cursor)),
         limit=call.query.limit,
-        cursor=call.query.cursor,
     )
-    return Reply(page)
+    next_cursor = None if following is None else encode_moment(following.opened_at, following.incident_id)
+    return Reply({"items": items, "next_cursor": next_cursor})
 
 
 async def get_one(call: Call[NoBody, NoQuery]) -> Reply:

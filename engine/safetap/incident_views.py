@@ -4,18 +4,17 @@ The expression lives in SQL because the trigger's single statement shows the inc
 anybody else can read it.
 """
 
-import base64
-import binascii
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 from uuid import UUID
 
 import orjson
 
-from config.limits import PAGE_ROWS_DEFAULT, PAGE_ROWS_MAX, SNAPSHOT_INCIDENTS_MAX
+from config.limits import SNAPSHOT_INCIDENTS_MAX
 from engine.core.database import Connection
-from engine.core.errors import InvalidInput, NotFound
+from engine.core.errors import NotFound
 from engine.core.ids import IncidentId, OrgId
 from engine.core.vocabulary import IncidentState
 
@@ -53,6 +52,14 @@ LEFT JOIN incident_timer t USING (incident_id)
 LEFT JOIN booking b ON b.booking_id = i.booking_id
 LEFT JOIN address a ON a.address_id = b.address_id
 """
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where a page of incidents ended."""
+
+    opened_at: datetime
+    incident_id: UUID
 
 
 def _shown(statement: str) -> str:
@@ -131,29 +138,20 @@ async def incident_detail(
 
 
 async def list_incidents(
-    conn: Connection,
-    *,
-    org_id: OrgId,
-    state: IncidentState | None = None,
-    limit: int = PAGE_ROWS_DEFAULT,
-    cursor: str | None = None,
-) -> dict[str, object]:
-    """Return a page of an organisation's incidents, newest first: `{"items", "next_cursor"}`.
-
-    Raises:
-        InvalidInput: `cursor` is not one of ours, or `limit` is out of range.
-    """
-    if not 1 <= limit <= PAGE_ROWS_MAX:
-        raise InvalidInput(f"A number from 1 to {PAGE_ROWS_MAX}.", field="limit")
-    before_at, before_id = (None, None) if cursor is None else _decode_cursor(cursor)
-    wanted = None if state is None else state.value
-    rows = await conn.fetch(INCIDENT_PAGE, org_id, wanted, before_at, before_id, limit + 1)
-    page = rows[:limit]
-    has_more = len(rows) > limit
-    return {
-        "items": [_object(row["body"]) for row in page],
-        "next_cursor": _encode_cursor(page[-1]["opened_at"], page[-1]["incident_id"]) if has_more else None,
-    }
+    conn: Connection, *, org_id: OrgId, state: IncidentState | None = None, after: Position | None = None, limit: int
+) -> tuple[list[dict[str, object]], Position | None]:
+    """Return a page of an organisation's incidents, newest first, and where the next page starts."""
+    rows = await conn.fetch(
+        INCIDENT_PAGE,
+        org_id,
+        None if state is None else state.value,
+        None if after is None else after.opened_at,
+        None if after is None else after.incident_id,
+        limit + 1,
+    )
+    shown = rows[:limit]
+    following = Position(shown[-1]["opened_at"], shown[-1]["incident_id"]) if len(rows) > limit else None
+    return [_object(row["body"]) for row in shown], following
 
 
 async def live_incidents(conn: Connection, *, org_id: OrgId) -> list[dict[str, object]]:
@@ -172,18 +170,3 @@ def _object(text: str) -> dict[str, object]:
     value = orjson.loads(text)
     assert isinstance(value, dict)
     return value
-
-
-def _encode_cursor(opened_at: datetime, incident_id: UUID) -> str:
-    return base64.urlsafe_b64encode(f"{opened_at.isoformat()} {incident_id}".encode()).decode()
-
-
-def _decode_cursor(cursor: str) -> tuple[datetime, UUID]:
-    try:
-        opened_at, incident_id = base64.urlsafe_b64decode(cursor).decode().split(" ")
-        moment = datetime.fromisoformat(opened_at)
-        if moment.tzinfo is None:
-            raise ValueError("no zone")  # noqa: TRY301 - one place answers for every way a cursor can be wrong
-        return moment, UUID(incident_id)
-    except (ValueError, binascii.Error) as error:
-        raise InvalidInput("Not a cursor of ours.", field="cursor") from error
