@@ -7,20 +7,18 @@ import asyncio
 import sys
 from uuid import uuid4
 
-import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from config.limits import LINE_CHARS_MAX, PASSWORD_CHARS_MAX, PASSWORD_CHARS_MIN
 from config.settings import Settings
 from engine.core.clock import SystemClock
 from engine.core.database import Connection
 from engine.core.errors import ClenzyError
-from engine.core.ids import PersonId
-from engine.core.units import utc_from_ms
+from engine.core.ids import PersonId, PolicyId
 from engine.core.vocabulary import Role
 from engine.people.founding import NewAccount, NewRegion, Place, add_account, find_org, found_org
 from engine.people.passwords import hash_password
-from engine.run_seed import ADD_POLICY
-from engine.safetap.policy import default_policy
+from engine.safetap.policy_store import add_default_policy
 from engine.wiring import open_database
 
 
@@ -43,8 +41,8 @@ class Request(BaseModel):
 
     role: Role
     email: str = Field(pattern=r"^[^@\s]+@[^@\s]+$", max_length=254)
-    full_name: str = Field(min_length=1, max_length=200)
-    password: str = Field(min_length=8, max_length=256)
+    full_name: str = Field(min_length=1, max_length=LINE_CHARS_MAX)
+    password: str = Field(min_length=PASSWORD_CHARS_MIN, max_length=PASSWORD_CHARS_MAX)
     org: str = ""
     region: Region | None = None
 
@@ -67,8 +65,7 @@ async def _place(conn: Connection, request: Request, *, now_ms: int) -> Place:
     region = request.region
     new = NewRegion(region.name, region.country_code, region.tz, region.center_lat, region.center_lng)
     place = await found_org(conn, request.org, new, now_ms=now_ms)
-    body = orjson.dumps(default_policy()).decode()
-    await conn.execute(ADD_POLICY, uuid4(), place.org_id, body, utc_from_ms(now_ms))
+    await add_default_policy(conn, policy_id=PolicyId(uuid4()), org_id=place.org_id, now_ms=now_ms)
     return place
 
 

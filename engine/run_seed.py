@@ -8,31 +8,26 @@ import sys
 from typing import Final
 from uuid import uuid5
 
-import orjson
 from pydantic import TypeAdapter
 
 from config.settings import Settings
 from engine.core.clock import SystemClock
 from engine.core.database import Connection
-from engine.core.units import utc_from_ms
+from engine.core.ids import PolicyId
 from engine.people.seed import DEMO_NAMESPACE, DEMO_ORG_ID, seed_demo
-from engine.safetap.policy import default_policy
+from engine.safetap.policy_store import add_default_policy
 from engine.wiring import open_database
 
 PASSWORDS: Final = TypeAdapter(dict[str, str])
 
-ADD_POLICY: Final = """
-INSERT INTO escalation_policy (policy_id, org_id, region_id, name, body, updated_at)
-VALUES ($1, $2, NULL, 'Default', $3::text::jsonb, $4) ON CONFLICT DO NOTHING
-"""
+DEMO_POLICY_ID: Final = PolicyId(uuid5(DEMO_NAMESPACE, "policy"))
 
 
 async def seed(conn: Connection, *, passwords: dict[str, str], now_ms: int) -> None:
     """Create what is missing of the demo, the people's part and SafeTap's, in one transaction."""
     async with conn.transaction():
         await seed_demo(conn, passwords=passwords, now_ms=now_ms)
-        body = orjson.dumps(default_policy()).decode()
-        await conn.execute(ADD_POLICY, uuid5(DEMO_NAMESPACE, "policy"), DEMO_ORG_ID, body, utc_from_ms(now_ms))
+        await add_default_policy(conn, policy_id=DEMO_POLICY_ID, org_id=DEMO_ORG_ID, now_ms=now_ms)
 
 
 async def _main(settings: Settings, passwords: dict[str, str]) -> None:

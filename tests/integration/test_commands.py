@@ -125,6 +125,7 @@ def test_a_first_admin_founds_the_organisation(database_url: str) -> None:
     [
         (NewUser("admin", "ada@example.test", "Ada", "correct horse", "Nowhere", None), "no such organisation"),
         (NewUser("admin", "ada@example.test", "Ada", "short", "", None), "password"),
+        (NewUser("admin", "ada@example.test", "Ada", "x" * 201, "", None), "password"),  # none that could sign in
         (NewUser("king", "ada@example.test", "Ada", "correct horse", "", None), "role"),
     ],
 )
