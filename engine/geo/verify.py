@@ -1,4 +1,4 @@
-"""Compares everything in the cell index with H3, worker by worker: the report behind `clenzy geo verify` and the tests.
+"""Compares everything in the cell index with H3, worker by worker: what the tests hold the index to.
 
 Reads slabs and sets with commands of its own and asks H3 through its text interface, so that a mistake of the index
 is not repeated here.

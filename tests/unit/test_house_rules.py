@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from config.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("api_rest", "clenzy", "config", "engine", "gateway_ws", "loadtests", "ops", "safetap_door", "sim")
+SHIPPED = {"api_rest", "config", "engine", "gateway_ws", "ops", "safetap_door"}
 FUNCTION_LINES_MAX = 70
 FILE_LINES_MAX = 500
 CLOCK_IN_SQL = re.compile(
@@ -103,6 +105,15 @@ def test_every_package_stands_in_the_architecture() -> None:
     page = (ROOT / "docs" / "architecture.md").read_text()
     parts = {f"engine/{path.name}" for path in (ROOT / "engine").iterdir() if (path / "__init__.py").exists()}
     assert [part for part in sorted({*PACKAGES, *parts} - {"engine"}) if f"`{part}`" not in page] == []
+
+
+def test_what_calls_itself_pure_is_held_to_it() -> None:
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    (core,) = [contract for contract in contracts if contract["name"].startswith("Functional core")]
+    held = {module.replace(".", "/") + ".py" for module in core["source_modules"]}
+    shipped = (path for path in sources() if path.relative_to(ROOT).parts[0] in SHIPPED)
+    pure = {name(path) for path in shipped if "Pure" in (ast.get_docstring(ast.parse(path.read_text())) or "")}
+    assert pure - held == set()
 
 
 @pytest.mark.parametrize("file", LOCK_FILES)
