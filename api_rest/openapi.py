@@ -33,7 +33,7 @@ def openapi_document(routes: tuple[AnyRoute, ...], *, server_url: str) -> bytes:
                 "title": "Clenzy",
                 "version": "1",
                 "description": "Real-time dispatch and safety engine. Sockets and the silent alarm's own door are "
-                "described in docs/protocol.md.",
+                "described in docs/protocol.md and docs/asyncapi.yaml.",
             },
             "servers": [{"url": server_url}],
             "paths": paths,
