@@ -96,8 +96,8 @@ class RawConnection:
 
     @property
     def is_closed(self) -> bool:
-        """Whether nothing can be sent any more."""
-        return self._is_closed
+        """Whether nothing can be sent any more; the line may end before anybody was told."""
+        return self._is_closed or self._transport.is_closing()
 
     def welcome(self, body: Mapping[str, Any]) -> None:
         """Send frame 0."""
@@ -138,15 +138,17 @@ class RawConnection:
         self._is_closed = True
         self._outbox.clear()
         CLOSED.labels(reason.code).inc()
+        if self._transport.is_closing():
+            return
         # Written here and not by aiohttp, which would hang up without waiting for the peer's answer.
         self._transport.write(wire.close_frame(reason.websocket_code, detail or reason.code))
         self._background.start(self._hang_up(), name="connection.close")
 
     def pump(self) -> bool:
         """Send on what waits; return whether nothing waits any more."""
-        while not self._is_closed and self._is_writable and (frame := self._outbox.take()) is not None:
+        while not self.is_closed and self._is_writable and (frame := self._outbox.take()) is not None:
             self._transport.write(frame)
-        return self._is_closed or not self._outbox
+        return self.is_closed or not self._outbox
 
     async def end(self) -> None:
         """Take note that the peer has closed, or answered our close."""
@@ -163,7 +165,7 @@ class RawConnection:
         return self._transport.get_write_buffer_size() <= OUTBOX_BUFFER_BYTES_MAX
 
     def _durable(self, *elements: object) -> None:
-        if self._is_closed:
+        if self.is_closed:
             return
         frame = wire.websocket_frame(wire.pack(*elements))
         if not self._outbox and self._is_writable:
@@ -174,7 +176,7 @@ class RawConnection:
             self.close(Close.SLOW_READER)
 
     def _latest(self, key: Hashable, *elements: object) -> None:
-        if self._is_closed:
+        if self.is_closed:
             return
         frame = wire.websocket_frame(wire.pack(*elements))
         if not self._outbox and self._is_writable:
