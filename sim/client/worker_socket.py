@@ -39,7 +39,7 @@ class Listener(Protocol):
     """Who uses the socket. Called on the event loop; must not block."""
 
     def on_welcome(self, state: Mapping[str, Any]) -> None:
-        """Take the worker's present state after every (re)connection."""
+        """Take the worker's present state: after every (re)connection, and when events may have been missed."""
 
     def on_event(self, name: str, body: Mapping[str, Any]) -> None:
         """Take an event."""
@@ -270,15 +270,13 @@ class WorkerSocket:
 
     def _went_live(self, welcome: wire.Welcome) -> None:
         self.counts.connects += 1
-        self.slot = welcome.slot
-        self.cadence_ms = int(welcome.state.get("cadence_ms", self.cadence_ms))
         self._backoff.reset()
         self._outgoing.clear()
         self.connected.set()
         self._send_window_again()
         backlog, self._backlog = bytes(self._backlog), bytearray()
         self._frame_up(backlog)
-        self._listener.on_welcome(welcome.state)
+        self._take_welcome(welcome)
 
     def _went_dark(self) -> None:
         self.connected.clear()
@@ -342,7 +340,12 @@ class WorkerSocket:
             case wire.Cadence():
                 self.cadence_ms = frame.cadence_ms
             case wire.Welcome():
-                raise WireFault("a second welcome")
+                self._take_welcome(frame)
+
+    def _take_welcome(self, welcome: wire.Welcome) -> None:
+        self.slot = welcome.slot
+        self.cadence_ms = int(welcome.state.get("cadence_ms", self.cadence_ms))
+        self._listener.on_welcome(welcome.state)
 
     def _take_ack(self, ack: wire.Ack) -> None:
         now_s = time.perf_counter()

@@ -93,6 +93,19 @@ async def test_says_hello_first_and_keeps_what_the_welcome_says() -> None:
         assert owner.welcomes[0]["duty"] == "on"
 
 
+async def test_a_later_welcome_on_the_same_connection_is_the_present_state() -> None:
+    async def script(phone: Phone) -> None:
+        await phone.welcome()
+        await phone.send(0, 7, {"cadence_ms": 4_000, "duty": "off", "offer": None, "booking": None, "server_ms": 1})
+        await phone.until_closed()
+
+    async with phone_on(script) as (socket, owner, _, _):
+        await until(lambda: len(owner.welcomes) == 2)
+        assert owner.welcomes[1]["duty"] == "off"
+        assert socket.cadence_ms == 4_000
+        assert (socket.counts.connects, socket.counts.wire_faults) == (1, 0)
+
+
 async def test_numbers_frames_by_one_and_splits_at_50_fixes() -> None:
     frames: list[tuple[int, int]] = []
 
