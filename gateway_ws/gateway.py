@@ -17,6 +17,7 @@ from redis.exceptions import RedisError
 from config.limits import CLOSE_TIMEOUT_MS, CONNECTIONS_MAX, HOUSEKEEPING_MS, OUTBOX_RETRY_MS
 from config.settings import Settings
 from engine.core.clock import Clock
+from engine.core.units import MS_PER_S
 from engine.geo import acceptance
 from engine.geo.cell_index import CellIndex
 from engine.geo.ingest import Ingest
@@ -149,9 +150,11 @@ class Gateway:
             await self._stop(loops)
 
     async def _stop(self, loops: list["asyncio.Task[None]"]) -> None:
-        for loop in loops:
-            loop.cancel()
-        await asyncio.gather(*loops, return_exceptions=True)
+        while not all(loop.done() for loop in loops):
+            # More than once: a client of a store may drop a cancellation that comes together with its answer.
+            for loop in loops:
+                loop.cancel()
+            await asyncio.wait(loops, timeout=OUTBOX_RETRY_MS / MS_PER_S)
         await self.ingest.drain()
         registry = self.services.registry
         registry.close_all(Close.GOING_AWAY)

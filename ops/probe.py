@@ -21,11 +21,11 @@ async def keep_checked(
         try:
             await ask()
         except errors as error:
-            # A lost connection may fail while a cancelled question gives it back: the failure hides the cancellation.
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():
-                raise asyncio.CancelledError from error
             readiness.set(check, ok=False, detail=type(error).__name__)
         else:
             readiness.set(check, ok=True)
+        # A connection that is lost meanwhile may fail in place of the cancellation, or swallow it.
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise asyncio.CancelledError
         await sleep_ms(READY_PROBE_MS)

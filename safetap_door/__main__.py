@@ -15,7 +15,7 @@ from config.settings import Settings
 from engine.core.clock import Clock, SystemClock
 from engine.core.database import POSTGRES_ERRORS, Pool
 from engine.core.units import MS_PER_S
-from engine.outbox.durable_loop import is_being_cancelled, keep_running
+from engine.outbox.durable_loop import end_if_cancelled, keep_running
 from engine.outbox.listener import Listener, Wake
 from engine.people.tokens import AccessTokens
 from engine.safetap.escalation_loop import EscalationLoop
@@ -107,8 +107,7 @@ async def watch_database(pool: Pool, readiness: Readiness, clock: Clock) -> None
             async with pool.acquire() as conn:
                 await conn.execute("SELECT")
         except POSTGRES_ERRORS as error:
-            if is_being_cancelled():
-                raise asyncio.CancelledError from error
+            end_if_cancelled()
             readiness.set("intake", ok=True, detail=f"spool only, database: {type(error).__name__}")
         else:
             readiness.set("intake", ok=True, detail="database")

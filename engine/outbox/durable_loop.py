@@ -26,25 +26,26 @@ async def keep_running(
     while True:
         try:
             await step()
+            end_if_cancelled()
             failures = 0
         except errors as error:
-            if is_being_cancelled():
-                raise asyncio.CancelledError from error
+            end_if_cancelled()
             failures += 1
             LOOP_FAILURES.labels(name).inc()
             log.warning("loop.store_away", loop=name, error=repr(error), failures=failures)
             await clock.sleep_ms(backoff_ms(failures))
 
 
-def is_being_cancelled() -> bool:
-    """Return whether the running task was asked to end.
+def end_if_cancelled() -> None:
+    """End the running task if it was asked to end and has not heard of it.
 
-    Its `CancelledError` does not always arrive: leaving a transaction or giving a connection back fails when the
-    connection has just been lost, and that failure takes the place of the cancellation. Who goes on after an error
-    without asking then goes on for ever.
+    A `CancelledError` does not always arrive. Leaving a transaction or giving a connection back fails when the
+    connection has just been lost, and that failure takes its place. And `asyncio.wait_for` of Python 3.11, in which
+    the stores' clients wait, drops it when the answer comes at the same moment. Who does not ask goes on for ever.
     """
     task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 def backoff_ms(failures: int) -> int:

@@ -8,12 +8,13 @@ import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 
+import asyncpg
 import structlog
 
 from config.limits import LISTEN_PROBE_MS
 from engine.core.clock import Clock
 from engine.core.database import POSTGRES_ERRORS, Connection, Pool
-from engine.outbox.durable_loop import keep_running
+from engine.outbox.durable_loop import end_if_cancelled, keep_running
 
 log = structlog.get_logger(__name__)
 
@@ -33,6 +34,7 @@ class Wake:
 
     async def wait(self, timeout_ms: float) -> None:
         """Return when woken, or after `timeout_ms`."""
+        end_if_cancelled()
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout_ms / 1000):
                 await self._event.wait()
@@ -60,9 +62,9 @@ class Listener:
                     handler("")
                 await self._probe(conn)
             finally:
-                if not conn.is_closed():
-                    for channel in self._handlers:
-                        await conn.remove_listener(channel, self._notified)
+                # Not lent again: UNLISTEN could fail half-way, and a listener must not stay on a borrowed connection.
+                with suppress(asyncpg.InterfaceError):  # the server has ended it already
+                    conn.terminate()
 
     async def _probe(self, conn: Connection) -> None:
         ended = asyncio.Event()
@@ -78,6 +80,7 @@ class Listener:
                         await ended.wait()
                 if not ended.is_set():
                     await conn.execute("SELECT 1")
+                    end_if_cancelled()
         finally:
             conn.remove_termination_listener(on_end)
         raise ConnectionResetError("the listening connection ended")

@@ -1,6 +1,7 @@
 """The outer loop pauses while a store is away, and ends with a defect."""
 
 import asyncio
+from contextlib import suppress
 
 import pytest
 
@@ -56,6 +57,23 @@ async def test_a_cancellation_that_a_lost_connection_hides_still_ends_it(clock: 
 
     loop = asyncio.create_task(keep_running(step, name="test", clock=clock, errors=(AwayError,)))
     await rounds.wait()
+    loop.cancel()
+    done, _ = await asyncio.wait({loop}, timeout=5)
+    assert done
+    assert loop.cancelled()
+
+
+async def test_a_cancellation_that_a_client_drops_still_ends_it(clock: ManualClock):
+    started = asyncio.Event()
+
+    async def step() -> None:
+        started.set()
+        with suppress(asyncio.CancelledError):  # as `asyncio.wait_for` does when the answer comes at that moment
+            await asyncio.Event().wait()
+        await Wake().wait(60_000)
+
+    loop = asyncio.create_task(keep_running(step, name="test", clock=clock, errors=(AwayError,)))
+    await started.wait()
     loop.cancel()
     done, _ = await asyncio.wait({loop}, timeout=5)
     assert done
