@@ -19,7 +19,7 @@ from engine.core.vocabulary import Door
 from engine.people.passwords import Passwords
 from engine.safetap.forwarding import Forwarder
 from engine.wiring import open_access_tokens, open_database, open_redis
-from ops.http import tls_context
+from ops.http import app_runner, tls_context
 from ops.probe import keep_checked
 from ops.process import Process, run
 
@@ -64,7 +64,7 @@ async def _serving(process: Process, services: Services) -> AsyncIterator[None]:
     settings = process.settings
     app = build_app(services, process.readiness)
     # Compressed bodies are refused, so nothing may unpack them first.
-    runner = web.AppRunner(app, access_log=None, auto_decompress=False, shutdown_timeout=STOP_TIMEOUT_MS / 2000)
+    runner = app_runner(app, stop_ms=STOP_TIMEOUT_MS // 2, auto_decompress=False)
     await runner.setup()
     try:
         site = web.TCPSite(runner, settings.host, settings.api_port, ssl_context=tls_context(settings))

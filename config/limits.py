@@ -30,6 +30,9 @@ COMMANDS_PENDING_MAX: Final = 8
 TRIGGERS_PENDING_MAX: Final = 8
 """Different triggers of one connection under way to SafeTap; the next one is refused with `too_many`."""
 COMMAND_TIMEOUT_MS: Final = 5_000
+"""A command that Postgres has not done by then is answered `unavailable`."""
+COMMAND_TEXT_CHARS_MAX: Final = 500
+"""A longer text in a command is cut there."""
 HOUSEKEEPING_MS: Final = 1_000
 """How often a gateway looks for expired tokens, reports refused fixes and tells consoles their figures."""
 SESSION_STATE_TIMEOUT_MS: Final = 2_000
@@ -42,6 +45,13 @@ CADENCE_JOB_MS: Final = 2_000
 """The same with a job: a customer watches."""
 ACCEPT_BACKLOG: Final = 4_096
 
+# Stock phone trackers
+TRACKER_FIXES_MAX: Final = 1_000
+"""Fixes of one request; the oldest beyond are left out and counted as `too_many`: a refusal would block the phone."""
+TRACKER_PARAMETERS_MAX: Final = 64
+"""Fields of one form; a form with more counts as one without any."""
+"""Connections that the kernel holds until we accept them; it drops further ones, and the client tries again."""
+
 # Ingest
 FLUSH_TICK_MS: Final = 10
 """Fixes are gathered this long, then one scripted Redis call moves them."""
@@ -52,6 +62,7 @@ INGEST_RETRY_MS: Final = 100
 SLOTS_MAX: Final = 4_194_304
 """Worker slots that a gateway's tables can hold (48 bytes each, grown on demand); a higher one is refused."""
 REDIS_TIMEOUT_MS: Final = 2_000
+"""A Redis that has not answered by then counts as away."""
 
 # Fixes
 FIX_FUTURE_MS_MAX: Final = 30_000
@@ -77,10 +88,13 @@ WORKER_SILENT_MS: Final = 60_000
 
 # Fan-out
 FANOUT_PING_MS: Final = 2_000
+"""How often a fan-out connection is asked whether it lives."""
 FANOUT_SILENCE_MS: Final = 6_000
 """A fan-out connection that has not even answered pings for this long is opened anew."""
 FANOUT_CHANNELS_PER_COMMAND: Final = 1_000
+"""Channels of one SUBSCRIBE; more take several."""
 CONSOLE_FRAME_MS: Final = 500
+"""How often a console gets a frame of its map; a console that has not taken the last one gets one less."""
 CONSOLE_FANOUT_CELLS_MAX: Final = 200
 """Map channels that one gateway follows one by one; wider views follow all of them."""
 BOOKING_COUNTS_KEPT_MS: Final = 2_000
@@ -108,14 +122,19 @@ OFFERS_PER_BOOKING_MAX: Final = 25
 OFFER_ASK_AGAIN_MS: Final = 120_000
 """Who said no, or nothing, is asked again for that booking only when nobody else is left, and after this long."""
 DISPATCH_RETRY_MS: Final = 2_000
+"""A booking for which nobody was found is tried again after this long."""
 DISPATCH_BATCH_MAX: Final = 64
+"""Bookings of one claim; the next claim follows at once."""
 DISPATCH_POLL_MS: Final = 500
+"""How often the matcher looks for due bookings without being woken."""
 CLAIM_LEASE_MS: Final = 5_000
+"""A claimed booking that was not decided by then may be claimed by another matcher."""
 DISPATCH_PARALLEL_MAX: Final = 4
 """Bookings of one batch whose offers are saved at once; each takes a connection of the pool."""
 WORKER_REFRESH_MS: Final = 30_000
 """The matcher reads all workers this often, for what no notification told it."""
 WORKERS_PER_READ_MAX: Final = 5_000
+"""Rows of one statement that reads workers; the next page follows at once."""
 STATUS_WRITE_MS: Final = 50
 """Pause between two writes of `geo:status`; changes in between are written together."""
 STATUS_CHECK_MS: Final = 1_000
@@ -127,11 +146,13 @@ WHY_CANDIDATES_MAX: Final = 10
 RELAY_BATCH_MAX: Final = 500
 """Events of one relay transaction; the rest follows in the next one at once."""
 RELAY_POLL_MS: Final = 500
+"""How often the relay looks for events without being woken."""
 RELAY_STALL_MS: Final = 10_000
 """A relay that stands still inside its transaction for this long is cut off by Postgres, so that another may go on."""
 LISTEN_PROBE_MS: Final = 5_000
 """A connection that waits for notifications is asked this often whether it still lives."""
 OUTBOX_KEPT_MS: Final = 86_400_000
+"""Published events older than this are deleted."""
 
 # Keeper
 KEEPER_BATCH_MAX: Final = 1_000
@@ -141,19 +162,29 @@ KEEPER_PAUSE_MS: Final = 50
 
 # SafeTap
 TRIGGER_BYTES_MAX: Final = 8_192
+"""A larger request, or message of a desk, is refused at SafeTap's door with 413, or closes the socket."""
 ESCALATION_POLL_MS: Final = 1_000
+"""How often due steps are looked for without being woken."""
 ESCALATION_BATCH_MAX: Final = 200
+"""Steps of one cycle; the next cycle follows at once."""
 ESCALATION_LEASE_MS: Final = 5_000
+"""A claimed step that was not taken by then may be claimed by another loop."""
 NOTICE_ATTEMPTS_MAX: Final = 8
+"""A notice that was not taken after so many is marked failed."""
 NOTICE_SEND_TIMEOUT_MS: Final = 10_000
+"""An attempt that the receiver has not answered by then has failed."""
 NOTICE_BATCH_MAX: Final = 100
+"""Notices under way at once on one channel; the others wait."""
 NOTICE_LEASE_MS: Final = 15_000
+"""A claimed notice whose outcome was not written by then is sent again, with the same key."""
 NOTICE_POLL_MS: Final = 1_000
+"""How often due notices are looked for without being woken."""
 NOTICES_PER_ADDRESS_MAX: Final = 4
 """Notices under way to one address; the next waits, so that a hung receiver takes few of the sender's slots."""
 NOTICE_RETRY_MS_MIN: Final = 1_000
 """The first retry of a notice; each later one waits twice as long."""
 NOTICE_RETRY_MS_MAX: Final = 60_000
+"""No retry of a notice waits longer."""
 TRIGGER_FORWARD_MS: Final = 3_000
 """One try of another process to hand a trigger to the door; after the Unix socket the port is tried."""
 TRIGGER_COMMIT_MS_MAX: Final = 200
@@ -167,7 +198,9 @@ SPOOL_REPLAY_MS: Final = 500
 SEVERITY_MAX: Final = 5
 """Further triggers no longer raise an incident, and no longer hasten its next step."""
 STEPS_PER_POLICY_MAX: Final = 20
+"""A policy with more is refused with 422."""
 POLICY_DELAY_S_MAX: Final = 86_400
+"""A longer delay in a policy is refused with 422."""
 POLICY_REPEAT_S_MIN: Final = 10
 """An exhausted ladder is repeated no more often than this."""
 FOLLOW_UP_MS: Final = 600_000
@@ -187,15 +220,29 @@ LIVE_CLOSE_MS: Final = 1_000
 SNAPSHOT_INCIDENTS_MAX: Final = 1_000
 """Incidents in a desk's snapshot, oldest first; the rest is on the pages of the API."""
 
+# HTTP
+CONNECTION_IDLE_MS: Final = 30_000
+"""A connection that has not brought a whole head of a request for this long is closed; open websockets are not."""
+
 # REST
 BODY_BYTES_MAX: Final = 262_144
+"""A larger body is refused with 413."""
 BODY_READ_MS: Final = 10_000
 """A body that has not arrived by then is refused with 408."""
 PAGE_ROWS_DEFAULT: Final = 50
+"""Rows of a page that names no limit."""
 PAGE_ROWS_MAX: Final = 200
+"""A page that asks for more is refused with 422."""
+OPEN_BOOKINGS_TOLD_MAX: Final = 20
+"""Open bookings told to a customer at once, the newest first; the rest is on the pages of the list."""
+DECISIONS_SHOWN_MAX: Final = 500
+"""Decisions shown of one booking, from the first on: more than a search can take."""
 PEOPLE_PER_BATCH_MAX: Final = 500
+"""A larger batch is refused with 422."""
 ACCESS_TOKEN_MS: Final = 900_000
+"""An access token is good for this long."""
 REFRESH_TOKEN_MS: Final = 30 * 86_400_000
+"""A refresh token that was not used by then has ended."""
 TOKEN_GRACE_MS: Final = 60_000
 """A socket whose token has expired may refresh it this long before it is closed with 4401."""
 PASSWORDS_PER_BATCH_MAX: Final = 100
@@ -203,32 +250,47 @@ PASSWORDS_PER_BATCH_MAX: Final = 100
 PASSWORD_THREADS: Final = 2
 """Threads that hash passwords (19 MiB each); more sign-ins at once wait their turn."""
 ENROLMENT_CODE_MS: Final = 7 * 86_400_000
+"""An enrolment code that was not used by then has ended."""
 SIGN_IN_FAILURES_MAX: Final = 10
 """Failed sign-ins of one account within 15 minutes; more are refused with `too_many`."""
 SIGN_IN_WINDOW_MS: Final = 900_000
+"""Failed sign-ins older than this no longer count."""
 IDEMPOTENCY_KEPT_MS: Final = 86_400_000
+"""An answer is kept under its key for this long; then the key is new again."""
 IDEMPOTENCY_WAIT_MS: Final = 2_000
 """A second request waits this long for the first one with its key; then it is refused with 409."""
 IDEMPOTENCY_KEY_CHARS_MAX: Final = 200
+"""A longer key is refused with 422."""
 TEXT_CHARS_MAX: Final = 2_000
 """Characters of a note or a reason; a longer one is refused with 422."""
 LINE_CHARS_MAX: Final = 200
 """Characters of a name, an address line or a reference; a longer one is refused with 422."""
 PASSWORD_CHARS_MIN: Final = 10
+"""A shorter new password is refused with 422."""
 PASSWORD_CHARS_MAX: Final = 200
+"""A longer password is refused with 422."""
 READY_PROBE_MS: Final = 1_000
 """How often a process asks its database whether it is there."""
 CORS_MAX_AGE_S: Final = 600
+"""How long a browser may remember what a page of another origin may do."""
 
 # Processes
 DATABASE_POOL_MAX: Final = 8
+"""Connections of one process to Postgres; further work waits for a free one."""
 DATABASE_CONNECT_MS_MAX: Final = 3_000
 """A Postgres that does not take a connection within this counts as away."""
+GATEWAY_POOL_MAX: Final = 4
+"""The same of a gateway."""
 SAFETAP_POOL_MAX: Final = 4
+"""The same of SafeTap's door."""
 STATEMENT_TIMEOUT_MS: Final = 5_000
+"""A statement that Postgres has not done by then is given up; the store counts as away."""
 READY_TIMEOUT_MS: Final = 60_000
+"""A program that is not ready by then ends the start of the installation, with the reason."""
 STOP_TIMEOUT_MS: Final = 10_000
+"""A process that was told to stop and still runs by then is killed."""
 RESTART_BACKOFF_MS_MIN: Final = 200
+"""The first pause before a program is started again."""
 RESTART_BACKOFF_MS_MAX: Final = 5_000
 """The pause before a program is started again doubles up to this."""
 RESTARTS_AT_START_MAX: Final = 2

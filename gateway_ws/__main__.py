@@ -13,7 +13,7 @@ from engine.wiring import open_access_tokens, open_fix_clock, open_redis
 from gateway_ws.engine_calls import EngineCalls
 from gateway_ws.gateway import Gateway, Stores
 from gateway_ws.safetap_client import SafeTapClient
-from ops.http import tls_context
+from ops.http import app_runner, tls_context
 from ops.process import Process, run
 
 
@@ -32,7 +32,7 @@ async def root(process: Process) -> None:
         tasks = await stack.enter_async_context(asyncio.TaskGroup())
         connecting = tasks.create_task(calls.connect(settings))
         gateway = Gateway(stores, SafeTapClient(forwarder), tasks, process.readiness)
-        runner = web.AppRunner(gateway.app(), access_log=None, shutdown_timeout=CLOSE_TIMEOUT_MS / 1000)
+        runner = app_runner(gateway.app(), stop_ms=CLOSE_TIMEOUT_MS)
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
         async with gateway.running():

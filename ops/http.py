@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from config.limits import CONNECTION_IDLE_MS
 from config.settings import Settings
 from ops.readiness import Readiness
 
@@ -21,6 +22,20 @@ def add_ops_routes(app: web.Application, readiness: Readiness) -> None:
     app.router.add_get("/metrics", _metrics)
 
 
+def app_runner(app: web.Application, *, stop_ms: int, auto_decompress: bool = True) -> web.AppRunner:
+    """Return what serves `app`; at its end requests under way have `stop_ms` milliseconds.
+
+    aiohttp itself would wait an hour for a peer that connects and sends nothing, or half of a head.
+    """
+    return web.AppRunner(
+        app,
+        access_log=None,
+        auto_decompress=auto_decompress,
+        keepalive_timeout=CONNECTION_IDLE_MS / 1000,
+        shutdown_timeout=stop_ms / 1000,
+    )
+
+
 @asynccontextmanager
 async def ops_server(readiness: Readiness, host: str, port: int | None) -> AsyncIterator[None]:
     """Serve the three routes on a port of their own; without a port, serve nothing."""
@@ -29,7 +44,7 @@ async def ops_server(readiness: Readiness, host: str, port: int | None) -> Async
         return
     app = web.Application()
     add_ops_routes(app, readiness)
-    runner = web.AppRunner(app, access_log=None)
+    runner = app_runner(app, stop_ms=0)
     await runner.setup()
     try:
         await web.TCPSite(runner, host, port).start()

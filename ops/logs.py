@@ -4,6 +4,7 @@ import logging
 import sys
 
 import structlog
+from aiohttp.http_exceptions import HttpProcessingError
 
 from config.settings import Settings
 
@@ -38,7 +39,17 @@ def configure_logs(process: str, settings: Settings) -> None:
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, last],
         )
     )
+    logging.getLogger("aiohttp.server").addFilter(_without_strangers_bytes)
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(settings.log_level)
     structlog.contextvars.bind_contextvars(process=process)
+
+
+def _without_strangers_bytes(record: logging.LogRecord) -> bool:
+    """Make one quiet line of what is not HTTP: no defect of ours, and a traceback would quote what was sent."""
+    error = record.exc_info[1] if record.exc_info else None
+    if isinstance(error, HttpProcessingError):
+        record.levelno, record.levelname = logging.INFO, "INFO"
+        record.msg, record.args, record.exc_info = "http.malformed", (), None
+    return True

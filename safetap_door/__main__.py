@@ -14,14 +14,13 @@ from config.limits import LIVE_CLOSE_MS, READY_PROBE_MS, TRIGGER_BYTES_MAX
 from config.settings import Settings
 from engine.core.clock import Clock, SystemClock
 from engine.core.database import POSTGRES_ERRORS, Pool
-from engine.core.units import MS_PER_S
 from engine.outbox.durable_loop import end_if_cancelled, keep_running
 from engine.outbox.listener import Listener, Wake
 from engine.people.tokens import AccessTokens
 from engine.safetap.escalation_loop import EscalationLoop
 from engine.safetap.intake import Intake
 from engine.safetap.spool import Spool
-from ops.http import add_ops_routes, tls_context
+from ops.http import add_ops_routes, app_runner, tls_context
 from ops.process import Process, run
 from ops.readiness import Readiness
 from safetap_door.database import open_pool
@@ -90,7 +89,7 @@ def build_app(settings: Settings, services: DoorServices, desks: LiveDesks, read
 async def serve(stack: AsyncExitStack, settings: Settings, app: web.Application) -> None:
     """Open the port and the Unix socket until `stack` ends."""
     listener = stack.enter_context(listening_at(settings.safetap_socket_path))
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=2 * LIVE_CLOSE_MS / MS_PER_S)
+    runner = app_runner(app, stop_ms=2 * LIVE_CLOSE_MS)
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
     await web.SockSite(runner, listener).start()
