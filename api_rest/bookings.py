@@ -10,6 +10,7 @@ from api_rest.context import Body, Call, NoBody, NoQuery, Reply
 from api_rest.cursors import decode_moment, encode_moment
 from api_rest.route import ALL_ROLES, DESK, AnyRoute, Key, Route, Uses
 from api_rest.schemas import Answer, BookingAnswer, BookingPage, Line, OptionalLine, PageQuery, Pin, Text
+from config.limits import DECISIONS_SHOWN_MAX
 from engine.booking.booking_store import NewBooking, create_booking, transition
 from engine.booking.views import Position, booking_of, list_bookings
 from engine.core.errors import Conflict, InvalidInput, NotFound
@@ -25,9 +26,6 @@ SELECT d.dispatch_id, d.worker_id, d.outcome, d.detail::text AS detail, d.took_u
  ORDER BY d.at, d.dispatch_id
  LIMIT $3
 """
-
-DECISIONS_MAX: Final = 500
-"""Decisions shown of one booking, from the first on: more than a search can take."""
 
 BOOKING_IN_ORG: Final = "SELECT true FROM booking WHERE booking_id = $1 AND org_id = $2"
 
@@ -145,7 +143,7 @@ async def get_dispatch(call: Call[NoBody, NoQuery]) -> Reply:
     org_id = call.principal.org_id
     if not await call.conn.fetchval(BOOKING_IN_ORG, _booking_id(call), org_id):
         raise NotFound
-    rows = await call.conn.fetch(DECISIONS, _booking_id(call), org_id, DECISIONS_MAX)
+    rows = await call.conn.fetch(DECISIONS, _booking_id(call), org_id, DECISIONS_SHOWN_MAX)
     return Reply(
         {
             "items": [

@@ -44,6 +44,7 @@ CADENCE_IDLE_MS: Final = 5_000
 CADENCE_JOB_MS: Final = 2_000
 """The same with a job: a customer watches."""
 ACCEPT_BACKLOG: Final = 4_096
+"""Connections that the kernel holds until we accept them; it drops further ones, and their clients try again."""
 
 # Stock phone trackers
 TRACKER_FIXES_MAX: Final = 1_000

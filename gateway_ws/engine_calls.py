@@ -11,7 +11,13 @@ from uuid import UUID
 
 import structlog
 
-from config.limits import COMMAND_TIMEOUT_MS, RESTART_BACKOFF_MS_MAX, RESTART_BACKOFF_MS_MIN
+from config.limits import (
+    COMMAND_TEXT_CHARS_MAX,
+    COMMAND_TIMEOUT_MS,
+    GATEWAY_POOL_MAX,
+    RESTART_BACKOFF_MS_MAX,
+    RESTART_BACKOFF_MS_MIN,
+)
 from config.settings import Settings
 from engine.booking.booking_store import transition
 from engine.booking.views import open_bookings_of_customer
@@ -28,8 +34,6 @@ from engine.wiring import open_database
 from gateway_ws.closing import UnknownType
 
 log = structlog.get_logger(__name__)
-
-_POOL_MAX = 4
 
 BOOKING_COUNTS = """
 SELECT state, count(*) AS bookings FROM booking WHERE org_id = $1 AND created_at > $2 GROUP BY state
@@ -63,7 +67,7 @@ class EngineCalls:
         delay_ms = RESTART_BACKOFF_MS_MIN
         while self._pool is None:
             try:
-                self.use(await open_database(settings, pool_max=_POOL_MAX))
+                self.use(await open_database(settings, pool_max=GATEWAY_POOL_MAX))
             except POSTGRES_ERRORS as error:
                 log.warning("postgres.unavailable", error=type(error).__name__)
                 await self._clock.sleep_ms(delay_ms)
@@ -170,4 +174,4 @@ def _text(body: Mapping[str, Any], field: str) -> str:
     value = body.get(field, "")
     if not isinstance(value, str):
         raise InvalidInput(f"{field} is text", field=field)
-    return value[:500]
+    return value[:COMMAND_TEXT_CHARS_MAX]

@@ -7,6 +7,7 @@ from uuid import UUID
 
 import asyncpg
 
+from config.limits import OPEN_BOOKINGS_TOLD_MAX
 from engine.booking.lifecycle import ACTIVE_STATES, FINAL_STATES
 from engine.core.database import Connection
 from engine.core.errors import NotFound
@@ -14,9 +15,6 @@ from engine.core.ids import BookingId, PersonId
 from engine.core.units import rfc3339
 from engine.core.vocabulary import BookingState, Role
 from engine.people.tokens import Principal
-
-OPEN_BOOKINGS_MAX: Final = 20
-"""Open bookings told to a customer at once, the newest first; the rest is on the pages of the list."""
 
 _CARD: Final = """
 SELECT b.booking_id, b.org_id, b.state, b.version, b.notes, b.customer_id, b.worker_id, b.eta_promised_s, b.tz,
@@ -121,7 +119,9 @@ async def active_booking_of_worker(conn: Connection, worker_id: PersonId) -> dic
 
 async def open_bookings_of_customer(conn: Connection, customer_id: PersonId) -> list[dict[str, object]]:
     """Return this customer's bookings that can still change, newest first."""
-    rows = await conn.fetch(OPEN_OF_CUSTOMER, customer_id, [state.value for state in FINAL_STATES], OPEN_BOOKINGS_MAX)
+    rows = await conn.fetch(
+        OPEN_OF_CUSTOMER, customer_id, [state.value for state in FINAL_STATES], OPEN_BOOKINGS_TOLD_MAX
+    )
     return [render(row, Role.CUSTOMER) for row in rows]
 
 

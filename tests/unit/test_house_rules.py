@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -89,6 +90,17 @@ def test_every_limit_is_used() -> None:
     every = {key for key in vars(limits) if key.isupper()}
     text = "\n".join(path.read_text() for path in sources() if path.name != "limits.py")
     assert sorted(limit for limit in every if not re.search(rf"\b{limit}\b", text)) == []
+
+
+def test_every_limit_says_what_happens_there() -> None:
+    body = ast.parse((ROOT / "config" / "limits.py").read_text()).body
+    silent = [
+        ast.unparse(limit.target)
+        for limit, following in pairwise(body)
+        if isinstance(limit, ast.AnnAssign)
+        and not (isinstance(following, ast.Expr) and isinstance(following.value, ast.Constant))
+    ]
+    assert silent == []
 
 
 def test_every_setting_is_used_and_written_down() -> None:
