@@ -200,13 +200,18 @@ class Ingest:
         if not (len(moves.slots) or removals or seqs):
             return True
         started_ns = self._clock.steady_ns()
+        is_answered = False
         try:
             await self._apply(moves, removals)
+            is_answered = True
         except (RedisError, OSError, TimeoutError) as error:
             log.warning("ingest.flush_failed", error=type(error).__name__)
-            self._put_back(moves, removals, seqs, received_ns)
             self._observer.flush_failed()
             return False
+        finally:
+            # Also where the flush was cancelled on its way: the last one of a stopping process brings it again.
+            if not is_answered:
+                self._put_back(moves, removals, seqs, received_ns)
         done_ns = self._clock.steady_ns()
         for source, seq in seqs.items():
             source.acknowledge(seq)

@@ -1,5 +1,6 @@
 """The gatherer on a real Redis: what is acknowledged when, what survives an outage, what duty does on the way."""
 
+import asyncio
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -149,6 +150,21 @@ async def test_an_answer_that_was_lost_is_asked_for_again_without_harm(bench: Be
     assert not await bench.ingest.flush()
     bench.index.is_answer_lost = False
     assert await bench.ingest.flush()
+    assert source.acknowledged == [1]
+    assert (await verify(redis)).is_right
+
+
+async def test_a_flush_that_was_cancelled_on_its_way_is_brought_by_the_last_one(bench: Bench, redis: Redis) -> None:
+    source = bench.source(1)
+    bench.add(source, 1)
+    flushing = asyncio.ensure_future(bench.ingest.flush())
+    await asyncio.sleep(0)  # judged and handed over, not answered yet
+    assert bench.table.last[1]["ts_ms"]
+    flushing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await flushing
+    assert source.acknowledged == []
+    await bench.ingest.drain()
     assert source.acknowledged == [1]
     assert (await verify(redis)).is_right
 
