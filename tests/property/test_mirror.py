@@ -1,0 +1,87 @@
+"""The mirror misses nobody: its answers are those of brute force, anywhere on the globe and after any history."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from engine.core.units import METRES_PER_DEG
+from engine.geo import mirror as module
+from engine.geo.fixes import RECORD
+from engine.geo.mirror import Mirror, Wanted
+
+RADIUS_M = METRES_PER_DEG * 180 / math.pi
+CLOSE_M = 1e-3
+"""Two right answers may differ where distances are equal to a millimetre: the oracle rounds in other places."""
+CENTRES = ((41.15, -8.61), (0.0, 0.0), (78.2, 15.6), (-89.99, 30.0), (90.0, 0.0), (-17.0, 180.0), (65.0, -179.999))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _compiled() -> None:
+    module.warm_up()
+
+
+def distance_m(lat_deg: float, lng_deg: float, other_lat_deg: float, other_lng_deg: float) -> float:
+    """The haversine."""
+    lat, other = math.radians(lat_deg), math.radians(other_lat_deg)
+    half_lat, half_lng = (other - lat) / 2, math.radians(other_lng_deg - lng_deg) / 2
+    share = math.sin(half_lat) ** 2 + math.cos(lat) * math.cos(other) * math.sin(half_lng) ** 2
+    return 2 * RADIUS_M * math.asin(math.sqrt(min(1.0, share)))
+
+
+@st.composite
+def worlds(draw: st.DrawFn):
+    """Moves of a fleet around a place, with the place asked from: (slot, ts, lat_e7, lng_e7, has a cell)."""
+    lat, lng = draw(st.sampled_from(CENTRES))
+    random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    n = draw(st.sampled_from([0, 1, 60, 700, 700]))
+    spread = draw(st.sampled_from([0.0, 0.002, 0.02, 0.05, 3.0, 200.0]))
+    lats = np.clip(lat + random.normal(0, spread or 1e-12, n), -90, 90)
+    lngs = (lng + random.normal(0, spread or 1e-12, n) / max(0.01, math.cos(math.radians(lat))) + 180) % 360 - 180
+    moves = np.zeros(n, RECORD)
+    moves["ts_ms"] = random.integers(1, 50, n)
+    moves["lat_e7"], moves["lng_e7"] = np.rint(lats * 1e7), np.rint(lngs * 1e7)
+    moves["cell"] = random.random(n) < 0.9
+    slots = random.integers(0, max(1, n // 2) * draw(st.sampled_from([1, 40])), n)
+    asked = (min(90.0, max(-90.0, lat + random.normal(0, spread))), (lng + random.normal(0, spread) + 180) % 360 - 180)
+    return slots.astype(np.int64), moves, asked
+
+
+@settings(max_examples=300)
+@given(worlds(), st.integers(1, 30), st.sampled_from([0.0, 150.0, 2_000.0, 5_000.0, 400_000.0, 3e7]), st.booleans())
+def test_nearest_and_within_are_those_of_brute_force(world, k, radius_m, is_picky) -> None:
+    slots, moves, (lat, lng) = world
+    mirror, known = Mirror(), {}
+    for at in range(0, len(slots), 50):
+        mirror.apply(slots[at : at + 50], moves[at : at + 50])
+    for slot, move in zip(slots.tolist(), moves, strict=True):
+        if slot not in known or move["ts_ms"] > known[slot]["ts_ms"]:
+            known[slot] = move
+    every = np.arange(int(slots.max(initial=0)) + 1)
+    skills, statuses = every % 4, (every % 3).astype(np.uint8)
+    mirror.describe(every, skills=skills, statuses=statuses)
+    wanted = Wanted(skills=2, statuses=0b101, since_ms=20) if is_picky else module.ANYBODY
+
+    there = {
+        slot: distance_m(lat, lng, move["lat_e7"] / 1e7, move["lng_e7"] / 1e7)
+        for slot, move in known.items()
+        if move["cell"] and (not is_picky or (slot % 4 >= 2 and slot % 3 != 1 and move["ts_ms"] >= 20))
+    }
+    near = mirror.nearest(lat, lng, k=k, radius_m=radius_m, wanted=wanted)
+    surely = sorted(distance for distance in there.values() if distance <= radius_m - CLOSE_M)
+    perhaps = sum(distance <= radius_m + CLOSE_M for distance in there.values())
+    assert min(k, len(surely)) <= near.count <= min(k, perhaps)
+    found, distances = near.slots[: near.count].tolist(), near.distances_m[: near.count].tolist()
+    assert len(set(found)) == near.count
+    assert distances == sorted(distances)
+    assert distances == pytest.approx([there[slot] for slot in found], abs=CLOSE_M)
+    assert distances[: len(surely)] == pytest.approx(surely[:k][: near.count], abs=CLOSE_M)
+    assert near.slots[near.count :].tolist() == [-1] * (k - near.count)
+    assert np.isinf(near.distances_m[near.count :]).all()
+
+    inside = set(mirror.within(lat, lng, radius_m=radius_m, wanted=wanted).tolist())
+    assert {slot for slot, distance in there.items() if distance <= radius_m - CLOSE_M} <= inside
+    assert inside <= {slot for slot, distance in there.items() if distance <= radius_m + CLOSE_M}
+    assert len(mirror) == sum(bool(move["cell"]) for move in known.values())
