@@ -100,7 +100,7 @@ def _preflight(request: web.Request) -> web.Response:
     """Answer a browser that asks whether it may: `secure` adds the origin, and only for the ones we know."""
     response = web.Response(status=204)
     if request.headers.get("Origin") in request.app[SERVICES].settings.origins:
-        response.headers["Access-Control-Allow-Methods"] = "GET, POST, PUT"
+        response.headers["Access-Control-Allow-Methods"] = "GET, POST, PUT, DELETE"
         response.headers["Access-Control-Allow-Headers"] = (
             f"Authorization, Content-Type, {KEY_HEADER}, {REQUEST_ID_HEADER}"
         )

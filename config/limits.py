@@ -246,6 +246,8 @@ REFRESH_TOKEN_MS: Final = 30 * 86_400_000
 """A refresh token that was not used by then has ended."""
 TOKEN_GRACE_MS: Final = 60_000
 """A socket whose token has expired may refresh it this long before it is closed with 4401."""
+DEVICES_PER_WORKER_MAX: Final = 10
+"""Trackers of one worker that are not revoked; one more is refused with 409."""
 PASSWORDS_PER_BATCH_MAX: Final = 100
 """Passwords in one batch of people (about 20 ms of hashing each); more are refused with 422, codes are not limited."""
 PASSWORD_THREADS: Final = 2

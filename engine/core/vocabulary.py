@@ -88,6 +88,16 @@ class Door(StrEnum):
     DIRECT = "direct"
 
 
+class DeviceKind(StrEnum):
+    """The app of a stock phone tracker."""
+
+    OWNTRACKS = "owntracks"
+    OSMAND = "osmand"
+    TRACCAR = "traccar"
+    OVERLAND = "overland"
+    GPSLOGGER = "gpslogger"
+
+
 class Acknowledgement(StrEnum):
     """What the phone is told: where its trigger is durable."""
 

@@ -33,6 +33,9 @@ ONLY = {
     "POST /v1/offers/{offer_id}/accept": {"worker"},
     "POST /v1/offers/{offer_id}/decline": {"worker"},
     "POST /v1/people/batch": {"admin"},
+    "POST /v1/devices": {"worker", "admin"},
+    "GET /v1/devices": {"worker", "admin"},
+    "DELETE /v1/devices/{device_id}": {"worker", "admin"},
     "GET /v1/workers": {"dispatcher", "admin"},
     "GET /v1/bookings/{booking_id}/dispatch": {"dispatcher", "admin"},
     "GET /v1/incidents": {"dispatcher", "admin"},
@@ -59,7 +62,7 @@ def test_every_route_is_in_the_protocols_list() -> None:
 
 def test_the_protocols_page_lists_these_routes_and_the_keys_they_require() -> None:
     page = (Path(__file__).parents[3] / "docs" / "protocol.md").read_text()
-    rows = re.findall(r"^\| `((?:GET|POST|PUT) /v1/\S+)` \|[^|]*\| (\w*) ?\|", page, re.MULTILINE)
+    rows = re.findall(r"^\| `((?:GET|POST|PUT|DELETE) /v1/\S+)` \|[^|]*\| (\w*) ?\|", page, re.MULTILINE)
     assert dict(rows) == {place(route): "required" if route.key is Key.REQUIRED else "" for route in TABLE}
 
 
