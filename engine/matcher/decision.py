@@ -23,8 +23,6 @@ from engine.matcher.kernels import BLOCK, top_k
 SEARCH_RADII_M: Final = (1_500, 3_000, 6_000, SEARCH_RADIUS_M_MAX)
 """How far each step of a search surely looks. A step is the last when nobody beyond it could be cheaper."""
 
-TERM_DECIMALS: Final = 4
-
 
 @dataclass(frozen=True, slots=True)
 class Ask:

@@ -13,7 +13,7 @@ from engine.core.vocabulary import Role
 from engine.people.tokens import Principal
 
 ACCOUNT: Final = """
-SELECT p.person_id, p.org_id, p.region_id, p.role, p.full_name, p.email, p.status, p.is_demo, p.tz, w.slot
+SELECT p.person_id, p.org_id, p.region_id, p.role, p.full_name, p.email, p.tz, w.slot
   FROM person p LEFT JOIN worker w ON w.worker_id = p.person_id
  WHERE p.person_id = $1
 """
@@ -37,8 +37,6 @@ class Account:
     role: Role
     full_name: str
     email: str | None
-    is_active: bool
-    is_demo: bool
     tz: str
     slot: WorkerSlot | None
 
@@ -82,8 +80,6 @@ def _account(row: asyncpg.Record) -> Account:
         role=Role(row["role"]),
         full_name=row["full_name"],
         email=row["email"],
-        is_active=row["status"] == "active",
-        is_demo=row["is_demo"],
         tz=row["tz"],
         slot=None if row["slot"] is None else WorkerSlot(row["slot"]),
     )
