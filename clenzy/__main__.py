@@ -21,7 +21,7 @@ from clenzy.demo import City, Demo
 from clenzy.installation import Plan, without_password
 from clenzy.load import Load, load_settings
 from clenzy.migrations import migrate as apply_migrations
-from clenzy.programs import ROOT
+from clenzy.programs import ROOT, run_once
 from clenzy.replay import Replay, replay_settings
 from clenzy.runner import run, run_alone, until_stopped
 from clenzy.screen import Screen
@@ -35,6 +35,8 @@ app = typer.Typer(
 )
 user_commands = typer.Typer(help="Accounts.", no_args_is_help=True)
 app.add_typer(user_commands, name="user")
+geo_commands = typer.Typer(help="Who is where.", no_args_is_help=True)
+app.add_typer(geo_commands, name="geo")
 
 StateDir = Annotated[
     Path | None, typer.Option("--state-dir", help="Where stores, keys and logs live. Default: .clenzy")
@@ -128,6 +130,15 @@ def user_add(
     password = typer.prompt("Password", hide_input=True) if sys.stdin.isatty() else sys.stdin.readline().rstrip("\n")
     user = NewUser(role, email, name or email.partition("@")[0], password, org, _region(new_region))
     print(add_user(_settings(state_dir), user, Screen()))
+
+
+@geo_commands.command("verify")
+def geo_verify(state_dir: StateDir = None) -> None:
+    """Compare every worker's cell with H3, at REDIS_URL or in the running installation. Exit code 1: one is wrong."""
+    settings = of_running(_settings(state_dir))
+    if settings.redis_url is None:
+        raise CannotStartError("set REDIS_URL: nothing runs here, and the embedded Redis keeps nothing")
+    raise typer.Exit(run_once("engine.run_geo_verify", settings))
 
 
 @app.command()

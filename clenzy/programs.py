@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import ssl
+import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
@@ -84,6 +85,11 @@ def module_program(name: str, settings: Settings, *argv: str, env: Mapping[str, 
         orphan_signal=signal.SIGTERM,  # it may have children of its own to end
     )
     return Program(name, command, is_ready=_at_once)
+
+
+def run_once(module: str, settings: Settings) -> int:
+    """Run `python -m module` to its end, with our terminal; return its exit code."""
+    return subprocess.run((sys.executable, "-m", module), env=environment(settings), cwd=ROOT, check=False).returncode
 
 
 def probe(url: str) -> Callable[[], Awaitable[bool]]:

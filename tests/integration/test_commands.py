@@ -11,8 +11,10 @@ from datetime import UTC, datetime, timedelta
 from email.message import EmailMessage
 from pathlib import Path
 
+import numpy as np
 import psycopg
 import pytest
+import redis
 from cryptography import x509
 
 from clenzy import doctor, ports, tls
@@ -22,6 +24,8 @@ from clenzy.doctor import Finding, Verdict
 from clenzy.file_lock import file_lock
 from clenzy.screen import Screen
 from config.settings import Settings
+from engine.geo.cells import cell_of
+from engine.geo.fixes import RECORD
 from tests.servers import Servers, create_database, drop_database, named, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -101,6 +105,35 @@ def test_doctor_judges_by_limits() -> None:
     assert doctor.check_open_files(65_536).verdict is Verdict.OK
     assert doctor.exit_code([Finding("x", Verdict.WARN, "")]) == 0
     assert doctor.exit_code([Finding("x", Verdict.FAIL, "")]) == 1
+
+
+def test_geo_verify_tells_what_it_looked_at(redis_url: str, tmp_path: Path) -> None:
+    def verify() -> "subprocess.CompletedProcess[str]":
+        return clenzy("geo", "verify", "--state-dir", str(tmp_path), REDIS_URL=redis_url)
+
+    with redis.Redis.from_url(redis_url) as client:
+        record = np.zeros(1, RECORD)
+        record["ts_ms"], record["lat_e7"], record["lng_e7"] = 1, 411_500_000, -86_100_000
+        record["cell"] = cell_of(41.15, -8.61)
+        client.setrange("geo:slab:1", 0, record.tobytes())
+        client.sadd(f"geo:cell:{cell_of(41.15, -8.61):x}", 2_048)
+        right = verify()
+        assert (right.returncode, right.stderr) == (0, "")
+        assert right.stdout.startswith("looked at 1 workers with a place, 0 without one, and 1 cells\n")
+        client.sadd(f"geo:cell:{cell_of(42.15, -8.61):x}", 2_048)
+        wrong = verify()
+    assert wrong.returncode == 1
+    assert "WRONG: 1 workers in a cell where they do not belong: slots 2048" in wrong.stdout
+
+
+def test_geo_verify_says_why_it_cannot_look(tmp_path: Path) -> None:
+    nowhere = f"redis://:hunter2@127.0.0.1:{ports.any_free()}/0"
+    away = clenzy("geo", "verify", "--state-dir", str(tmp_path), REDIS_URL=nowhere)
+    assert (away.returncode, away.stdout) == (2, "")
+    assert "cannot look" in away.stderr
+    assert "hunter2" not in away.stderr
+    unset = clenzy("geo", "verify", "--state-dir", str(tmp_path))
+    assert (unset.returncode, "set REDIS_URL" in unset.stderr) == (1, True)
 
 
 def test_a_first_admin_founds_the_organisation(database_url: str) -> None:
