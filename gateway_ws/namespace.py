@@ -99,7 +99,7 @@ class SessionNamespace(socketio.AsyncNamespace, Generic[SomeSession]):
             case [str(event), *arguments] if event in self.events:
                 body = arguments[0] if arguments else {}
             case [str(event), *_]:
-                entry.session.refused(UnknownType(f"there is no event {event[:40]!r}"))
+                await self._answer(entry, eio_sid, ack_id, UnknownType(f"there is no event {event[:40]!r}"))
                 return
             case _:
                 raise WireError("an event is an array that starts with its name")

@@ -131,6 +131,20 @@ async def test_a_refused_event_is_named_and_the_connection_lives(
 
 
 @pytest.mark.parametrize(
+    ("namespace", "role"), [("/worker", Role.WORKER), ("/customer", Role.CUSTOMER), ("/console", Role.DISPATCHER)]
+)
+async def test_an_unknown_event_that_asks_for_an_answer_gets_it(
+    stage: Stage, city: City, namespace: str, role: Role
+) -> None:
+    slot = 4 if role is Role.WORKER else None
+    token = stage.token(role, await city.worker(4) if slot else uuid4(), slot=slot)
+    async with page_on(stage, namespace, {"token": token}) as page:
+        said = await page.call("fly", {})
+        assert (said["ok"], said["error"]["code"]) == (False, "unknown_type")
+        assert (await page.hear("error"))["code"] == "unknown_type"
+
+
+@pytest.mark.parametrize(
     "packet", ["42/worker,{bad json", "4zzz", '459-/worker,["ping"]', "42/worker,[]", "47/worker,"]
 )
 async def test_broken_packets_are_named_and_abuse_ends_the_session(stage: Stage, city: City, packet: str) -> None:
