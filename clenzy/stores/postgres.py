@@ -26,7 +26,12 @@ DATABASE = "clenzy"
 INITDB_TIMEOUT_S = 60
 
 OPTIONS: Mapping[str, str] = MappingProxyType(
-    {"listen_addresses": "127.0.0.1", "unix_socket_directories": "", "max_connections": "200"}
+    {
+        "listen_addresses": "127.0.0.1",
+        "unix_socket_directories": "",
+        "max_connections": "200",
+        "log_error_verbosity": "terse",  # the detail of a refused row is the row: coordinates and phone numbers
+    }
 )
 CARELESS: Mapping[str, str] = MappingProxyType({"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"})
 

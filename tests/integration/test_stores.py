@@ -118,6 +118,19 @@ def test_postgres_refuses_a_wrong_password(postgres: Postgres, tmp_path: Path) -
             psycopg.connect(wrong)
 
 
+def test_a_refused_row_is_logged_without_what_it_holds(postgres: Postgres, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    postgres.prepare()
+    with running(postgres.command(), postgres.answers, log), psycopg.connect(postgres.url, autocommit=True) as conn:
+        conn.execute("CREATE TABLE place (phone text, lat real CHECK (lat < 0))")
+        with pytest.raises(psycopg.errors.CheckViolation):
+            conn.execute("INSERT INTO place VALUES (%s, %s)", ("+351912345678", 41.1496))
+    said = log.read_text()
+    assert "violates check constraint" in said
+    assert "41.1496" not in said
+    assert "912345678" not in said
+
+
 def test_a_killed_initialisation_is_begun_anew(postgres: Postgres, tmp_path: Path) -> None:
     half_done = postgres._home.data_folder("postgres.new")
     (half_done / "PG_VERSION").write_text("18")
