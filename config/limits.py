@@ -49,6 +49,22 @@ ACCEPT_BACKLOG: Final = 4_096
 # Stock phone trackers
 TRACKER_FIXES_MAX: Final = 1_000
 """Fixes of one request; the oldest beyond are left out and counted as `too_many`: a refusal would block the phone."""
+TRACKER_BODY_BYTES_MAX: Final = 1_048_576
+"""A larger body is refused with 413: 1,000 of Overland's locations take about 600 kB."""
+TRACKER_ANSWER_MS: Final = 3_000
+"""A request whose fixes Redis has not taken by then is answered 503; the phone sends it again."""
+TRACKER_IDLE_MS: Final = 600_000
+"""A worker whose trackers have been silent for this long is forgotten until the next request."""
+DEVICE_FRESH_MS: Final = 30_000
+"""How long a device's token is believed before Postgres is asked again: a revoked one is refused after this at most."""
+DEVICE_TRUSTED_MS: Final = 3_600_000
+"""While Postgres is away, a token that it has confirmed within this time goes on being believed."""
+DEVICE_RETRY_MS: Final = 5_000
+"""While Postgres is away, it is asked about one device or worker no more often than this."""
+DEVICES_KNOWN_MAX: Final = 20_000
+"""Devices that a gateway remembers; beyond it the one not heard of for longest is forgotten."""
+DEVICE_LOOKUPS_MAX: Final = 2
+"""Tokens that a gateway asks Postgres about at once; made-up ones wait here and not at the pool."""
 TRACKER_PARAMETERS_MAX: Final = 64
 """Fields of one form; a form with more counts as one without any."""
 """Connections that the kernel holds until we accept them; it drops further ones, and the client tries again."""

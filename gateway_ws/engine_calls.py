@@ -28,6 +28,7 @@ from engine.core.ids import BookingId, OfferId, OrgId, PersonId
 from engine.core.units import MS_PER_DAY, utc_from_ms
 from engine.core.vocabulary import BookingState, Duty
 from engine.matcher.offer_store import answer_offer, worker_state
+from engine.people.devices import DeviceSpeaker, find_speaker
 from engine.people.duty import set_duty
 from engine.people.tokens import Principal
 from engine.wiring import open_database
@@ -101,6 +102,16 @@ class EngineCalls:
         """Return `{"duty", "offer", "booking"}`."""
         async with self._connection() as conn:
             return dict(await worker_state(conn, worker.person_id))
+
+    async def state_of_worker(self, worker_id: PersonId) -> Json:
+        """Return the same of a worker whose tracker speaks."""
+        async with self._connection() as conn:
+            return dict(await worker_state(conn, worker_id))
+
+    async def device_speaker(self, token: str) -> DeviceSpeaker | None:
+        """Return for whom a device's token speaks, or nobody."""
+        async with self._connection() as conn:
+            return await find_speaker(conn, token)
 
     async def customer_bookings(self, customer: PersonId) -> list[Json]:
         """Return the bookings that can still change."""

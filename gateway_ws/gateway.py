@@ -40,6 +40,7 @@ from gateway_ws.registry import Registry
 from gateway_ws.safetap_client import SafeTapClient
 from gateway_ws.services import Services
 from gateway_ws.socketio_server import GatewayServer
+from gateway_ws.trackers.door import TrackerDoor
 from gateway_ws.worker_ns import WorkerNamespace
 from gateway_ws.worker_session import WorkerSession
 from ops.http import add_ops_routes
@@ -113,12 +114,14 @@ class Gateway:
         self._stalled = StalledConnections(clock)
         self._sio = GatewayServer(clock, stores.settings.origins)
         self._ping_socket = PingSocket(self.services, self._stalled, stores.settings.origins)
+        self._trackers = TrackerDoor(self.services)
 
     def app(self) -> web.Application:
         """Return the application with all routes."""
         app = web.Application(middlewares=[self._refuse_when_full])
         add_ops_routes(app, self._readiness)
         app.router.add_get("/ws/ping", self._ping_socket.handle)
+        self._trackers.add_routes(app)
         self._sio.register_namespace(WorkerNamespace("/worker", self.services))
         self._sio.register_namespace(CustomerNamespace("/customer", self.services))
         self._sio.register_namespace(ConsoleNamespace("/console", self.services, self._hub))
@@ -167,6 +170,7 @@ class Gateway:
         """Nobody knows what the fan-out missed: everything durable is read again."""
         self._hub.reload()
         self.ingest.restore_absent()
+        self._trackers.workers.all_outdated()
         self.services.registry.all_need_reload()
 
     async def _reloads(self) -> None:
@@ -192,6 +196,7 @@ class Gateway:
                 if isinstance(session, WorkerSession):
                     session.report_refused()
             await self._sio.close_silent()
+            await self._trackers.workers.forget_idle()
             try:
                 await self._tell_figures()
             except (RedisError, OSError, TimeoutError) as error:

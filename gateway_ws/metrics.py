@@ -39,6 +39,10 @@ MOVED: Final = Counter("clenzy_gateway_workers_moved", "Worker records brought t
 OUTBOX_DROPPED: Final = Counter("clenzy_gateway_outbox_dropped", "Latest-wins frames that a newer one replaced")
 TRIGGERS: Final = Counter("clenzy_gateway_triggers", "Silent triggers forwarded, by outcome", ["outcome"])
 FANOUT_CONNECTS: Final = Counter("clenzy_gateway_fanout_connects", "Times the fan-out connection was opened")
+TRACKER_REQUESTS: Final = Counter("clenzy_gateway_tracker_requests", "Requests of stock phone trackers", ["app"])
+TRACKER_SKIPPED: Final = Counter(
+    "clenzy_gateway_tracker_skipped", "Parts of their requests that brought no fix, by reason", ["app", "reason"]
+)
 FAULTS: Final = Counter("clenzy_gateway_faults", "Unexpected errors that a task survived", ["task"])
 
 for _refusal in FixRefusal:
