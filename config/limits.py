@@ -65,6 +65,8 @@ DEVICES_KNOWN_MAX: Final = 20_000
 """Devices that a gateway remembers; beyond it the one not heard of for longest is forgotten."""
 DEVICE_LOOKUPS_MAX: Final = 2
 """Tokens that a gateway asks Postgres about at once; made-up ones wait here and not at the pool."""
+TRACKER_ALARM_MS: Final = 60_000
+"""Alarms of one device without a time of their own are one alarm within this; those after it join its incident."""
 TRACKER_PARAMETERS_MAX: Final = 64
 """Fields of one form; a form with more counts as one without any."""
 """Connections that the kernel holds until we accept them; it drops further ones, and the client tries again."""
@@ -204,6 +206,8 @@ NOTICE_RETRY_MS_MAX: Final = 60_000
 """No retry of a notice waits longer."""
 TRIGGER_FORWARD_MS: Final = 3_000
 """One try of another process to hand a trigger to the door; after the Unix socket the port is tried."""
+DEVICE_LOOKUP_MS: Final = 1_000
+"""Asking Postgres whose tracker calls for help; later it is told to send again."""
 TRIGGER_COMMIT_MS_MAX: Final = 200
 """A trigger that Postgres has not committed by then goes to the spool; what answers first is told to the phone."""
 TRIGGERS_IN_FLIGHT_MAX: Final = 256
@@ -328,6 +332,7 @@ assert NOTICE_SEND_TIMEOUT_MS < NOTICE_LEASE_MS
 assert NOTICE_RETRY_MS_MIN < NOTICE_RETRY_MS_MAX
 assert NOTICES_PER_ADDRESS_MAX < NOTICE_BATCH_MAX
 assert TRIGGER_COMMIT_MS_MAX < STATEMENT_TIMEOUT_MS
+assert DEVICE_LOOKUP_MS + TRIGGER_COMMIT_MS_MAX < TRIGGER_FORWARD_MS
 assert FANOUT_RESOLUTION < CELL_RESOLUTION
 assert FANOUT_PING_MS < FANOUT_SILENCE_MS
 assert CADENCE_JOB_MS <= CADENCE_IDLE_MS < WORKER_SILENT_MS

@@ -42,14 +42,14 @@ class SafeTapClient:
     def __init__(self, forwarder: Forwarder) -> None:
         self._forwarder = forwarder
 
-    async def trigger(self, body: Mapping[str, Any], token: str) -> TriggerAnswer:
+    async def trigger(self, body: Mapping[str, Any], token: str, *, scheme: str = "Bearer") -> TriggerAnswer:
         """Forward one trigger.
 
         Raises:
             Unavailable: SafeTap does not answer.
             ClenzyError: SafeTap refused it.
         """
-        headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+        headers = {"Authorization": f"{scheme} {token}", "Content-Type": "application/json"}
         try:
             answer = await self._forwarder.forward(_json(body), headers=headers)
         except Unavailable:

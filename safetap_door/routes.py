@@ -1,5 +1,6 @@
 """The door's requests: triggers from devices, acknowledging and closing from desks."""
 
+import asyncio
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,14 +10,17 @@ from uuid import UUID
 import orjson
 from aiohttp import web
 
+from config.limits import DEVICE_LOOKUP_MS
 from engine.core.clock import Clock
-from engine.core.database import Pool
-from engine.core.errors import InvalidInput, NotAllowed, NotFound
+from engine.core.database import POSTGRES_ERRORS, Pool
+from engine.core.errors import InvalidInput, NotAllowed, NotFound, NotSignedIn, Unavailable
 from engine.core.ids import IncidentId
+from engine.core.units import MS_PER_S
 from engine.core.vocabulary import Acknowledgement, Door, Role
+from engine.people.devices import DeviceSpeaker, find_speaker
 from engine.people.tokens import AccessTokens, Principal, bearer_token
 from engine.safetap.desk import acknowledge, close
-from engine.safetap.forwarding import DOOR_HEADER, TRIGGER_PATH
+from engine.safetap.forwarding import DEVICE_SCHEME, DOOR_HEADER, TRIGGER_PATH
 from engine.safetap.intake import Intake
 from engine.safetap.metrics import ACKNOWLEDGED_IN, TRIGGERS
 from engine.safetap.trigger import ReceivedTrigger, parse_trigger
@@ -87,29 +91,55 @@ async def close_incident(request: web.Request) -> web.Response:
 
 def door_of(request: web.Request) -> Door:
     """Return the way in: the forwarder's word on the Unix socket, which only our own processes reach."""
-    connection = None if request.transport is None else request.transport.get_extra_info("socket")
-    if connection is None or connection.family != socket.AF_UNIX:
+    if not _is_forwarded(request):
         return Door.DIRECT
     named = request.headers.get(DOOR_HEADER, "")
     return Door(named) if named in set(Door) else Door.DIRECT
 
 
+def _is_forwarded(request: web.Request) -> bool:
+    connection = None if request.transport is None else request.transport.get_extra_info("socket")
+    return connection is not None and connection.family == socket.AF_UNIX
+
+
 async def _received(request: web.Request, services: DoorServices, door: Door) -> ReceivedTrigger:
     now_ms = services.clock.now_ms()
-    # Whoever was signed in once may call for help for ever: a phone in a cellar cannot refresh its token.
-    principal = services.tokens.verify(_token(request), now_ms, allow_expired=True)
-    if principal.role not in TRIGGERING_ROLES:
+    sender = await _sender(request, services, now_ms)
+    if sender.role not in TRIGGERING_ROLES:
         raise NotAllowed("Customers and workers raise alarms; the desk answers them.")
     return ReceivedTrigger(
         trigger=parse_trigger(await request.read()),
-        person_id=principal.person_id,
-        role=principal.role,
-        org_id=principal.org_id,
-        region_id=principal.region_id,
+        person_id=sender.person_id,
+        role=sender.role,
+        org_id=sender.org_id,
+        region_id=sender.region_id,
         door=door,
-        is_token_expired=is_expired(principal, now_ms),
+        is_token_expired=isinstance(sender, Principal) and is_expired(sender, now_ms),
         received_at_ms=now_ms,
     )
+
+
+async def _sender(request: web.Request, services: DoorServices, now_ms: int) -> Principal | DeviceSpeaker:
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    if scheme == DEVICE_SCHEME and _is_forwarded(request):
+        return await _speaker(services.pool, token)
+    # Whoever was signed in once may call for help for ever: a phone in a cellar cannot refresh its token.
+    return services.tokens.verify(_token(request), now_ms, allow_expired=True)
+
+
+async def _speaker(pool: Pool, token: str) -> DeviceSpeaker:
+    """Return whose tracker calls for help. Only Postgres knows: while it is away the phone must send again.
+
+    On the Unix socket alone, where the gateway has checked the token before: made-up ones never reach our small pool.
+    """
+    try:
+        async with asyncio.timeout(DEVICE_LOOKUP_MS / MS_PER_S), pool.acquire() as conn:
+            speaker = await find_speaker(conn, token)
+    except POSTGRES_ERRORS as error:
+        raise Unavailable("Nobody can tell whose device this is: send again.") from error
+    if speaker is None:
+        raise NotSignedIn("This device is not known, or not any more.")
+    return speaker
 
 
 def _token(request: web.Request) -> str:

@@ -12,11 +12,14 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from config.limits import BODY_READ_MS, TRACKER_BODY_BYTES_MAX
-from engine.core.errors import BodyTooLarge, ClenzyError, WireError
+from engine.core.errors import BodyTooLarge, ClenzyError, Unavailable, WireError
 from engine.core.problem import PROBLEM_TYPE, problem_fields, problem_headers
+from engine.people.devices import DeviceSpeaker
+from engine.safetap.forwarding import DEVICE_SCHEME
 from gateway_ws.metrics import REFUSED, TRACKER_REQUESTS, TRACKER_SKIPPED
 from gateway_ws.services import Services
 from gateway_ws.trackers import gpslogger, osmand, overland, owntracks, traccar
+from gateway_ws.trackers.alarm import trigger_body
 from gateway_ws.trackers.devices import Devices
 from gateway_ws.trackers.reading import Report, payload_of
 from gateway_ws.trackers.tracked_worker import TrackedWorkers
@@ -46,6 +49,7 @@ class TrackerDoor:
     """The handlers of the routes."""
 
     def __init__(self, services: Services) -> None:
+        self._services = services
         self._devices = Devices(services.calls, services.clock)
         self.workers = TrackedWorkers(services)
 
@@ -71,16 +75,35 @@ class TrackerDoor:
         return handle
 
     async def _take(self, name: str, request: web.Request) -> None:
-        credential = _credential(request)
+        token = _credential(request)
         # Before the body, where the token is not in it: who may not send makes us read nothing.
-        speaker = None if credential is None else await self._devices.speaker(credential)
+        speaker = None if token is None else await self._devices.speaker(token)
         report = APPS[name].read(request.query, await _body(request))
         if speaker is None:
-            speaker = await self._devices.speaker(report.credential)
+            token = report.credential
+            speaker = await self._devices.speaker(token)
+        if report.is_sos:
+            await self._call_for_help(report, speaker, token)
         for reason, count in report.skipped.items():
             TRACKER_SKIPPED.labels(name, reason.value).inc(count)
         if report.fixes:
             await self.workers.take(speaker, payload_of(report.fixes))
+
+    async def _call_for_help(self, report: Report, speaker: DeviceSpeaker, token: str | None) -> None:
+        """Hand an alarm to SafeTap before anything else, on duty or off.
+
+        Raises:
+            Unavailable: it is not committed. Anything but a success makes the phone send it again, as the same trigger.
+        """
+        assert token is not None
+        services = self._services
+        body = trigger_body(report, speaker.device_id, now_ms=services.clock.now_ms())
+        try:
+            answer = await services.safetap.trigger(body, token, scheme=DEVICE_SCHEME)
+        except ClenzyError as error:
+            raise Unavailable("The alarm was not taken: send it again.") from error
+        if not answer.is_committed:
+            raise Unavailable("The alarm is on one disk only: send it again.")
 
 
 def _credential(request: web.Request) -> str | None:

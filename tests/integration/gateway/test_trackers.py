@@ -24,7 +24,7 @@ from engine.people.devices import add_device, new_token
 from gateway_ws.engine_calls import EngineCalls
 from gateway_ws.trackers.devices import Devices
 from tests.fakes import ManualClock
-from tests.integration.gateway.harness import ORG, PORTO, City, Stage, eventually, phone_on
+from tests.integration.gateway.harness import ORG, PORTO, City, FakeDoor, Stage, eventually, phone_on
 
 SLOT = 7
 LAT, LNG = PORTO
@@ -280,6 +280,62 @@ async def test_a_tracker_shows_the_customer_who_comes(tracker: Tracker, city: Ci
             break
     assert orjson.loads(message["data"])["lat"] == pytest.approx(LAT)
     await channel.aclose()  # type: ignore[no-untyped-call]
+
+
+def sos(tracker: Tracker, **fields: Any) -> dict[str, Any]:
+    return {"id": tracker.token, "lat": LAT, "lon": LNG, "timestamp": 1_700_000_000, "alarm": "sos", **fields}
+
+
+async def test_an_alarm_goes_to_safetap_at_once_also_off_duty_and_again_as_the_same(
+    tracker: Tracker, door: FakeDoor, pool: Pool
+) -> None:
+    await pool.execute("UPDATE worker SET duty = 'off'")
+    for _ in range(2):
+        assert (await tracker.get("osmand", **sos(tracker, accuracy=7)))[0] == 200
+    (headers, first), (_, again) = [await door.received.get() for _ in range(2)]
+    assert first == again
+    assert headers["Authorization"] == f"Device {tracker.token}"
+    assert first["kind"] == "button"
+    assert first["fix"] == {"lat": LAT, "lng": LNG, "accuracy_m": 7, "ts_ms": 1_700_000_000_000}
+    assert (await tracker.record())["ts_ms"] == 0
+    await tracker.get("osmand", **sos(tracker, timestamp=1_700_000_001))
+    _, later = await door.received.get()
+    assert later["trigger_id"] != first["trigger_id"]
+
+
+@pytest.mark.parametrize(("status", "answer"), [(202, {"state": "spooled"}), (401, {"code": "not_signed_in"})])
+async def test_an_alarm_that_is_not_committed_stays_with_the_phone(
+    tracker: Tracker, door: FakeDoor, status: int, answer: dict[str, Any]
+) -> None:
+    door.status, door.answer = status, answer
+    assert (await tracker.get("osmand", **sos(tracker)))[0] == 503
+    door.status, door.answer = 200, {"state": "committed"}
+    assert (await tracker.get("osmand", **sos(tracker)))[0] == 200
+
+
+async def test_a_strangers_alarm_is_not_forwarded(tracker: Tracker, door: FakeDoor) -> None:
+    assert (await tracker.get("osmand", **sos(tracker, id=new_token())))[0] == 401
+    assert door.received.empty()
+
+
+async def test_traccars_shortcut_reaches_safetap_without_a_place(tracker: Tracker, door: FakeDoor) -> None:
+    body = {"location": {"extras": {"alarm": "sos"}}, "device_id": tracker.token}
+    assert (await tracker.post("traccar", body))[0] == 200
+    _, trigger = await door.received.get()
+    assert set(trigger) == {"trigger_id", "kind"}
+
+
+async def test_a_worker_whose_trackers_fell_silent_is_forgotten_and_welcome_again(tracker: Tracker) -> None:
+    workers = tracker.stage.gateway._trackers.workers
+    await tracker.post("owntracks", tracker.owntracks(), headers=tracker.basic)
+    await workers.forget_idle()
+    assert len(workers) == 1
+    workers._by_slot[SLOT]._heard_ms = 0
+    await workers.forget_idle()
+    assert len(workers) == 0
+    assert not tracker.stage.gateway.ingest.has_source(SLOT)
+    assert (await tracker.post("owntracks", tracker.owntracks(), headers=tracker.basic))[0] == 200
+    assert len(workers) == 1
 
 
 class AwayCalls(EngineCalls):

@@ -12,6 +12,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from clenzy.ports import any_free
 from config.limits import ACCESS_TOKEN_MS, TRIGGER_BYTES_MAX
+from engine.core.ids import DeviceId
+from engine.core.vocabulary import DeviceKind
+from engine.people.devices import add_device, new_token
 from engine.people.tokens import AccessTokens
 from tests.conftest import TokenKeys
 from tests.integration.safetap.doors import CLOCK, ORIGIN, OpenDoor, door_settings, open_door
@@ -58,6 +61,32 @@ async def test_the_same_trigger_gives_the_same_answer_through_every_door(
     assert {status for status, _ in answers} == {200}
     assert all(answer == answers[0][1] for _, answer in answers)
     assert await world.pool.fetchval("SELECT count(*) FROM incident_event WHERE kind <> 'step'") == 1
+
+
+async def test_a_trackers_alarm_is_committed_and_its_token_is_good_on_the_unix_socket_alone(
+    door: OpenDoor, world: World
+) -> None:
+    token, device_id = new_token(), DeviceId(uuid4())
+    async with world.pool.acquire() as conn, conn.transaction():
+        await add_device(
+            conn, device_id=device_id, token=token, worker_id=world.worker, org_id=world.org_id,
+            kind=DeviceKind.OSMAND, label="", actor_id=None, now_ms=CLOCK.now_ms(),
+        )  # fmt: skip
+    body = trigger(fix={"lat": 41.15, "lng": -8.61, "ts_ms": CLOCK.now_ms()})
+    headers = {"Authorization": f"Device {token}", "X-Clenzy-Door": "socket"}
+    for _ in range(2):
+        status, answer = await door.trigger("", body, headers=headers, through_socket=True)
+        assert (status, answer) == (200, {"trigger_id": body["trigger_id"], "state": "committed"})
+    row = await world.pool.fetchrow("SELECT * FROM safetap_trigger")
+    assert (row["person_id"], row["door"], row["token_state"]) == (world.worker, "socket", "valid")
+    assert (await world.incident())["booking_id"] == world.booking_id
+    for sent, through_socket in ((headers, False), ({"Authorization": f"Device {new_token()}"}, True)):
+        status, answer = await door.trigger("", trigger(), headers=sent, through_socket=through_socket)
+        assert (status, answer["code"]) == (401, "not_signed_in")
+    await world.pool.execute("UPDATE device SET revoked_at = created_at")
+    status, _ = await door.trigger("", trigger(), headers=headers, through_socket=True)
+    assert status == 401
+    assert await world.pool.fetchval("SELECT count(*) FROM safetap_trigger") == 1
 
 
 @pytest.mark.parametrize(

@@ -2,14 +2,17 @@
 
 from collections import Counter
 from itertools import product
+from uuid import UUID
 
 import numpy as np
 import orjson
 import pytest
 
 from config.limits import TRACKER_FIXES_MAX, TRACKER_PARAMETERS_MAX
+from engine.core.ids import DeviceId
 from engine.geo.fixes import FIX, UNKNOWN_BATTERY, UNKNOWN_U16
 from gateway_ws.trackers import gpslogger, osmand, overland, owntracks, traccar
+from gateway_ws.trackers.alarm import trigger_body
 from gateway_ws.trackers.reading import Skip, TrackedFix, form_of, number, payload_of, time_ms
 
 AT_S = 1_700_000_000
@@ -242,3 +245,26 @@ def test_every_app_reads_nonsense_of_every_type() -> None:
         body = orjson.dumps({"_type": "location", "lat": left, "tst": right, "location": left, "locations": [right]})
         for read in (owntracks.read, traccar.read, overland.read):
             assert read(body).fixes == ()
+
+
+def test_an_alarm_without_a_time_is_one_alarm_for_a_minute() -> None:
+    report = osmand.read({"id": "x", "alarm": "sos"}, b"")
+    device_id = DeviceId(UUID(int=1))
+    start_ms = 1_700_000_040_000
+    first, retried, later = (
+        trigger_body(report, device_id, now_ms=start_ms + delay_ms)["trigger_id"] for delay_ms in (0, 59_999, 60_000)
+    )
+    assert first == retried != later
+    assert trigger_body(report, DeviceId(UUID(int=2)), now_ms=start_ms)["trigger_id"] != first
+
+
+def test_an_alarm_carries_the_newest_fix_of_its_batch() -> None:
+    old = TRACCAR["location"]
+    new = {
+        **old,
+        "timestamp": "2023-11-14T22:14:20Z",
+        "extras": {"alarm": "sos"},
+        "coords": {**old["coords"], "accuracy": -1},
+    }
+    body = trigger_body(traccar.read(orjson.dumps({"location": [new, old]})), DeviceId(UUID(int=1)), now_ms=0)
+    assert body["fix"] == {"lat": 41.15, "lng": -8.61, "ts_ms": AT_MS + 60_000}
