@@ -37,9 +37,9 @@ assert ROW.itemsize == 64  # noqa: PLR2004 - a cache line
 NOBODY: Final = -1
 """No row, no bucket: the end of a list, or a worker without a place."""
 
-BANDS: Final = 36_000
-"""Bands of latitude: 0.005 degrees, about 557 m."""
-_COLUMN_BITS: Final = 17
+BANDS: Final = 180_000
+"""Bands of latitude: 0.001 degrees, about 111 m."""
+_COLUMN_BITS: Final = 19
 assert 2 * BANDS <= 1 << _COLUMN_BITS
 
 RowArray: TypeAlias = NDArray[np.void]
@@ -58,7 +58,7 @@ _SPREAD: Final = np.uint64(0x9E3779B97F4A7C15)
 _MARGIN_RAD: Final = 1e-9
 """Added to a circle before buckets are chosen: 6 mm, far more than rounding can move a worker across an edge."""
 _START_RAD: Final = math.pi / BANDS
-"""The first circle of a search: as wide as a bucket."""
+"""The first circle of a search: its radius is the side of a bucket."""
 _BUCKETS_PER_ROW: Final = 0.5
 """A circle of more buckets than this for each row of the table is answered by looking at every row instead."""
 

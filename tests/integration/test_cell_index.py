@@ -77,6 +77,25 @@ async def test_removal_forgets_the_place_but_not_the_time(redis: Redis) -> None:
     assert (await index.all_records())[0].tolist() == [4]
 
 
+async def test_a_page_is_kept_whole_and_without_reserve(redis: Redis) -> None:
+    index = CellIndex(redis)
+    for slot in (5, 3, 2_047):
+        await index.move(slots(slot), records((2_000, *PORTO)))
+    assert await redis.strlen("geo:slab:0") == SLAB_PAGE_SLOTS * 32
+    assert await redis.memory_usage("geo:slab:0") < SLAB_PAGE_SLOTS * 32 * 1.3
+    assert (await index.all_records())[0].tolist() == [3, 5, 2_047]
+    assert (await index.records([4]))[0].tolist() == (0,) * 9
+
+
+async def test_who_stays_in_a_cell_is_still_heard(redis: Redis) -> None:
+    index = CellIndex(redis)
+    await index.move(slots(1), records((2_000, *PORTO)))
+    nearby = records((3_000, PORTO[0] + 10, PORTO[1]))
+    assert (await index.move(slots(1), nearby)).accepted == 1
+    assert (await index.records([1]))[0] == nearby[0]
+    assert await index.cell_members([int(nearby["cell"][0])]) == {int(nearby["cell"][0]): [1]}
+
+
 async def test_ten_thousand_random_moves_against_brute_force(redis: Redis) -> None:
     """Also with old batches replayed, slots removed, scripts forgotten and everything flushed half-way."""
     rng, index, truth = random.Random(5), CellIndex(redis), Truth()
