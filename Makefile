@@ -13,7 +13,7 @@ SOURCES := api_rest bench clenzy config deploy engine gateway_ws loadtests ops s
 
 .PHONY: help
 help:  ## Show this list
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9_-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9_-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 	@echo '  Options go into ARGS, for example: make demo ARGS="--workers 500 --no-open"'
 
 # ---------------------------------------------------------------- run
@@ -57,7 +57,7 @@ spell: setup
 	@$(BIN)/codespell $(SOURCES) docs migrations console/src Makefile *.md
 
 # ---------------------------------------------------------------- test
-.PHONY: test load chaos e2e bench
+.PHONY: test load chaos e2e bench bench-geo
 test: setup pages  ## All tests: real Postgres, Redis, processes, browser
 	@$(BIN)/pytest -n 2 --dist loadfile $(ARGS)
 
@@ -70,8 +70,10 @@ chaos: setup pages  ## Kill every process and store during a run; nothing acknow
 e2e: setup pages  ## The browser tests only
 	@$(BIN)/pytest -m browser $(ARGS)
 
-bench:  ## Side-by-side benchmarks (none yet)
-	@echo "There are no benchmarks yet: bench/ is empty." >&2; exit 1
+bench: bench-geo  ## All side-by-side benchmarks; each writes bench/out/NAME.json
+
+bench-geo: setup  ## The cell index and the mirror beside Redis' own geo commands
+	@exec $(BIN)/python -m bench.geo $(ARGS)
 
 # ---------------------------------------------------------------- prepare
 .PHONY: setup runtime pages lock clean python

@@ -6,19 +6,17 @@ Everything is rebuilt from `CellIndex.all_records()`; from then on newer records
 
 import math
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from config.limits import CANDIDATES_MAX, SLOTS_MAX
 from engine.core.errors import NotAllowed
-from engine.core.units import METRES_PER_DEG
 from engine.geo import mirror_kernels as kernels
 from engine.geo.fixes import RECORD, RecordArray, SlotArray
 
 _ROWS_AT_START: Final = 1_024
-_RADIUS_M: Final = METRES_PER_DEG * 180 / math.pi
 _ANY_STATUS: Final = 0xFF
 _STATUSES: Final = 8
 """A status is a bit of a mask of eight."""
@@ -39,11 +37,10 @@ class Wanted:
 ANYBODY: Final = Wanted()
 
 
-@dataclass(frozen=True, slots=True)
-class Near:
-    """An answer of fixed size: of `slots` and `distances_m` the first `count` count; then -1 and infinity follow."""
+class Near(NamedTuple):
+    """An answer of fixed size: of `slots` and `distances_m` the first `found` count; then -1 and infinity follow."""
 
-    count: int
+    found: int
     slots: SlotArray
     distances_m: NDArray[np.float64]
 
@@ -100,18 +97,17 @@ class Mirror:
         """Return the `k` nearest within `radius_m`, nearest first; of equal distances the lower slot comes first."""
         assert 0 < k <= CANDIDATES_MAX
         slots, distances_m = np.empty(k, np.int64), np.empty(k)
-        count = self._search(lat_deg, lng_deg, radius_m, wanted, slots, distances_m)
-        distances_m *= _RADIUS_M
-        return Near(count, slots, distances_m)
+        found = self._search(lat_deg, lng_deg, radius_m, wanted, slots, distances_m)
+        return Near(found, slots, distances_m)
 
     def within(self, lat_deg: float, lng_deg: float, *, radius_m: float, wanted: Wanted = ANYBODY) -> SlotArray:
         """Return the slots of everybody within `radius_m`, ascending.
 
         Beyond `limits.CANDIDATES_MAX` of them those farthest away are left out.
         """
-        slots, angles_rad = np.empty(CANDIDATES_MAX, np.int64), np.empty(CANDIDATES_MAX)
-        count = self._search(lat_deg, lng_deg, radius_m, wanted, slots, angles_rad)
-        return np.sort(slots[:count])
+        slots, distances_m = np.empty(CANDIDATES_MAX, np.int64), np.empty(CANDIDATES_MAX)
+        found = self._search(lat_deg, lng_deg, radius_m, wanted, slots, distances_m)
+        return np.sort(slots[:found])
 
     def _search(
         self,
@@ -120,11 +116,11 @@ class Mirror:
         radius_m: float,
         wanted: Wanted,
         slots: SlotArray,
-        angles_rad: NDArray[np.float64],
+        distances_m: NDArray[np.float64],
     ) -> int:
-        cap = (math.radians(lat_deg), math.radians(lng_deg), radius_m / _RADIUS_M)
+        cap = (math.radians(lat_deg), math.radians(lng_deg), radius_m / kernels.SPHERE_RADIUS_M)
         mask = (wanted.skills, wanted.statuses, wanted.since_ms)
-        return kernels.nearest(self._rows, self._heads, self._columns, cap, mask, slots, angles_rad)
+        return kernels.nearest(self._rows, self._heads, self._columns, cap, mask, slots, distances_m)
 
     def _ensure(self, slots: SlotArray) -> None:
         if not len(slots):

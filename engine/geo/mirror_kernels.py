@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.core.jit import kernel
+from engine.core.units import METRES_PER_DEG
 from engine.geo.fixes import RecordArray, SlotArray
 
 ROW: Final = np.dtype(
@@ -50,6 +51,8 @@ ColumnArray: TypeAlias = NDArray[np.int32]
 FloatArray: TypeAlias = NDArray[np.float64]
 Triple: TypeAlias = tuple[float, float, float]
 
+SPHERE_RADIUS_M: Final = METRES_PER_DEG * 180 / math.pi
+"""Of the sphere that the engine measures on."""
 _RAD_PER_E7: Final = math.pi / 1.8e9
 _LAT_E7_MAX: Final = 900_000_000
 _LNG_E7_MAX: Final = 1_800_000_000
@@ -57,8 +60,8 @@ _SPREAD: Final = np.uint64(0x9E3779B97F4A7C15)
 """Multiplier that spreads neighbouring buckets over the lists (2^64 / golden ratio)."""
 _MARGIN_RAD: Final = 1e-9
 """Added to a circle before buckets are chosen: 6 mm, far more than rounding can move a worker across an edge."""
-_START_RAD: Final = math.pi / BANDS
-"""The first circle of a search: its radius is the side of a bucket."""
+_START_RAD: Final = math.pi / BANDS / 2
+"""The first circle of a search: as wide as a bucket."""
 _BUCKETS_PER_ROW: Final = 0.5
 """A circle of more buckets than this for each row of the table is answered by looking at every row instead."""
 
@@ -124,9 +127,9 @@ def nearest(
     cap: Triple,
     wanted: tuple[int, int, int],
     slots: SlotArray,
-    angles_rad: FloatArray,
+    distances_m: FloatArray,
 ) -> int:
-    """Write the nearest workers, nearest first, to `slots` and `angles_rad`; return how many there are.
+    """Write the nearest workers, nearest first, to `slots` and `distances_m`; return how many there are.
 
     cap: latitude, longitude, radius, in radians. wanted: skills needed, mask of statuses, oldest fix (Unix ms).
     Of equal distances the lower slot wins. Places beyond the last one found get `NOBODY` and infinity.
@@ -137,17 +140,17 @@ def nearest(
     while True:
         if _buckets_of(columns, lat, circle) > len(rows) * _BUCKETS_PER_ROW:
             circle = radius
-            found = _look_everywhere(rows, center, _chord2(circle), wanted, slots, angles_rad)
+            found = _look_everywhere(rows, center, _chord2(circle), wanted, slots, distances_m)
         else:
-            found = _look_around(rows, heads, columns, (lat, lng, circle), center, wanted, slots, angles_rad)
+            found = _look_around(rows, heads, columns, (lat, lng, circle), center, wanted, slots, distances_m)
         if found == len(slots) or circle >= radius:
             break
         circle = min(2 * circle, radius)
-    _sort(slots, angles_rad, found)
+    _sort(slots, distances_m, found)
     for i in range(found):
-        angles_rad[i] = 2 * math.asin(min(1.0, math.sqrt(angles_rad[i]) / 2))
+        distances_m[i] = 2 * SPHERE_RADIUS_M * math.asin(min(1.0, math.sqrt(distances_m[i]) / 2))
     slots[found:] = NOBODY
-    angles_rad[found:] = np.inf
+    distances_m[found:] = np.inf
     return found
 
 

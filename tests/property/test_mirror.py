@@ -72,14 +72,14 @@ def test_nearest_and_within_are_those_of_brute_force(world, k, radius_m, is_pick
     near = mirror.nearest(lat, lng, k=k, radius_m=radius_m, wanted=wanted)
     surely = sorted(distance for distance in there.values() if distance <= radius_m - CLOSE_M)
     perhaps = sum(distance <= radius_m + CLOSE_M for distance in there.values())
-    assert min(k, len(surely)) <= near.count <= min(k, perhaps)
-    found, distances = near.slots[: near.count].tolist(), near.distances_m[: near.count].tolist()
-    assert len(set(found)) == near.count
+    assert min(k, len(surely)) <= near.found <= min(k, perhaps)
+    found, distances = near.slots[: near.found].tolist(), near.distances_m[: near.found].tolist()
+    assert len(set(found)) == near.found
     assert distances == sorted(distances)
     assert distances == pytest.approx([there[slot] for slot in found], abs=CLOSE_M)
-    assert distances[: len(surely)] == pytest.approx(surely[:k][: near.count], abs=CLOSE_M)
-    assert near.slots[near.count :].tolist() == [-1] * (k - near.count)
-    assert np.isinf(near.distances_m[near.count :]).all()
+    assert distances[: len(surely)] == pytest.approx(surely[:k][: near.found], abs=CLOSE_M)
+    assert near.slots[near.found :].tolist() == [-1] * (k - near.found)
+    assert np.isinf(near.distances_m[near.found :]).all()
 
     inside = set(mirror.within(lat, lng, radius_m=radius_m, wanted=wanted).tolist())
     assert {slot for slot, distance in there.items() if distance <= radius_m - CLOSE_M} <= inside

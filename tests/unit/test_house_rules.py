@@ -16,7 +16,7 @@ from config import limits
 from config.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ("api_rest", "clenzy", "config", "engine", "gateway_ws", "loadtests", "ops", "safetap_door", "sim")
+PACKAGES = ("api_rest", "bench", "clenzy", "config", "engine", "gateway_ws", "loadtests", "ops", "safetap_door", "sim")
 SHIPPED = {"api_rest", "config", "engine", "gateway_ws", "ops", "safetap_door"}
 FUNCTION_LINES_MAX = 70
 FILE_LINES_MAX = 500

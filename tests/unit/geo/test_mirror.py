@@ -35,12 +35,12 @@ def slots(*numbers: int) -> np.ndarray:
 
 def nearest(mirror: Mirror, *, k: int = 5, radius_m: float = 5_000, lat: float = LAT, lng: float = LNG) -> list[int]:
     near = mirror.nearest(lat, lng, k=k, radius_m=radius_m)
-    return near.slots[: near.count].tolist()
+    return near.slots[: near.found].tolist()
 
 
 def test_nobody_is_near_in_an_empty_mirror() -> None:
     near = Mirror().nearest(LAT, LNG, k=3, radius_m=1e9)
-    assert (near.count, near.slots.tolist(), near.distances_m.tolist()) == (0, [-1] * 3, [np.inf] * 3)
+    assert (near.found, near.slots.tolist(), near.distances_m.tolist()) == (0, [-1] * 3, [np.inf] * 3)
     assert Mirror().within(LAT, LNG, radius_m=1e9).tolist() == []
     assert Mirror().apply(slots(), records()) == 0
 

@@ -1,0 +1,167 @@
+"""Who is near: the mirror against GEOSEARCH, each answer checked by brute force; idle and while positions stream in."""
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.fleet import E7, Fleet
+from bench.geo_updates import KEY, geoadd
+from bench.report import Row, less_is_better, more_is_better
+from bench.resp import BareConnection, packed
+from engine.geo.fixes import RecordArray
+from engine.geo.mirror import Mirror
+
+K: Final = 20
+RADIUS_M: Final = 3_000
+RECALL_MIN: Final = 0.999
+SAME_M: Final = 0.001
+"""A worker this much further than the last of the true ones is as good: at a taxi stand many are equally far."""
+PINGS_PER_S: Final = 10_000
+TICK_S: Final = 0.01
+LOAD_S: Final = 6.0
+QUERIES_PER_S: Final = 50
+"""About half of what GEOSEARCH bears on one core."""
+GEOSEARCH: Final = f"GEOSEARCH {RADIUS_M // 1000} km ASC COUNT {K}, no client library"
+TILE38_PER_S: Final = 2_072
+TILE38: Final = "Tile38 NEARBY, quoted: 2,072/s on 2 such cores, not run"
+_SPIN_S: Final = 0.001
+_EARTH_M: Final = 6_371_008.8
+
+Place = tuple[float, float]
+Ask = Callable[[Place], Sequence[int]]
+
+
+@dataclass(frozen=True, slots=True)
+class Truth:
+    """By brute force: how many are near a place, and how far the last of them is."""
+
+    count: int
+    farthest_m: float
+    distances_m: NDArray[np.float64]
+
+
+def truth(fleet: Fleet, place: Place) -> Truth:
+    """Return the truth about a place in the last round: every distance, by the haversine."""
+    lats, lngs = np.radians(fleet.lats_e7[-1] / E7), np.radians(fleet.lngs_e7[-1] / E7)
+    lat, lng = math.radians(place[0]), math.radians(place[1])
+    share = np.sin((lats - lat) / 2) ** 2 + math.cos(lat) * np.cos(lats) * np.sin((lngs - lng) / 2) ** 2
+    distances_m = 2 * _EARTH_M * np.arcsin(np.sqrt(share))
+    nearest_m = np.sort(distances_m[distances_m <= RADIUS_M])[:K]
+    return Truth(len(nearest_m), float(nearest_m[-1]) if len(nearest_m) else 0.0, distances_m)
+
+
+def recall(truths: Sequence[Truth], answers: Sequence[Sequence[int]]) -> float:
+    """Return the share of the true neighbours that the answers hold, each worker counted once."""
+    found = sum(
+        sum(1 for slot in {*answer} if each.distances_m[slot] <= each.farthest_m + SAME_M)
+        for each, answer in zip(truths, answers, strict=True)
+    )
+    return found / sum(each.count for each in truths)
+
+
+def query_rows(url: str, fleet: Fleet, mirror: Mirror, random: np.random.Generator) -> list[Row]:
+    """Return the rows of queries. Mirror and Redis hold the fleet's last round."""
+    places = fleet.asked_from(400, random)
+    truths = [truth(fleet, place) for place in places]
+    with BareConnection(url) as bare:
+
+        def ask(place: Place) -> Sequence[int]:
+            near = mirror.nearest(*place, k=K, radius_m=RADIUS_M)
+            return near.slots[: near.found]  # type: ignore[return-value] # an array is one in all that is asked here
+
+        def search(place: Place) -> Sequence[int]:
+            return bare.ask(_geosearch(place))  # type: ignore[no-any-return]
+
+        ours, our_answers = _timed(ask, places, repeat=25)
+        anchor, anchor_answers = _timed(search, places, repeat=1)
+        our_recall = recall(truths, our_answers)
+        anchor_recall = recall(truths, [[int(slot) for slot in answer] for answer in anchor_answers])
+        streamed = fleet.records(fleet.rounds - 1, np.arange(fleet.workers))
+        our_ms = _under_load(ask, lambda at: _apply(mirror, streamed, at), fleet.workers, places)
+        anchor_ms = _under_load(search, lambda at: _add(bare, fleet, at), fleet.workers, places)
+    return [*_rates(ours, anchor, our_recall, anchor_recall), *_latencies(our_ms, anchor_ms)]
+
+
+def _rates(ours: float, anchor: float, our_recall: float, anchor_recall: float) -> list[Row]:
+    is_right, name, unit = our_recall >= RECALL_MIN, f"nearest {K} of a mirror in process", "queries/s"
+    return [
+        more_is_better(name, ours, anchor, anchor_name=GEOSEARCH, unit=unit, ratio_min=100, gate=is_right),
+        more_is_better(name, ours, TILE38_PER_S, anchor_name=TILE38, unit=unit, ratio_min=30, gate=is_right),
+        more_is_better(
+            "recall against brute force", our_recall, anchor_recall, anchor_name=GEOSEARCH, unit="", gate=is_right
+        ),
+    ]
+
+
+def _latencies(our_ms: NDArray[np.float64], anchor_ms: NDArray[np.float64]) -> list[Row]:
+    name = f"nearest {K} while {PINGS_PER_S:,} pings/s come in"
+    return [
+        less_is_better(
+            f"{name}, p{percent}",
+            *(float(np.percentile(ms, percent)) for ms in (our_ms, anchor_ms)),
+            anchor_name=f"GEOSEARCH beside GEOADD, {QUERIES_PER_S} queries/s",
+            unit="ms",
+        )
+        for percent in (50, 99)
+    ]
+
+
+def _geosearch(place: Place) -> bytes:
+    lat_deg, lng_deg = place
+    center = ("FROMLONLAT", lng_deg, lat_deg, "BYRADIUS", RADIUS_M, "m")
+    return packed("GEOSEARCH", KEY, *center, "ASC", "COUNT", K)
+
+
+def _timed(ask: Ask, places: Sequence[Place], *, repeat: int) -> tuple[float, list[Sequence[int]]]:
+    """Return queries/s and the answers."""
+    answers = [ask(place) for place in places]
+    start = time.perf_counter()
+    for _ in range(repeat):
+        for place in places:
+            ask(place)
+    return repeat * len(places) / (time.perf_counter() - start), answers
+
+
+def _under_load(
+    ask: Ask, bring: Callable[[NDArray[np.int64]], object], workers: int, places: Sequence[Place]
+) -> NDArray[np.float64]:
+    """Return how long (ms) each query took from the moment it was due, with a batch of pings every tick.
+
+    Everything has its turn in one thread, as on a process's event loop: a query waits for the batch before it.
+    """
+    batch = round(PINGS_PER_S * TICK_S)
+    ticks = np.arange(0, LOAD_S, TICK_S)
+    queries = np.random.default_rng(1).uniform(0, LOAD_S, max(1, round(LOAD_S * QUERIES_PER_S)))
+    due = sorted([*((at, False, n) for n, at in enumerate(ticks)), *((at, True, n) for n, at in enumerate(queries))])
+    taken_ms = []
+    start = time.perf_counter()
+    for at, is_query, number in due:
+        _wait_until(start + at)
+        if is_query:
+            ask(places[number % len(places)])
+            taken_ms.append((time.perf_counter() - start - at) * 1000)
+        else:
+            bring((np.arange(batch) + number * batch) % workers)
+    return np.array(taken_ms)
+
+
+def _wait_until(at: float) -> None:
+    """Sleep, but not to the end: how late a sleeper wakes is not what is measured."""
+    time.sleep(max(0.0, at - time.perf_counter() - _SPIN_S))
+    while time.perf_counter() < at:
+        pass
+
+
+def _apply(mirror: Mirror, records: RecordArray, slots: NDArray[np.int64]) -> None:
+    newer = records[slots]
+    newer["ts_ms"] += time.monotonic_ns()
+    assert mirror.apply(slots, newer) == len(slots)
+
+
+def _add(bare: BareConnection, fleet: Fleet, slots: NDArray[np.int64]) -> None:
+    bare.ask(packed("GEOADD", KEY, *geoadd(fleet, fleet.rounds - 1, slots)))
