@@ -18,6 +18,7 @@ from clenzy import doctor, pages, state, tls
 from clenzy.account import NewRegion, NewUser, add_user, of_running
 from clenzy.child import CannotStartError
 from clenzy.demo import City, Demo
+from clenzy.device import NewDevice, add_device
 from clenzy.installation import Plan, without_password
 from clenzy.load import Load, load_settings
 from clenzy.migrations import migrate as apply_migrations
@@ -35,6 +36,8 @@ app = typer.Typer(
 )
 user_commands = typer.Typer(help="Accounts.", no_args_is_help=True)
 app.add_typer(user_commands, name="user")
+device_commands = typer.Typer(help="Stock phone trackers.", no_args_is_help=True)
+app.add_typer(device_commands, name="device")
 geo_commands = typer.Typer(help="Who is where.", no_args_is_help=True)
 app.add_typer(geo_commands, name="geo")
 
@@ -139,6 +142,23 @@ def geo_verify(state_dir: StateDir = None) -> None:
     if settings.redis_url is None:
         raise CannotStartError("set REDIS_URL: nothing runs here, and the embedded Redis keeps nothing")
     raise typer.Exit(run_once("engine.run_geo_verify", settings))
+
+
+@device_commands.command("add")
+def device_add(
+    email: Annotated[str, typer.Argument(help="E-mail of the worker whose phone it is.")],
+    kind: Annotated[
+        str, typer.Option("--app", help="owntracks, osmand, traccar, overland or gpslogger.")
+    ] = "owntracks",
+    label: Annotated[str, typer.Option(help="What the phone is called in lists.")] = "",
+    gateway_url: Annotated[
+        str | None, typer.Option(help="Where the phone reaches the gateway. Default: CLENZY_GATEWAY_PUBLIC_URL")
+    ] = None,
+    state_dir: StateDir = None,
+) -> None:
+    """Let a stock tracker speak for a worker: prints the URL, the link and a QR code. The token is shown only now."""
+    given = {} if gateway_url is None else {"gateway_public_url": gateway_url}
+    print(add_device(_settings(state_dir, **given), NewDevice(email, kind, label), Screen()))
 
 
 @app.command()

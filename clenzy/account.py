@@ -43,7 +43,8 @@ def add_user(settings: Settings, user: NewUser, screen: Screen) -> str:
     Raises:
         CannotStartError: with the reason.
     """
-    return asyncio.run(_add(of_running(settings), user, screen))
+    given = json.dumps(asdict(user)).encode()
+    return asyncio.run(on_database(of_running(settings), "engine.run_account", given, screen))
 
 
 def of_running(settings: Settings) -> Settings:
@@ -56,22 +57,25 @@ def of_running(settings: Settings) -> Settings:
     return settings.model_copy(update={**given, **numbers})
 
 
-async def _add(settings: Settings, user: NewUser, screen: Screen) -> str:
+async def on_database(settings: Settings, module: str, given: bytes, screen: Screen) -> str:
+    """Run a program of the engine on the configured database, or else on the embedded one; return what it printed.
+
+    Raises:
+        CannotStartError: with the reason.
+    """
     if settings.database_url is not None:
-        return await _run(Installation(Plan(settings), screen), user)
+        return await _run(Installation(Plan(settings), screen), module, given)
     with state.held(Path(settings.state_dir)):
         installation = Installation(Plan(settings), screen)
         try:
             await installation.start_stores()
-            return await _run(installation, user)
+            return await _run(installation, module, given)
         finally:
             await installation.stop()
 
 
-async def _run(installation: Installation, user: NewUser) -> str:
+async def _run(installation: Installation, module: str, given: bytes) -> str:
     try:
-        return (
-            await installation.run_once("account", "engine.run_account", given=json.dumps(asdict(user)).encode())
-        ).strip()
+        return (await installation.run_once(module.rpartition("_")[2], module, given=given)).strip()
     except CannotStartError as error:
         raise CannotStartError(str(error).partition("\n")[2].strip() or str(error)) from error

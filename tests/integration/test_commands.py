@@ -9,6 +9,7 @@ import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
 from email.message import EmailMessage
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -151,6 +152,28 @@ def test_a_first_admin_founds_the_organisation(database_url: str) -> None:
         assert connection.execute("SELECT count(*) FROM worker").fetchone() == (1,)
         assert connection.execute("SELECT count(*) FROM escalation_policy").fetchone() == (1,)
         assert connection.execute("SELECT count(*) FROM audit_log").fetchone() == (2,)
+
+
+def test_a_device_is_added_with_a_url_and_a_code(database_url: str) -> None:
+    settings = Settings(database_url=database_url)
+    region = NewRegion("Porto", "pt", "Europe/Lisbon", 41.15, -8.61)
+    worker = NewUser("worker", "wim@example.test", "Wim", "correct horse", "Acme", region)
+    worker_id = add_user(settings, worker, Screen())
+    done = clenzy(
+        "device", "add", "Wim@example.test", "--app", "traccar", "--label", "Old phone",
+        "--gateway-url", "https://gateway.test", DATABASE_URL=database_url,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    (url,) = (line.split()[1] for line in done.stdout.splitlines() if line.startswith("URL"))
+    token = url.removeprefix("https://gateway.test/ingest/traccar?id=")
+    with psycopg.connect(database_url) as connection:
+        (row,) = connection.execute("SELECT person_id::text, kind, label, token_hash FROM device").fetchall()
+    assert row[:3] == (worker_id, "traccar", "Old phone")
+    assert row[3] == sha256(token.encode()).digest()
+    for email, app, reason in (("nobody@example.test", "traccar", "No active worker"), ("wim@x.test", "fax", "fax")):
+        refused = clenzy("device", "add", email, "--app", app, DATABASE_URL=database_url)
+        assert refused.returncode == 1
+        assert reason in refused.stderr
 
 
 @pytest.mark.parametrize(
