@@ -23,6 +23,7 @@ GEOADD_BARE: Final = "GEOADD, variadic, packed beforehand"
 TILE38_PER_S: Final = 46_000
 TILE38: Final = "Tile38 SET, quoted: 32-46k/s on 2 such cores, not run"
 KEY: Final = "anchor"
+Rates = list[float]
 Send = Callable[[int, SlotArray], Awaitable[Any]]
 
 
@@ -56,7 +57,7 @@ async def update_rows(redis: Redis, url: str, fleet: Fleet, random: np.random.Ge
     batches = _batches(fleet, random)
     size = Bytes(await _growth(redis, ours, batches), await _growth(redis, anchor, batches))
     rates = [await _rates(ours, anchor, number, batches) for number in range(1, fleet.rounds - 1)]
-    client, client_anchor = (median(column) for column in zip(*rates, strict=True))
+    client, client_anchor = (median(rate for pair in rates for rate in pair[at]) for at in (0, 1))
     bare, bare_anchor = await _bare_rates(redis, url, fleet, batches)
     is_right, moved_back, anchor_moved_back = await _check(redis, fleet, batches[0], anchor)
     return [
@@ -105,16 +106,15 @@ async def _growth(redis: Redis, send: Send, batches: Sequence[SlotArray]) -> flo
     return float(after - before) / sum(map(len, batches))
 
 
-async def _rates(ours: Send, anchor: Send, number: int, batches: Sequence[SlotArray]) -> tuple[float, float]:
-    """Return updates/s of both in one round, in turn, so that a busy moment of the machine meets both."""
-    spent = [0.0, 0.0]
+async def _rates(ours: Send, anchor: Send, number: int, batches: Sequence[SlotArray]) -> tuple[Rates, Rates]:
+    """Return updates/s of both, batch by batch, in turn: a busy moment of the machine meets both."""
+    rates: tuple[Rates, Rates] = [], []
     for slots in batches:
-        for at, send in enumerate((ours, anchor)):
+        for send, found in zip((ours, anchor), rates, strict=True):
             start = time.perf_counter()
             await send(number, slots)
-            spent[at] += time.perf_counter() - start
-    count = sum(map(len, batches))
-    return count / spent[0], count / spent[1]
+            found.append(len(slots) / (time.perf_counter() - start))
+    return rates
 
 
 async def _check(redis: Redis, fleet: Fleet, old: SlotArray, anchor: Send) -> tuple[bool, int, int]:
@@ -147,7 +147,7 @@ async def _bare_rates(redis: Redis, url: str, fleet: Fleet, batches: Sequence[Sl
     """Return updates/s of both with everything packed beforehand, in the last round."""
     sha = await redis.script_load(MOVE_SCRIPT)
     number = fleet.rounds - 1
-    spent = [0.0, 0.0]
+    rates: tuple[Rates, Rates] = [], []
     with BareConnection(url) as bare:
         for slots in batches:
             moves = packed_moves(slots, fleet.records(number, slots))
@@ -155,8 +155,8 @@ async def _bare_rates(redis: Redis, url: str, fleet: Fleet, batches: Sequence[Sl
                 packed("EVALSHA", sha, 0, moves, SLAB_PAGE_SLOTS),
                 packed("GEOADD", KEY, *geoadd(fleet, number, slots)),
             )
-            for at, command in enumerate(commands):
+            for command, found in zip(commands, rates, strict=True):
                 start = time.perf_counter()
                 bare.ask(command)
-                spent[at] += time.perf_counter() - start
-    return fleet.workers / spent[0], fleet.workers / spent[1]
+                found.append(len(slots) / (time.perf_counter() - start))
+    return median(rates[0]), median(rates[1])
