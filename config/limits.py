@@ -105,6 +105,26 @@ SLAB_PAGE_SLOTS: Final = 2_048
 WORKER_SILENT_MS: Final = 60_000
 """A worker not heard of for this long gets no offer."""
 
+# Trails
+TRAIL_FLUSH_MS: Final = 1_000
+"""Accepted fixes wait this long, then one COPY stores them. A gateway that is killed loses about as much."""
+TRAIL_TICK_MS: Final = 100
+"""How often the writer looks whether a batch is full before its time."""
+TRAIL_BATCH_FIXES_MAX: Final = 20_000
+"""Fixes of one COPY (1.5 MB); the rest follows in the next one at once."""
+TRAIL_BUFFER_FIXES_MAX: Final = 1_000_000
+"""Fixes that wait while Postgres is away (32 MB); beyond it the oldest are dropped and counted."""
+TRAIL_RETRY_MS: Final = 1_000
+"""Pause after a batch that Postgres did not take."""
+TRAIL_DRAIN_MS: Final = 2_000
+"""A stopping gateway gives its trail this long; what Postgres has not taken by then is lost and logged."""
+TRAIL_DAYS_AHEAD: Final = 3
+"""Days whose partitions are made ahead."""
+TRAIL_KEEP_EVERY_MS: Final = 1_800_000
+"""How often the keeper makes the days ahead and drops the old ones."""
+TRAIL_DROP_LOCK_MS: Final = 1_000
+"""A day that cannot be dropped within this, because somebody reads it, is dropped in a later round."""
+
 # Fan-out
 FANOUT_PING_MS: Final = 2_000
 """How often a fan-out connection is asked whether it lives."""
@@ -337,4 +357,7 @@ assert FANOUT_RESOLUTION < CELL_RESOLUTION
 assert FANOUT_PING_MS < FANOUT_SILENCE_MS
 assert CADENCE_JOB_MS <= CADENCE_IDLE_MS < WORKER_SILENT_MS
 assert HOUSEKEEPING_MS < RATE_KEPT_MS
+assert TRAIL_TICK_MS <= TRAIL_FLUSH_MS
+assert TRAIL_BATCH_FIXES_MAX <= TRAIL_BUFFER_FIXES_MAX
+assert TRAIL_DRAIN_MS < STOP_TIMEOUT_MS
 assert RESTART_BACKOFF_MS_MIN < RESTART_BACKOFF_MS_MAX

@@ -58,6 +58,9 @@ class Settings(BaseSettings):
     fix_clock_epoch_ms: int = Field(default=0, ge=0)
     """The instant (Unix ms) at which the time of fixes and the wall agree."""
 
+    trail_days: int = Field(default=30, ge=2, le=3_650)
+    """How many days the trails of workers are kept; the keeper drops older days."""
+
     map_style_url: str = "builtin"
     smtp_url: SecretStr | None = None
     """`smtp://user:password@host:port` or `smtps://...`; without it e-mail notices fail with that reason."""

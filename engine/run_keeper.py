@@ -21,12 +21,14 @@ from config.limits import (
     KEEPER_PAUSE_MS,
     OUTBOX_KEPT_MS,
     SIGN_IN_WINDOW_MS,
+    TRAIL_KEEP_EVERY_MS,
 )
 from engine.core.clock import Clock, SystemClock
 from engine.core.database import POSTGRES_ERRORS, Pool
 from engine.core.units import MS_PER_MIN, MS_PER_S, utc_from_ms
+from engine.geo.trail_partitions import Kept, keep_days
 from engine.outbox.durable_loop import keep_running
-from engine.wiring import open_database
+from engine.wiring import open_database, open_fix_clock
 from ops.http import ops_server
 from ops.probe import keep_checked
 from ops.process import Process, run
@@ -143,17 +145,48 @@ class Keeper:
         await self._clock.sleep_ms(job.every_ms)
 
 
+class TrailKeeper:
+    """Makes the days of the trail ahead, and drops those that are too old."""
+
+    NAME: Final = "trails"
+
+    def __init__(self, *, pool: Pool, clock: Clock, fix_clock: Clock, kept_days: int) -> None:
+        self._pool = pool
+        self._clock = clock
+        self._fix_clock = fix_clock
+        self._kept_days = kept_days
+
+    async def run(self) -> None:
+        """Keep the days until cancelled, through restarts of Postgres."""
+        await keep_running(self._step, name=self.NAME, clock=self._clock, errors=POSTGRES_ERRORS)
+
+    async def run_once(self) -> Kept:
+        """Do what is to be done today."""
+        async with self._pool.acquire() as conn:
+            kept = await keep_days(conn, now_ms=self._fix_clock.now_ms(), kept_days=self._kept_days)
+        LAST_RUN.labels(self.NAME).set(self._clock.now_ms() / MS_PER_S)
+        return kept
+
+    async def _step(self) -> None:
+        kept = await self.run_once()
+        if kept.made or kept.dropped:
+            log.info("keeper.trails", made=[*map(str, kept.made)], dropped=[*map(str, kept.dropped)])
+        await self._clock.sleep_ms(TRAIL_KEEP_EVERY_MS)
+
+
 async def root(process: Process) -> None:
     """Keep house until told to stop."""
     settings, clock = process.settings, SystemClock()
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(ops_server(process.readiness, settings.host, settings.ops_port))
-        pool = await open_database(settings, pool_max=len(JOBS) + 1, pool_min=0)
+        pool = await open_database(settings, pool_max=len(JOBS) + 2, pool_min=0)
         stack.callback(pool.terminate)  # every statement is a transaction of its own
         ask = partial(pool.execute, "SELECT")
+        trails = TrailKeeper(pool=pool, clock=clock, fix_clock=open_fix_clock(settings), kept_days=settings.trail_days)
         async with asyncio.TaskGroup() as tasks:
             work = [
                 tasks.create_task(Keeper(pool=pool, clock=clock).run()),
+                tasks.create_task(trails.run()),
                 tasks.create_task(
                     keep_checked(process.readiness, "database", ask, errors=POSTGRES_ERRORS, sleep_ms=clock.sleep_ms)
                 ),

@@ -5,7 +5,7 @@ Positions never come here: while Postgres is away fixes flow on and everything i
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 from uuid import UUID
 
@@ -78,6 +78,10 @@ class EngineCalls:
         """Close the pool."""
         if self._pool is not None:
             await self._pool.close()
+
+    def connection(self) -> AbstractAsyncContextManager[Connection]:
+        """Lend a connection for one short piece of work; entering raises `Unavailable` while Postgres is away."""
+        return self._connection()
 
     async def command(self, worker: Principal, name: str, body: Mapping[str, Any]) -> Json:
         """Do what a worker asks for and return the protocol's answer.

@@ -21,6 +21,7 @@ from engine.core.units import MS_PER_S
 from engine.geo import acceptance
 from engine.geo.cell_index import CellIndex
 from engine.geo.ingest import Ingest
+from engine.geo.trail_store import TrailWriter
 from engine.geo.worker_table import WorkerTable
 from engine.people.tokens import AccessTokens
 from gateway_ws.background import Background
@@ -77,6 +78,7 @@ class Gateway:
         self._tasks = tasks
         self._metrics = IngestMetrics()
         registry, jobs, table, index = Registry(), Jobs(), WorkerTable(), CellIndex(redis)
+        self.trail = TrailWriter(stores.calls.connection, clock=clock)
         self.ingest = Ingest(
             index,
             table,
@@ -84,6 +86,7 @@ class Gateway:
             fix_clock=fix_clock,
             publisher=lambda moves: publications(moves, jobs),
             observer=self._metrics,
+            keep=self.trail.keep,
         )
         self.fan_out = FanOut(redis, clock=clock, on_gap=self._after_gap)
         self.services = Services(
@@ -139,6 +142,7 @@ class Gateway:
             self._tasks.create_task(_forever(work, name), name=name)
             for name, work in (
                 ("ingest", self.ingest.run),
+                ("trail", self.trail.run),
                 ("fan_out", self.fan_out.run),
                 ("map", self._hub.run),
                 ("stalled", self._stalled.run),
@@ -163,6 +167,7 @@ class Gateway:
         registry.close_all(Close.GOING_AWAY)
         # Each ends with its peer's answer or is cut off; only then may the server end what is left of it.
         deadline_ms = self._clock.now_ms() + 2 * CLOSE_TIMEOUT_MS
+        await self.trail.drain()
         while len(registry) and self._clock.now_ms() < deadline_ms:
             await self._clock.sleep_ms(OUTBOX_RETRY_MS)
 

@@ -21,7 +21,7 @@ from engine.core.vocabulary import FixRefusal
 from engine.geo import acceptance
 from engine.geo.cell_index import CellIndex
 from engine.geo.cells import CellArray, cells_of
-from engine.geo.fixes import FIX_BYTES, RecordArray, SlotArray, decode
+from engine.geo.fixes import FIX_BYTES, FixArray, RecordArray, SlotArray, decode
 from engine.geo.worker_table import WorkerTable
 
 log = structlog.get_logger(__name__)
@@ -68,6 +68,8 @@ class FlushReport:
 
 
 Publisher: TypeAlias = Callable[[Moves], Sequence[tuple[str, bytes]]]
+Keep: TypeAlias = Callable[[FixArray, SlotArray], None]
+"""Takes accepted fixes and beside each its slot; called once a pass, so it must be quick."""
 
 
 class IngestObserver(Protocol):
@@ -98,6 +100,7 @@ class Ingest:
         fix_clock: Clock,
         publisher: Publisher,
         observer: IngestObserver,
+        keep: Keep | None = None,
     ) -> None:
         self._index = index
         self._table = table
@@ -105,6 +108,7 @@ class Ingest:
         self._fix_clock = fix_clock
         self._publisher = publisher
         self._observer = observer
+        self._keep = keep
         self._payloads: list[bytes] = []
         self._slots: list[int] = []
         self._received_ns: list[int] = []
@@ -189,6 +193,7 @@ class Ingest:
             reasons,
             table.dirty,
         )
+        self._keep_accepted(fixes, slots, reasons)
         self._tell_refused(slots, reasons)
 
     async def flush(self) -> bool:
@@ -222,6 +227,15 @@ class Ingest:
     async def drain(self) -> None:
         """Before the process ends: one last flush, which acknowledges what is pending when Redis answers."""
         await self.flush()
+
+    def _keep_accepted(self, fixes: FixArray, slots: SlotArray, reasons: NDArray[np.uint8]) -> None:
+        if self._keep is None:
+            return
+        accepted = reasons == acceptance.ACCEPTED
+        if accepted.all():
+            self._keep(fixes, slots)
+        elif accepted.any():
+            self._keep(fixes[accepted], slots[accepted])
 
     def _tell_refused(self, slots: SlotArray, reasons: NDArray[np.uint8]) -> None:
         refused = np.nonzero(reasons)[0]
