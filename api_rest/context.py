@@ -92,7 +92,7 @@ class Call(Generic[BodyT, QueryT]):
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An answer: JSON, bytes that already are JSON, or nothing.
+    """An answer: JSON, bytes that already are JSON (or what `media_type` says), or nothing.
 
     `refusal` commits what the handler did and then answers with the error: for acts that must last although the
     person is refused.
@@ -101,4 +101,6 @@ class Reply:
     body: Mapping[str, object] | bytes | None = None
     status: int | None = None
     """Default: the route's."""
+    media_type: str | None = None
+    """Default: JSON. One of the route's `media_types`."""
     refusal: ClenzyError | None = None

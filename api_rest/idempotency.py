@@ -53,6 +53,8 @@ class Answer:
     status: int
     body: bytes
     is_replayed: bool = False
+    media_type: str | None = None
+    """Default: JSON. Only on routes without a key: what is kept is JSON."""
 
 
 @dataclass(frozen=True, slots=True)

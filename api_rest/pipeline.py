@@ -84,7 +84,7 @@ async def _act(route: AnyRoute, call: Call[Any, Any]) -> Answer:
         return Answer(reply.refusal.status, problem_body(reply.refusal))
     # `default`: asyncpg's ids are a subclass of UUID, which orjson does not take for one.
     body = orjson.dumps(reply.body, default=str) if isinstance(reply.body, Mapping) else reply.body or b""
-    return Answer(reply.status or route.status, body)
+    return Answer(reply.status or route.status, body, media_type=reply.media_type)
 
 
 def _keyed(route: AnyRoute, call: Call[Any, Any], raw: bytes) -> KeyedRequest | None:
@@ -104,7 +104,7 @@ def _response(answer: Answer) -> web.Response:
     response = web.Response(
         status=answer.status,
         body=answer.body or None,
-        content_type=(PROBLEM_TYPE if is_problem else JSON) if answer.body else None,
+        content_type=(PROBLEM_TYPE if is_problem else answer.media_type or JSON) if answer.body else None,
     )
     if answer.is_replayed:
         response.headers[REPLAYED_HEADER] = "true"

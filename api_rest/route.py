@@ -57,6 +57,8 @@ class Route(Generic[BodyT, QueryT]):
     status: int = 200
     other_statuses: tuple[int, ...] = ()
     """Further ways to succeed, with the same answer."""
+    other_media_types: tuple[str, ...] = ()
+    """What the answer may be besides JSON, when the request asks for it."""
     key: Key = Key.NONE
     errors: tuple[type[ClenzyError], ...] = ()
 
@@ -115,10 +117,18 @@ def _contradiction(route: AnyRoute) -> str | None:
             return "names no roles and is not declared public"
         if route.uses is Uses.NOTHING:
             return "names roles but cannot look up whether the sign-in still stands"
-    if route.key is not Key.NONE and route.uses is not Uses.TRANSACTION:
-        return "takes a key but has no transaction to remember it in"
-    if route.key is not Key.NONE and Conflict not in route.errors:
-        return "takes a key but does not document the conflict"
+    if route.key is not Key.NONE and (problem := _contradicts_its_key(route)):
+        return problem
     if route.body is not None and not route.takes_body:
         return "has a body on a method without one"
+    return None
+
+
+def _contradicts_its_key(route: AnyRoute) -> str | None:
+    if route.uses is not Uses.TRANSACTION:
+        return "takes a key but has no transaction to remember it in"
+    if Conflict not in route.errors:
+        return "takes a key but does not document the conflict"
+    if route.other_media_types:
+        return "takes a key but may answer with something else than JSON, which alone is kept"
     return None

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from api_rest import auth, bookings, config, devices, incidents, me, offers, people, safetap, services, workers
+from api_rest import auth, bookings, config, devices, incidents, me, offers, people, safetap, services, trails, workers
 from api_rest.route import AnyRoute, check_table
 
 TABLE: Final[tuple[AnyRoute, ...]] = check_table(
@@ -14,6 +14,7 @@ TABLE: Final[tuple[AnyRoute, ...]] = check_table(
         *bookings.ROUTES,
         *offers.ROUTES,
         *workers.ROUTES,
+        *trails.ROUTES,
         *people.ROUTES,
         *devices.ROUTES,
         *safetap.ROUTES,

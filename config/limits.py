@@ -124,6 +124,14 @@ TRAIL_KEEP_EVERY_MS: Final = 1_800_000
 """How often the keeper makes the days ahead and drops the old ones."""
 TRAIL_DROP_LOCK_MS: Final = 1_000
 """A day that cannot be dropped within this, because somebody reads it, is dropped in a later round."""
+TRAIL_SPAN_MS_MAX: Final = 86_400_000
+"""A request for a longer piece of a trail is refused with 422."""
+TRAIL_ROWS_MAX: Final = 50_000
+"""A request for more fixes is refused with 422: ask for a shorter time."""
+TRAIL_GAP_MS: Final = 600_000
+"""A line is broken where the phone was silent for longer: nobody knows the way between."""
+TRAIL_SIMPLIFY_M_MAX: Final = 1_000
+"""A coarser simplification is refused with 422."""
 
 # Fan-out
 FANOUT_PING_MS: Final = 2_000

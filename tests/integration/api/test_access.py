@@ -1,6 +1,7 @@
 """Every route x everybody who might knock, generated from the table that makes the routes."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from uuid import uuid4
 
@@ -37,6 +38,7 @@ ONLY = {
     "GET /v1/devices": {"worker", "admin"},
     "DELETE /v1/devices/{device_id}": {"worker", "admin"},
     "GET /v1/workers": {"dispatcher", "admin"},
+    "GET /v1/workers/{worker_id}/trail": {"dispatcher", "admin"},
     "GET /v1/bookings/{booking_id}/dispatch": {"dispatcher", "admin"},
     "GET /v1/incidents": {"dispatcher", "admin"},
     "GET /v1/incidents/{incident_id}": {"dispatcher", "admin"},
@@ -126,6 +128,10 @@ def a_route(
         ([a_route(uses=Uses.NOTHING)], "still stands"),
         ([a_route(access=Access.PUBLIC, uses=Uses.CONNECTION, key=Key.ACCEPTED)], "no transaction"),
         ([a_route(key=Key.REQUIRED)], "does not document the conflict"),
+        (
+            [replace(a_route(key=Key.ACCEPTED), errors=(Conflict,), other_media_types=("text/csv",))],
+            "which alone is kept",
+        ),
         ([a_route(method="GET", body=NoBody)], "method without one"),
         ([a_route(), a_route()], "twice"),
     ],
