@@ -56,8 +56,9 @@ SPHERE_RADIUS_M: Final = METRES_PER_DEG * 180 / math.pi
 _RAD_PER_E7: Final = math.pi / 1.8e9
 _LAT_E7_MAX: Final = 900_000_000
 _LNG_E7_MAX: Final = 1_800_000_000
-_SPREAD: Final = np.uint64(0x9E3779B97F4A7C15)
-"""Multiplier that spreads neighbouring buckets over the lists (2^64 / golden ratio)."""
+_BAND_SPREAD: Final = 73_856_093
+_COLUMN_SPREAD: Final = 19_349_663
+"""Primes that spread neighbouring buckets over the lists; no product leaves 64 bits. Teschner et al., VMV 2003."""
 _MARGIN_RAD: Final = 1e-9
 """Added to a circle before buckets are chosen: 6 mm, far more than rounding can move a worker across an edge."""
 _START_RAD: Final = math.pi / BANDS / 2
@@ -96,7 +97,8 @@ def apply(rows: RowArray, heads: HeadArray, columns: ColumnArray, slots: SlotArr
         rows[slot]["y"] = math.cos(lat) * math.sin(lng)
         rows[slot]["z"] = math.sin(lat)
         band = _band(lat)
-        bucket = _bucket(band, _column(lng, columns[band]) % columns[band])
+        around = int(columns[band])
+        bucket = _bucket(band, _column(lng, around) % around)
         if bucket != rows[slot]["bucket"]:
             _unlink(rows, heads, slot)
             _link(rows, heads, slot, bucket)
@@ -187,7 +189,7 @@ def _look_around(  # noqa: PLR0913, PLR0917 - a leaf: compiled into its caller
     width = _half_width(lat, circle)
     found = 0
     for band in range(_band(lat - circle - _MARGIN_RAD), _band(lat + circle + _MARGIN_RAD) + 1):
-        around = columns[band]
+        around = int(columns[band])
         west = _column(lng - width, around)
         for column in range(west, min(_column(lng + width, around), west + around - 1) + 1):
             bucket = _bucket(band, column % around)
@@ -310,7 +312,8 @@ def _bucket(band: int, column: int) -> int:
 
 @kernel
 def _list_of(bucket: int, lists: int) -> int:
-    return int((np.uint64(bucket) * _SPREAD) >> np.uint64(32)) & (lists - 1)
+    spread = (bucket >> _COLUMN_BITS) * _BAND_SPREAD ^ (bucket & ((1 << _COLUMN_BITS) - 1)) * _COLUMN_SPREAD
+    return (spread ^ spread >> 16) & (lists - 1)
 
 
 @kernel
