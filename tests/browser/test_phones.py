@@ -1,7 +1,7 @@
 """Worker's and customer's pages, one against the other, on the real processes."""
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from tests.browser.conftest import OpenPage
 from tests.browser.demo_city import OUT_AT_SEA, DemoCity
@@ -37,6 +37,23 @@ def test_customer_books_and_the_worker_page_does_the_job(city: DemoCity, open_pa
     worker.expect_data("worker-app", "job", "none")
     worker.page.get_by_test_id("duty").click()
     worker.expect_data("worker-app", "duty", "off")
+
+
+def test_a_place_chosen_while_the_map_still_loads_stays_chosen(city: DemoCity, open_page: OpenPage) -> None:
+    customer = open_page(**PHONE, geolocation=OUT_AT_SEA)
+    page = customer.page
+    held: list[Route] = []
+    page.route("**/assets/glMap-*.js", lambda route: held.append(route))  # noqa: PLW0108 - playwright takes no built-ins
+    customer.sign_in(city, "customer", "/customer/")
+    page.get_by_test_id("service-cleaning").check()
+    page.get_by_test_id("next").click()
+    page.get_by_test_id("use-position").click()
+    expect(page.get_by_test_id("lat")).to_have_value(f"{OUT_AT_SEA['latitude']:.5f}")
+    assert len(held) == 1
+    held[0].continue_()
+    expect(page.locator("[data-map=webgl]")).to_be_visible(timeout=20_000)
+    expect(page.get_by_test_id("lat")).to_have_value(f"{OUT_AT_SEA['latitude']:.5f}")
+    expect(page.get_by_test_id("lng")).to_have_value(f"{OUT_AT_SEA['longitude']:.5f}")
 
 
 @pytest.mark.parametrize("who", ["worker", "customer"])

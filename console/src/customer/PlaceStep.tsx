@@ -38,10 +38,14 @@ export function PlaceStep({ config, draft, change, back, next }: StepProps & { r
         <MapSurface
           start={start}
           label="Map: move it until the pin is on the place"
-          onPort={setPort}
-          onView={({ center }) => {
-            // The map settles once when it opens; only a real move is a choice.
-            if (Math.abs(center.lat - place.lat) + Math.abs(center.lng - place.lng) > 1e-6) change({ pin: { lat: center.lat, lng: center.lng } });
+          onPort={(map) => {
+            setPort(map);
+            // The place may have been chosen while the map was still loading.
+            if (place !== start.center) map?.flyTo(place);
+          }}
+          onView={({ center }, isByHand) => {
+            // A map also settles when it opens, flies or is resized: only a person's move is a choice.
+            if (isByHand) change({ pin: { lat: center.lat, lng: center.lng } });
           }}
         >
           <span className="crosshair">

@@ -17,7 +17,7 @@ interface MapSurfaceProps {
   readonly markers?: readonly Marker[];
   /** The port once the map is drawn, null when it goes away. */
   readonly onPort?: (port: MapPort | null) => void;
-  readonly onView?: (view: MapView) => void;
+  readonly onView?: (view: MapView, isByHand: boolean) => void;
   readonly onPick?: (port: MapPort, pixel: Point) => void;
   readonly children?: ReactNode;
   readonly data?: Readonly<Record<`data-${string}`, string | number>>;
@@ -44,8 +44,8 @@ export function MapSurface({ start, label, markers = [], onPort, onView, onPick,
     parent.prepend(container);
     let isGone = false;
     let opened: MapPort | null = null;
-    const settle = (): void => {
-      if (opened) handlers.current.onView?.(opened.view());
+    const settle = (isByHand: boolean): void => {
+      if (opened) handlers.current.onView?.(opened.view(), isByHand);
     };
     void openMap(container, startRef.current, {
       onMove: () => repaint((count) => count + 1),
@@ -58,7 +58,7 @@ export function MapSurface({ start, label, markers = [], onPort, onView, onPick,
       opened = map;
       setPort(map);
       handlers.current.onPort?.(map);
-      settle();
+      settle(false);
     });
     const recolour = (): void => opened?.repaintColours();
     addEventListener("clenzy:theme", recolour);

@@ -78,12 +78,12 @@ class CanvasMap implements MapPort {
 
   flyTo({ lat, lng }: LatLng, zoom = this.zoom): void {
     this.look({ x: mercatorX(lng), y: mercatorY(lat) }, zoom);
-    this.events.onSettle();
+    this.events.onSettle(false);
   }
 
   zoomBy(steps: number): void {
     this.look(this.center, this.zoom + steps);
-    this.events.onSettle();
+    this.events.onSettle(false);
   }
 
   drawWorkers(field: WorkerField, selectedSlot: number | null): void {
@@ -112,7 +112,7 @@ class CanvasMap implements MapPort {
     this.canvas.height = this.element.clientHeight * devicePixelRatio;
     this.paintSoon();
     this.events.onMove();
-    this.events.onSettle();
+    this.events.onSettle(false);
   }
 
   destroy(): void {
@@ -135,7 +135,7 @@ class CanvasMap implements MapPort {
     on("wheel", (event) => {
       event.preventDefault();
       this.zoomAround({ x: event.offsetX, y: event.offsetY }, this.zoom - event.deltaY / 300);
-      this.events.onSettle();
+      this.events.onSettle(true);
     });
     on("keydown", (event) => this.key(event));
   }
@@ -154,7 +154,7 @@ class CanvasMap implements MapPort {
     const drag = this.drag;
     this.drag = null;
     if (!drag) return;
-    if (drag.hasMoved) this.events.onSettle();
+    if (drag.hasMoved) this.events.onSettle(true);
     else this.events.onPick({ x: event.offsetX, y: event.offsetY });
   }
 
@@ -170,7 +170,7 @@ class CanvasMap implements MapPort {
       event.preventDefault();
       const world = worldPx(this.zoom);
       this.look({ x: this.center.x + step[0] / world, y: this.center.y + step[1] / world }, this.zoom);
-      this.events.onSettle();
+      this.events.onSettle(true);
     } else if (event.key === "+" || event.key === "=") this.zoomBy(1);
     else if (event.key === "-") this.zoomBy(-1);
   }

@@ -57,9 +57,9 @@ class MapLibrePort implements MapPort {
     map.addLayer({ id: "cell-edges", type: "line", source: "cells", paint: { "line-color": palette.cell, "line-opacity": 0.35 } });
     map.addLayer(this.points);
     map.on("move", events.onMove);
-    map.on("moveend", () => {
+    map.on("moveend", ({ originalEvent }) => {
       this.drawGrid();
-      events.onSettle();
+      events.onSettle(originalEvent !== undefined);
     });
     map.on("click", ({ point }) => events.onPick(point));
     this.drawGrid();

@@ -32,8 +32,8 @@ export interface MapPort {
 export interface MapEvents {
   /** The camera moves: markers follow. */
   readonly onMove: () => void;
-  /** The camera has come to rest. */
-  readonly onSettle: () => void;
+  /** The camera has come to rest: moved by a person, or by the page, its size or its start. */
+  readonly onSettle: (isByHand: boolean) => void;
   readonly onPick: (pixel: Point) => void;
 }
 
