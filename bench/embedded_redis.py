@@ -30,7 +30,7 @@ def embedded_redis() -> Iterator[str]:
         server = Redis(store_home(Path(folder), store_account()), password=secrets.token_urlsafe(16), port=any_free())
         server.prepare()
         command = server.command()
-        process = subprocess.Popen(command.argv, stdout=subprocess.DEVNULL, **command.popen_arguments())  # noqa: S603
+        process = subprocess.Popen(command.argv, stdout=subprocess.DEVNULL, **command.popen_arguments())  # noqa: S603 - a program of our own
         try:
             _wait(server, process)
             yield server.url

@@ -82,7 +82,7 @@ class Registry:
             CONNECTIONS.labels(session.kind).dec()
 
     def needs_reload(self, session: Session) -> None:
-        """Remember that this session may have missed something."""
+        """Remember that a session may have missed something."""
         if session in self._sessions:
             self._incomplete[session] = None
 
