@@ -7,11 +7,11 @@ import orjson
 
 from config.limits import SESSION_STATE_TIMEOUT_MS
 from engine.people.tokens import Principal
-from gateway_ws.connection import SocketIoConnection
 from gateway_ws.live_map import LiveMap
 from gateway_ws.map_view import MapView
 from gateway_ws.services import Services
 from gateway_ws.session import OpenSession
+from gateway_ws.socketio_connection import SocketIoConnection
 
 _MAP = "map"
 

@@ -5,9 +5,9 @@ from typing import Any, ClassVar
 from engine.core.vocabulary import Role
 from engine.people.tokens import Principal
 from gateway_ws.closing import UnknownType
-from gateway_ws.connection import SocketIoConnection
 from gateway_ws.customer_session import CustomerSession
 from gateway_ws.namespace import SessionNamespace
+from gateway_ws.socketio_connection import SocketIoConnection
 
 
 class CustomerNamespace(SessionNamespace[CustomerSession]):

@@ -26,7 +26,6 @@ from engine.geo.worker_table import WorkerTable
 from engine.people.tokens import AccessTokens
 from gateway_ws.background import Background
 from gateway_ws.closing import Close
-from gateway_ws.connection import StalledConnections
 from gateway_ws.console_ns import ConsoleNamespace
 from gateway_ws.customer_ns import CustomerNamespace
 from gateway_ws.engine_calls import EngineCalls
@@ -37,6 +36,7 @@ from gateway_ws.map_hub import MapHub
 from gateway_ws.metrics import FAULTS, IngestMetrics
 from gateway_ws.ping_socket import PingSocket
 from gateway_ws.positions import publications
+from gateway_ws.raw_connection import StalledConnections
 from gateway_ws.registry import Registry
 from gateway_ws.safetap_client import SafeTapClient
 from gateway_ws.services import Services

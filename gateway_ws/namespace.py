@@ -15,11 +15,11 @@ from engine.core.vocabulary import Role
 from engine.people.tokens import Principal
 from gateway_ws import wire
 from gateway_ws.closing import Close, UnknownType
-from gateway_ws.connection import SocketIoConnection
 from gateway_ws.metrics import FRAMES
 from gateway_ws.registry import Session
 from gateway_ws.services import Services
 from gateway_ws.session import PhoneSession
+from gateway_ws.socketio_connection import SocketIoConnection
 
 log = structlog.get_logger(__name__)
 

@@ -8,8 +8,8 @@ from engine.core.vocabulary import Role
 from engine.geo.fixes import payload_of_objects
 from engine.people.tokens import Principal
 from gateway_ws.closing import TooManyFixes
-from gateway_ws.connection import SocketIoConnection
 from gateway_ws.namespace import SessionNamespace
+from gateway_ws.socketio_connection import SocketIoConnection
 from gateway_ws.wire import SEQ_MAX, check_fixes
 from gateway_ws.worker_session import WorkerSession
 

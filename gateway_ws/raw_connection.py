@@ -1,0 +1,157 @@
+"""The way out to a client on a raw websocket."""
+
+import asyncio
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+from aiohttp import web
+
+from config.limits import CLOSE_TIMEOUT_MS, OUTBOX_BUFFER_BYTES_MAX, OUTBOX_RETRY_MS
+from engine.core.clock import Clock
+from engine.core.errors import ClenzyError
+from gateway_ws import wire
+from gateway_ws.background import Background
+from gateway_ws.closing import Close
+from gateway_ws.metrics import CLOSED, OUTBOX_DROPPED, REFUSED
+from gateway_ws.outbox import Outbox
+from gateway_ws.wire import AckState, FrameType
+
+
+class StalledConnections:
+    """Raw connections whose outbox waits for the socket; one task looks at all of them."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._stalled: set[RawConnection] = set()
+
+    def add(self, connection: "RawConnection") -> None:
+        """Look at `connection` until its outbox is empty."""
+        self._stalled.add(connection)
+
+    async def run(self) -> None:
+        """Send on what can be sent, for ever."""
+        while True:
+            await self._clock.sleep_ms(OUTBOX_RETRY_MS)
+            self._stalled = {connection for connection in self._stalled if not connection.pump()}
+
+
+class RawConnection:
+    """`/ws/ping`: frames are written to the transport as they are, without a task or a copy per message."""
+
+    def __init__(
+        self,
+        socket: web.WebSocketResponse,
+        transport: asyncio.Transport,
+        *,
+        slot: int,
+        stalled: StalledConnections,
+        background: Background,
+    ) -> None:
+        self._socket = socket
+        self._transport = transport
+        self._slot = slot
+        self._stalled = stalled
+        self._background = background
+        self._outbox: Outbox[bytes] = Outbox()
+        self._is_closed = False
+        self._has_ended = asyncio.Event()
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether nothing can be sent any more; the line may end before anybody was told."""
+        return self._is_closed or self._transport.is_closing()
+
+    def welcome(self, body: Mapping[str, Any]) -> None:
+        """Send frame 0."""
+        self._durable(FrameType.HELLO, self._slot, body)
+
+    def event(self, name: str, body: Mapping[str, Any]) -> None:
+        """Send frame 6."""
+        self._durable(FrameType.EVENT, name, body)
+
+    def latest(self, key: Hashable, name: str, body: object) -> None:
+        """Send frame 6, replaceable."""
+        self._latest(key, FrameType.EVENT, name, body)
+
+    def acknowledge(self, seq: int, state: AckState) -> None:
+        """Send frame 2. Ordinary ones are cumulative: only the newest of those that wait is sent."""
+        if state is AckState.INDEXED:
+            self._latest(FrameType.ACK, FrameType.ACK, seq, state)
+        else:
+            self._durable(FrameType.ACK, seq, state)
+
+    def cadence(self, cadence_ms: int) -> None:
+        """Send frame 9."""
+        self._latest(FrameType.CADENCE, FrameType.CADENCE, {"cadence_ms": cadence_ms})
+
+    def answer(self, command_id: int, *, is_done: bool, result: Mapping[str, Any]) -> None:
+        """Send frame 5."""
+        self._durable(FrameType.ANSWER, command_id, is_done, result)
+
+    def refuse(self, error: ClenzyError, seq: int | None = None) -> None:
+        """Send frame 8."""
+        REFUSED.labels(error.code).inc()
+        self._durable(FrameType.REFUSED, wire.refusal_body(error, seq))
+
+    def close(self, reason: Close, detail: str = "") -> None:
+        """Close with the reason's code."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        self._outbox.clear()
+        CLOSED.labels(reason.code).inc()
+        if self._transport.is_closing():
+            return
+        # Written here and not by aiohttp, which would hang up without waiting for the peer's answer.
+        self._transport.write(wire.close_frame(reason.websocket_code, detail or reason.code))
+        self._background.start(self._hang_up(), name="connection.close")
+
+    def pump(self) -> bool:
+        """Send on what waits; return whether nothing waits any more."""
+        while not self.is_closed and self._is_writable and (frame := self._outbox.take()) is not None:
+            self._transport.write(frame)
+        return self.is_closed or not self._outbox
+
+    async def end(self) -> None:
+        """Take note that the peer has closed, or answered our close."""
+        self._outbox.clear()
+        self._has_ended.set()
+        if self._is_closed:
+            self._transport.close()
+        else:
+            self._is_closed = True
+            await self._socket.close()
+
+    @property
+    def _is_writable(self) -> bool:
+        return self._transport.get_write_buffer_size() <= OUTBOX_BUFFER_BYTES_MAX
+
+    def _durable(self, *elements: object) -> None:
+        if self.is_closed:
+            return
+        frame = wire.websocket_frame(wire.pack(*elements))
+        if not self._outbox and self._is_writable:
+            self._transport.write(frame)
+        elif self._outbox.put(frame):
+            self._stalled.add(self)
+        else:
+            self.close(Close.SLOW_READER)
+
+    def _latest(self, key: Hashable, *elements: object) -> None:
+        if self.is_closed:
+            return
+        frame = wire.websocket_frame(wire.pack(*elements))
+        if not self._outbox and self._is_writable:
+            self._transport.write(frame)
+            return
+        if self._outbox.put_latest(key, frame):
+            OUTBOX_DROPPED.inc()
+        self._stalled.add(self)
+
+    async def _hang_up(self) -> None:
+        """Cut off a peer that does not answer the close frame; a slow reader will not even have read it."""
+        try:
+            async with asyncio.timeout(CLOSE_TIMEOUT_MS / 1000):
+                await self._has_ended.wait()
+        except TimeoutError:
+            self._transport.abort()
