@@ -20,8 +20,8 @@ class Connection(Protocol):
         """Send the present state."""
         ...
 
-    def event(self, name: str, body: Mapping[str, Any]) -> None:
-        """Send an event that must not get lost."""
+    def event(self, name: str, body: Mapping[str, Any], offset: int | None = None) -> None:
+        """Send an event that must not get lost; `offset` is its place in the outbox, where it has one."""
         ...
 
     def latest(self, key: Hashable, name: str, body: object) -> None:

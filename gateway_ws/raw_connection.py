@@ -65,9 +65,12 @@ class RawConnection:
         """Send frame 0."""
         self._durable(FrameType.HELLO, self._slot, body)
 
-    def event(self, name: str, body: Mapping[str, Any]) -> None:
+    def event(self, name: str, body: Mapping[str, Any], offset: int | None = None) -> None:
         """Send frame 6."""
-        self._durable(FrameType.EVENT, name, body)
+        if offset is None:
+            self._durable(FrameType.EVENT, name, body)
+        else:
+            self._durable(FrameType.EVENT, name, body, offset)
 
     def latest(self, key: Hashable, name: str, body: object) -> None:
         """Send frame 6, replaceable."""

@@ -53,11 +53,11 @@ class SocketIoConnection:
         """Emit `welcome`."""
         self.event("welcome", body)
 
-    def event(self, name: str, body: Mapping[str, Any]) -> None:
-        """Emit an event."""
+    def event(self, name: str, body: Mapping[str, Any], offset: int | None = None) -> None:
+        """Emit an event; an offset is its last argument, as text: stock clients bring that back as `auth.offset`."""
         if self._is_closed:
             return
-        if self._outbox.put((name, body)):
+        if self._outbox.put((name, body if offset is None else (body, str(offset)))):
             self._wake.set()
         else:
             self.close(Close.SLOW_READER)
