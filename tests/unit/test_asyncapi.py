@@ -136,7 +136,7 @@ def test_frames_are_those_of_the_code_and_of_the_protocol() -> None:
     from_phone, from_server = set(frames("receive")), set(frames("send"))
     assert from_phone | from_server == set(FrameType)
     assert from_phone == set(wire._FROM_PHONE)
-    sending = (ROOT / "gateway_ws" / "connection.py").read_text()
+    sending = (ROOT / "gateway_ws" / "raw_connection.py").read_text()
     assert from_server == {FrameType[each] for each in re.findall(r"FrameType\.([A-Z]+)", sending)}
     table = paragraph("| from | frame | meaning |", "Fix record,")
     for who, described in (("phone", from_phone), ("server", from_server)):
