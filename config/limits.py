@@ -133,6 +133,18 @@ TRAIL_GAP_MS: Final = 600_000
 TRAIL_SIMPLIFY_M_MAX: Final = 1_000
 """A coarser simplification is refused with 422."""
 
+# Feed of the cell index
+FEED_HELD_RECORDS_MAX: Final = 200_000
+"""Records that wait while a page is read (8 MB); beyond it they are dropped and the page is read again."""
+FEED_PING_MS: Final = 1_000
+"""How often a feed's connection is asked whether it lives, which also tells how far it is behind."""
+FEED_SILENCE_MS: Final = 5_000
+"""A feed's connection that has not even answered pings for this long is opened anew, and every page is read."""
+FEED_RETRY_MS: Final = 100
+"""Pause before a feed's connection is opened again, and after a page that could not be read."""
+FEED_LOOK_MS: Final = 30_000
+"""Every page is looked at this often although no message of it seems to be missing."""
+
 # Fan-out
 FANOUT_PING_MS: Final = 2_000
 """How often a fan-out connection is asked whether it lives."""
@@ -195,11 +207,15 @@ RELAY_BATCH_MAX: Final = 500
 RELAY_POLL_MS: Final = 500
 """How often the relay looks for events without being woken."""
 RELAY_STALL_MS: Final = 10_000
-"""A relay that stands still inside its transaction for this long is cut off by Postgres, so that another may go on."""
+"""An active relay that asks Postgres nothing for this long is cut off by it, so that another may go on."""
+RECOVERY_EVENTS_MAX: Final = 200
+"""Missed events that a client is sent afterwards; who missed more on a topic gets a snapshot."""
+RECOVERY_TOPICS_MAX: Final = 200
+"""Topics whose missed events one statement reads, after a gap in the fan-out; the next ones follow at once."""
 LISTEN_PROBE_MS: Final = 5_000
 """A connection that waits for notifications is asked this often whether it still lives."""
 OUTBOX_KEPT_MS: Final = 86_400_000
-"""Published events older than this are deleted."""
+"""Published events older than this are deleted: a client that was away for longer gets a snapshot."""
 
 # Keeper
 KEEPER_BATCH_MAX: Final = 1_000
@@ -361,9 +377,12 @@ assert NOTICE_RETRY_MS_MIN < NOTICE_RETRY_MS_MAX
 assert NOTICES_PER_ADDRESS_MAX < NOTICE_BATCH_MAX
 assert TRIGGER_COMMIT_MS_MAX < STATEMENT_TIMEOUT_MS
 assert DEVICE_LOOKUP_MS + TRIGGER_COMMIT_MS_MAX < TRIGGER_FORWARD_MS
+assert RELAY_POLL_MS < RELAY_STALL_MS
+assert RECOVERY_EVENTS_MAX < OUTBOX_FRAMES_MAX
 assert FANOUT_RESOLUTION < CELL_RESOLUTION
 assert FANOUT_PING_MS < FANOUT_SILENCE_MS
 assert CADENCE_JOB_MS <= CADENCE_IDLE_MS < WORKER_SILENT_MS
+assert FEED_PING_MS < FEED_SILENCE_MS
 assert HOUSEKEEPING_MS < RATE_KEPT_MS
 assert TRAIL_TICK_MS <= TRAIL_FLUSH_MS
 assert TRAIL_BATCH_FIXES_MAX <= TRAIL_BUFFER_FIXES_MAX
