@@ -12,9 +12,10 @@ from redis.asyncio import Redis
 from bench.fleet import E7, Fleet
 from bench.report import Row, less_is_better, more_is_better
 from bench.resp import BareConnection, packed
-from config.limits import SLAB_PAGE_SLOTS
-from engine.geo.cell_index import MOVE_SCRIPT, CellIndex, packed_moves
+from engine.geo.cell_index import PAGES_KEY, CellIndex, packed_moves
+from engine.geo.cell_scripts import MOVE_SCRIPT
 from engine.geo.fixes import RecordArray, SlotArray
+from engine.geo.slab import page_key
 from engine.geo.verify import verify
 
 BATCH: Final = 500
@@ -150,9 +151,10 @@ async def _bare_rates(redis: Redis, url: str, fleet: Fleet, batches: Sequence[Sl
     rates: tuple[Rates, Rates] = [], []
     with BareConnection(url) as bare:
         for slots in batches:
-            moves = packed_moves(slots, fleet.records(number, slots))
+            batch = packed_moves(slots, fleet.records(number, slots))
+            keys = [PAGES_KEY, *map(page_key, batch.pages)]
             commands = (
-                packed("EVALSHA", sha, 0, moves, SLAB_PAGE_SLOTS),
+                packed("EVALSHA", sha, len(keys), *keys, bytes(8), *batch.parts),
                 packed("GEOADD", KEY, *geoadd(fleet, number, slots)),
             )
             for command, found in zip(commands, rates, strict=True):

@@ -1,107 +1,37 @@
 """The present in Redis: one record a worker in slabs, one set of slots a cell.
 
-Written by one scripted call a batch. Inside the script a record that is not newer than the stored one is refused, and
-a slot leaves its old cell in the same step in which it enters the new one: every slot is in exactly one cell, whoever
-writes at the same time. After a flush or an empty restart the next fix of a worker brings the worker back. Who stays
-in a cell costs one read and one write and no set is touched, so slabs and sets must be lost together or not at all:
-Redis may not evict keys (`maxmemory-policy noeviction`, its default). Redis 6.2 or later.
+Written by one scripted call a batch. Inside the script a record that is not newer than the stored one is refused, a
+slot leaves its old cell in the same step in which it enters the new one, and exactly the records that were taken over
+are told on the channel of their page: every slot is in exactly one cell, whoever writes at the same time. After a flush
+or an empty restart the next fix of a worker brings the worker back. Who stays in a cell costs one read and one write
+and no set is touched, so slabs and sets must be lost together or not at all: Redis may not evict keys
+(`maxmemory-policy noeviction`, its default). Redis 6.2 or later.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+import secrets
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha1
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 from redis.asyncio import Redis
 from redis.exceptions import NoScriptError
 
 from config.limits import SLAB_PAGE_SLOTS
+from engine.geo.cell_scripts import MEMBERS_SCRIPT, MOVE_SCRIPT, REMOVE_SCRIPT
 from engine.geo.cells import text_of
 from engine.geo.fixes import RECORD, RECORD_BYTES, RecordArray, SlotArray
+from engine.geo.slab import HEAD, Page, page_key, page_of
 
 MOVE: Final = np.dtype([("slot", "<u4"), ("record", "V32")])
-"""One element of a batch."""
+"""One element of a batch, and of a message on a page's channel."""
 
 PAGES_KEY: Final = "geo:pages"
 """SET of the slab pages that exist: slots are dense, but nobody should have to guess where they end."""
 STATUS_KEY: Final = "geo:status"
 """One byte a slot: 0 off duty, 1 free, 2 offered, 3 busy. Written by the matcher."""
-
-_CELL_NAME: Final = """
-local no_cell = string.rep('\\0', 8)
-local function cell_key(cell)
-  if cell == no_cell then return nil end
-  local a, b, c, d, e, f, g, h = string.byte(cell, 1, 8)
-  return string.format('geo:cell:%x%02x%02x%02x%02x%02x%02x%02x', h, g, f, e, d, c, b, a)
-end
-"""
-
-MOVE_SCRIPT: Final = (
-    """-- ARGV[1]: batch of (slot u32, record of 32 bytes); ARGV[2]: slots a page. Returns the refused positions.
-local call, sub, unpack, floor = redis.call, string.sub, struct.unpack, math.floor
-"""
-    + _CELL_NAME
-    + """
-local batch, page_slots = ARGV[1], tonumber(ARGV[2])
-local stale, slabs = {}, {}
-for at = 1, #batch, 36 do
-  local slot, ts = unpack('<I4i8', batch, at)
-  local page = floor(slot / page_slots)
-  local slab, offset = slabs[page], (slot - page * page_slots) * 32
-  if not slab then
-    slab = 'geo:slab:' .. page
-    slabs[page] = slab
-    -- A string that grows in place keeps as much again in reserve: a whole page at once is half the memory.
-    if call('SADD', 'geo:pages', page) == 1 then call('SETNX', slab, string.rep('\\0', page_slots * 32)) end
-  end
-  local old, record = call('GETRANGE', slab, offset, offset + 31), sub(batch, at + 4, at + 35)
-  local old_ts = #old == 32 and unpack('<i8', old) or 0
-  if ts < old_ts or (ts == old_ts and record ~= old) then
-    stale[#stale + 1] = (at - 1) / 36
-  else
-    local cell, old_cell = sub(record, 25), sub(old, 25)
-    if cell ~= old_cell then
-      local key, old_key = cell_key(cell), #old == 32 and cell_key(old_cell)
-      if key then call('SADD', key, slot) end
-      if old_key then call('SREM', old_key, slot) end
-    end
-    if record ~= old then call('SETRANGE', slab, offset, record) end
-  end
-end
-return stale
-"""
-)
-
-_REMOVE_SCRIPT: Final = (
-    """-- ARGV[1]: batch of slots u32; ARGV[2]: slots a page. Keeps the time of a record, forgets the place.
-local call = redis.call
-"""
-    + _CELL_NAME
-    + """
-local batch, page_slots = ARGV[1], tonumber(ARGV[2])
-for at = 1, #batch, 4 do
-  local slot = struct.unpack('<I4', batch, at)
-  local slab = 'geo:slab:' .. math.floor(slot / page_slots)
-  local offset = (slot % page_slots) * 32
-  local old = call('GETRANGE', slab, offset, offset + 31)
-  if #old == 32 then
-    local cell = cell_key(string.sub(old, 25))
-    if cell then call('SREM', cell, slot) end
-    call('SETRANGE', slab, offset + 8, string.rep('\\0', 24))
-  end
-end
-return #batch / 4
-"""
-)
-
-_MEMBERS_SCRIPT: Final = """-- ARGV[1]: names of cells. Returns the members of each, in that order.
-local members = {}
-for name in string.gmatch(ARGV[1], '%x+') do
-  members[#members + 1] = redis.call('SMEMBERS', 'geo:cell:' .. name)
-end
-return members
-"""
 
 SPAN_SLOTS: Final = 8
 """From this many wanted records of one page on, one read of the stretch between them costs less than one each."""
@@ -116,33 +46,60 @@ class MoveResult:
     """Slots whose stored record is newer than the one brought: another gateway has heard of them since."""
 
 
-def packed_moves(slots: SlotArray, records: RecordArray) -> bytes:
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Rows of a write in the order of their pages."""
+
+    order: SlotArray
+    """Where in what was given each row stood."""
+    pages: list[int]
+    parts: list[bytes]
+    """Of each page its rows, packed."""
+
+
+def packed_moves(slots: SlotArray, records: RecordArray) -> Batch:
     """Return a batch as `MOVE_SCRIPT` reads it."""
-    batch = np.empty(len(slots), MOVE)
-    batch["slot"] = slots
-    batch["record"] = np.ascontiguousarray(records).view("V32")
-    return batch.tobytes()
+    rows = np.empty(len(slots), MOVE)
+    rows["slot"] = slots
+    rows["record"] = np.ascontiguousarray(records).view("V32")
+    return _by_page(slots, rows)
+
+
+def _by_page(slots: SlotArray, rows: NDArray[Any]) -> Batch:
+    page_of_row = slots // SLAB_PAGE_SLOTS
+    order = np.argsort(page_of_row, kind="stable")
+    pages, starts = np.unique(page_of_row[order], return_index=True)
+    packed, width = rows[order].tobytes(), rows.itemsize
+    ends = [*(starts[1:] * width).tolist(), len(packed)]
+    parts = [packed[start:end] for start, end in zip((starts * width).tolist(), ends, strict=True)]
+    return Batch(order, pages.tolist(), parts)
+
+
+def _draw_epoch() -> int:
+    return secrets.randbits(64) | 1  # 0 means that there is no page
 
 
 class CellIndex:
     """Moves workers between cells and reads who is where."""
 
-    def __init__(self, redis: Redis) -> None:
+    def __init__(self, redis: Redis, *, draw_epoch: Callable[[], int] = _draw_epoch) -> None:
         self._redis = redis
+        self._draw_epoch = draw_epoch
 
     async def move(
         self, slots: SlotArray, records: RecordArray, *, publish: Sequence[tuple[str, bytes]] = ()
     ) -> MoveResult:
         """Bring the newest records of distinct slots, and publish in the same write.
 
-        Repeating a batch whose answer was lost changes nothing and refuses nothing.
+        Repeating a batch whose answer was lost changes nothing, refuses nothing and tells nothing again.
 
         Raises:
             RedisError: Redis did not answer; the batch may or may not have been applied.
         """
         assert len(slots) == len(records)
-        refused = await self._run(MOVE_SCRIPT, packed_moves(slots, records), publish)
-        return MoveResult(len(slots) - len(refused), slots[np.array(refused, np.int64)])
+        batch = packed_moves(slots, records)
+        refused = await self._write(MOVE_SCRIPT, batch, publish)
+        return MoveResult(len(slots) - len(refused), slots[batch.order[np.array(refused, np.int64)]])
 
     async def remove(self, slots: Iterable[int], *, publish: Sequence[tuple[str, bytes]] = ()) -> None:
         """Take workers out of their cells and forget where they were; off duty leaves no place behind.
@@ -150,12 +107,13 @@ class CellIndex:
         Raises:
             RedisError: Redis did not answer; call again.
         """
-        await self._run(_REMOVE_SCRIPT, np.fromiter(slots, "<u4").tobytes(), publish)
+        gone = np.fromiter(slots, np.int64)
+        await self._write(REMOVE_SCRIPT, _by_page(gone, gone.astype("<u4")), publish)
 
     async def cell_members(self, cells: Sequence[int]) -> dict[int, list[int]]:
         """Return the slots in each of `cells`; one call, however many they are."""
         names = " ".join(map(text_of, cells)).encode()
-        members = await self._run(_MEMBERS_SCRIPT, names, ()) if cells else []
+        members = await self._run(MEMBERS_SCRIPT, [], [names]) if cells else []
         return {cell: sorted(map(int, slots)) for cell, slots in zip(cells, members, strict=True)}
 
     async def records(self, slots: Sequence[int] | SlotArray) -> RecordArray:
@@ -166,10 +124,11 @@ class CellIndex:
         pipeline = self._pipeline()
         for page, rows, _ in spans:
             first, last = int(rows.min()), int(rows.max())
-            pipeline.getrange(f"geo:slab:{page}", first * RECORD_BYTES, (last + 1) * RECORD_BYTES - 1)
+            start, end = HEAD.size + first * RECORD_BYTES, HEAD.size + (last + 1) * RECORD_BYTES
+            pipeline.getrange(page_key(page), start, end - 1)
         parts: list[bytes] = await pipeline.execute() if spans else []
         for (_, rows, places), part in zip(spans, parts, strict=True):
-            # A slab ends at its last written record, so a read beyond it comes back short.
+            # Of a page that does not exist the read comes back empty.
             length = int(rows.max() - rows.min() + 1) * RECORD_BYTES
             stretch = np.frombuffer(part.ljust(length, b"\0"), RECORD)
             found[places] = stretch[rows - rows.min()]
@@ -177,21 +136,29 @@ class CellIndex:
 
     async def all_records(self) -> tuple[SlotArray, RecordArray]:
         """Return every worker who is in a cell, with the record."""
+        pages = await self._read_pages(await self.pages())
+        slots = [np.zeros(0, np.int64), *(page.slots for page in pages)]
+        return np.concatenate(slots), np.concatenate([np.zeros(0, RECORD), *(page.records for page in pages)])
+
+    async def pages(self) -> list[int]:
+        """Return the pages that exist, ascending."""
         pipeline = self._pipeline()
         pipeline.smembers(PAGES_KEY)
-        pages = sorted(int(page) for page in (await pipeline.execute())[0])
-        if not pages:
-            return np.zeros(0, np.int64), np.zeros(0, RECORD)
+        return sorted(map(int, (await pipeline.execute())[0]))
+
+    async def page(self, page: int) -> Page:
+        """Return who has a place in a page, and the number of the last message that is in it, as of one instant.
+
+        Messages on `geo:feed:<page>` with a higher `seq` and the same `epoch` tell what came after.
+        """
+        return (await self._read_pages([page]))[0]
+
+    async def _read_pages(self, pages: Sequence[int]) -> list[Page]:
         pipeline = self._pipeline()
-        pipeline.mget([f"geo:slab:{page}" for page in pages])
-        slabs: list[bytes | None] = (await pipeline.execute())[0]
-        slots, rows = [], []
-        for page, slab in zip(pages, slabs, strict=True):
-            records = np.frombuffer(slab or b"", RECORD)
-            present = np.nonzero((records["ts_ms"] != 0) & (records["cell"] != 0))[0]
-            slots.append(present + page * SLAB_PAGE_SLOTS)
-            rows.append(records[present])
-        return np.concatenate(slots), np.concatenate(rows)
+        for page in pages:
+            pipeline.get(page_key(page))
+        slabs: list[bytes | None] = await pipeline.execute() if pages else []
+        return [page_of(page, slab) for page, slab in zip(pages, slabs, strict=True)]
 
     async def statuses(self) -> bytes:
         """Return the status byte of every slot, as far as the matcher has written them."""
@@ -203,9 +170,20 @@ class CellIndex:
     def _pipeline(self) -> Any:  # noqa: ANN401 - its commands are typed as awaitables, in a pipeline they only queue
         return self._redis.pipeline(transaction=False)
 
-    async def _run(self, script: str, batch: bytes, publish: Sequence[tuple[str, bytes]]) -> list[Any]:
+    async def _write(self, script: str, batch: Batch, publish: Sequence[tuple[str, bytes]]) -> list[Any]:
+        epoch = self._draw_epoch().to_bytes(8, "little")
+        return await self._run(script, [PAGES_KEY, *map(page_key, batch.pages)], [epoch, *batch.parts], publish)
+
+    async def _run(
+        self,
+        script: str,
+        keys: Sequence[str],
+        arguments: Sequence[bytes],
+        publish: Sequence[tuple[str, bytes]] = (),
+    ) -> list[Any]:
         pipeline = self._pipeline()
-        pipeline.evalsha(sha1(script.encode(), usedforsecurity=False).hexdigest(), 0, batch, SLAB_PAGE_SLOTS)
+        name = sha1(script.encode(), usedforsecurity=False).hexdigest()
+        pipeline.evalsha(name, len(keys), *keys, *arguments)
         for channel, payload in publish:
             pipeline.publish(channel, payload)
         replies: list[Any] = await pipeline.execute(raise_on_error=False)
@@ -213,7 +191,7 @@ class CellIndex:
         if isinstance(answer, NoScriptError):
             # Redis was restarted or flushed its scripts: the full text works everywhere and is remembered there.
             again = self._pipeline()
-            again.eval(script, 0, batch, SLAB_PAGE_SLOTS)
+            again.eval(script, len(keys), *keys, *arguments)
             answer = (await again.execute(raise_on_error=False))[0]
         if isinstance(answer, Exception):
             raise answer

@@ -14,7 +14,7 @@ from redis.asyncio import Redis
 
 from config.limits import CELL_RESOLUTION, SLAB_PAGE_SLOTS
 from engine.core.units import DEG_E7
-from engine.geo.fixes import RECORD
+from engine.geo.slab import rows_of
 
 _SCAN_COUNT = 1_000
 
@@ -56,10 +56,10 @@ async def verify(redis: Redis) -> VerifyReport:
 async def _check_records(redis: Redis, report: VerifyReport) -> dict[int, str]:
     """Return the cell that H3 gives for each slot's place; empty text for a worker without one."""
     cells: dict[int, str] = {}
-    async for key in redis.scan_iter(match="geo:slab:*", count=_SCAN_COUNT):
-        page = int(key.rsplit(b":", 1)[1])
+    async for key in redis.scan_iter(match="geo:{slab:*}", count=_SCAN_COUNT):
+        page = int(key[len(b"geo:{slab:") : -1])
         slab: Any = await redis.get(key)
-        records = np.frombuffer(slab or b"", RECORD)
+        records = rows_of(slab)
         for row in np.nonzero(records["ts_ms"])[0].tolist():
             slot, record = page * SLAB_PAGE_SLOTS + row, records[row]
             if not record["cell"]:

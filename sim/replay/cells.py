@@ -1,8 +1,9 @@
 """Looks into Redis: is every worker in exactly the cell that H3 says?
 
 The one place of the simulator outside the public protocol. It is used for verification only and only when a Redis
-URL is given; it reads two key families and writes nothing: `geo:slab:{page}`, strings of 32-byte records (a wire fix
-and its H3 cell, resolution 8, 0 = in no cell; page = slot // 2048), and `geo:cell:{hex}`, sets of slots.
+URL is given; it reads two key families and writes nothing: `geo:{slab:<page>}`, strings of a 16-byte head and 32-byte
+records (a wire fix and its H3 cell, resolution 8, 0 = in no cell; page = slot // 2048), and `geo:cell:<hex>`, sets of
+slots.
 """
 
 from collections import defaultdict
@@ -23,6 +24,7 @@ PAGES_MAX: Final = 4_096
 CELL_RESOLUTION: Final = 8
 WRONG_SHOWN_MAX: Final = 10
 SLAB_RECORD_BYTES: Final = 32
+SLAB_HEAD_BYTES: Final = 16
 
 assert SLAB_DTYPE.itemsize == SLAB_RECORD_BYTES
 
@@ -78,10 +80,10 @@ async def read_present(redis_url: str) -> Present:
     async with redis.asyncio.Redis.from_url(redis_url) as client:
         records: dict[int, np.void] = {}
         for page in range(PAGES_MAX):
-            slab = await client.get(f"geo:slab:{page}")
+            slab = await client.get(f"geo:{{slab:{page}}}")
             if not isinstance(slab, bytes):
                 break
-            rows = np.frombuffer(slab, SLAB_DTYPE)
+            rows = np.frombuffer(slab, SLAB_DTYPE, offset=SLAB_HEAD_BYTES)
             records |= {page * SLOTS_PER_PAGE + int(place): rows[place] for place in np.flatnonzero(rows["ts_ms"])}
         cells_of: defaultdict[int, set[int]] = defaultdict(set)
         async for key in client.scan_iter(match="geo:cell:*", count=1_000):

@@ -1,17 +1,20 @@
 """The cell index on a real Redis: exactness under repetition, reordering, restarts and rival writers."""
 
 import random
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
 import h3
 import numpy as np
 import pytest
 from redis.asyncio import Redis
+from redis.asyncio.client import PubSub
 
 from config.limits import SLAB_PAGE_SLOTS
-from engine.geo.cell_index import CellIndex
+from engine.geo.cell_index import MOVE, CellIndex
 from engine.geo.cells import cell_of, cells_of
 from engine.geo.fixes import RECORD
+from engine.geo.slab import HEAD, PAGE_BYTES, page_key
 from engine.geo.verify import verify
 
 pytestmark = pytest.mark.integration
@@ -81,8 +84,8 @@ async def test_a_page_is_kept_whole_and_without_reserve(redis: Redis) -> None:
     index = CellIndex(redis)
     for slot in (5, 3, 2_047):
         await index.move(slots(slot), records((2_000, *PORTO)))
-    assert await redis.strlen("geo:slab:0") == SLAB_PAGE_SLOTS * 32
-    assert await redis.memory_usage("geo:slab:0") < SLAB_PAGE_SLOTS * 32 * 1.3
+    assert await redis.strlen(page_key(0)) == PAGE_BYTES
+    assert await redis.memory_usage(page_key(0)) < PAGE_BYTES * 1.3
     assert (await index.all_records())[0].tolist() == [3, 5, 2_047]
     assert (await index.records([4]))[0].tolist() == (0,) * 9
 
@@ -180,3 +183,78 @@ async def test_records_come_back_in_the_order_asked_for_near_or_far_apart(redis:
     wanted = rng.permutation(np.concatenate([known[::2], [3 * SLAB_PAGE_SLOTS + 9], known[:5] + 1]))
     expected = [1_000 + slot if slot in known else 0 for slot in wanted.tolist()]
     assert (await index.records(wanted))["ts_ms"].tolist() == expected
+
+
+async def heard(feed: PubSub) -> list[tuple[int, int, int, list[int], list[tuple[int, ...]]]]:
+    """Take what was told so far: page, epoch, number, slots, records. A marker of our own ends the list."""
+    await feed.subscribe("marker")
+    found = []
+    while True:
+        message = await feed.get_message(timeout=5)
+        assert message is not None
+        if message["type"] == "subscribe" and message["channel"] == b"marker":
+            await feed.unsubscribe("marker")
+            return found
+        if message["type"] == "pmessage":
+            epoch, seq = HEAD.unpack_from(message["data"])
+            moves = np.frombuffer(message["data"], MOVE, offset=HEAD.size)
+            rows = np.ascontiguousarray(moves["record"]).view(RECORD)
+            page = int(message["channel"].removeprefix(b"geo:feed:"))
+            found.append((page, epoch, seq, moves["slot"].tolist(), rows.tolist()))
+
+
+@pytest.fixture
+async def feed(redis: Redis) -> AsyncIterator[PubSub]:
+    async with redis.pubsub() as feed:
+        await feed.psubscribe("geo:feed:*")
+        await feed.get_message(timeout=5)
+        yield feed
+
+
+async def test_exactly_what_was_taken_over_is_told_page_by_page(redis: Redis, feed: PubSub) -> None:
+    index = CellIndex(redis, draw_epoch=iter((11, 12, 13, 14, 15)).__next__)
+    first = records((2_000, *PORTO), (2_000, *PORTO), (2_000, *PORTO))
+    await index.move(slots(9, 1, SLAB_PAGE_SLOTS), first)
+    second = records((1_000, *PORTO), (3_000, PORTO[0] + 9 * KM_E7, PORTO[1]))
+    await index.move(slots(9, 1), second)
+    await index.remove([SLAB_PAGE_SLOTS, 77])
+    off_duty = (2_000, *(0,) * 8)
+    assert await heard(feed) == [
+        (0, 11, 1, [9, 1], first[:2].tolist()),
+        (1, 11, 1, [SLAB_PAGE_SLOTS], first[2:].tolist()),
+        (0, 11, 2, [1], second[1:].tolist()),
+        (1, 11, 2, [SLAB_PAGE_SLOTS], [off_duty]),
+    ]
+    assert await index.pages() == [0, 1]
+    page = await index.page(0)
+    assert (page.epoch, page.seq, page.slots.tolist()) == (11, 2, [1, 9])
+    assert page.records.tolist() == [second[1].tolist(), first[0].tolist()]
+    gone = await index.page(1)
+    assert (gone.epoch, gone.seq, len(gone.slots), len(gone.records)) == (11, 2, 0, 0)
+
+
+async def test_what_is_repeated_or_refused_is_not_told(redis: Redis, feed: PubSub) -> None:
+    index, batch = CellIndex(redis), records((2_000, *PORTO))
+    await index.move(slots(1), batch)
+    assert len(await heard(feed)) == 1
+    await index.move(slots(1), batch)
+    await index.move(slots(1), records((1_999, *PORTO)))
+    await index.remove([2])
+    assert await heard(feed) == []
+    await index.remove([1])
+    await index.remove([1])
+    assert [told[2] for told in await heard(feed)] == [2]
+    assert (await index.page(0)).seq == 2
+
+
+async def test_a_page_that_was_lost_begins_anew_under_another_epoch(redis: Redis, feed: PubSub) -> None:
+    index = CellIndex(redis)
+    await index.move(slots(1), records((2_000, *PORTO)))
+    assert (await index.page(7)).epoch == 0
+    await redis.flushall()
+    assert await index.pages() == []
+    await index.move(slots(1), records((1_000, *PORTO)))
+    (_, before, first, *_), (_, after, second, *_) = await heard(feed)
+    assert before != after
+    assert (first, second) == (1, 1)
+    assert (await index.page(0)).epoch == after

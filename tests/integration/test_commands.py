@@ -27,6 +27,7 @@ from clenzy.screen import Screen
 from config.settings import Settings
 from engine.geo.cells import cell_of
 from engine.geo.fixes import RECORD
+from engine.geo.slab import HEAD, page_key
 from tests.servers import Servers, create_database, drop_database, named, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -116,7 +117,7 @@ def test_geo_verify_tells_what_it_looked_at(redis_url: str, tmp_path: Path) -> N
         record = np.zeros(1, RECORD)
         record["ts_ms"], record["lat_e7"], record["lng_e7"] = 1, 411_500_000, -86_100_000
         record["cell"] = cell_of(41.15, -8.61)
-        client.setrange("geo:slab:1", 0, record.tobytes())
+        client.setrange(page_key(1), HEAD.size, record.tobytes())
         client.sadd(f"geo:cell:{cell_of(41.15, -8.61):x}", 2_048)
         right = verify()
         assert (right.returncode, right.stderr) == (0, "")
