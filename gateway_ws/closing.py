@@ -20,6 +20,13 @@ class Close(Enum):
         self.code = code
         self.websocket_code = websocket_code
 
+    def told(self, detail: str = "", retry_after_ms: int | None = None) -> dict[str, str | int]:
+        """Return what a client reads before its connection ends."""
+        body: dict[str, str | int] = {"code": self.code, "detail": detail or self.code}
+        if retry_after_ms is not None:
+            body["retry_after_ms"] = retry_after_ms
+        return body
+
 
 class UnknownType(ClenzyError):  # noqa: N818 - named as the rule that was broken
     """There is no such frame, command or event."""

@@ -40,6 +40,9 @@ class Connection(Protocol):
         """Tell that a frame was refused and why."""
         ...
 
-    def close(self, reason: Close, detail: str = "") -> None:
-        """End the connection for a named reason; a second call changes nothing."""
+    def close(self, reason: Close, detail: str = "", *, retry_after_ms: int | None = None) -> None:
+        """End the connection for a named reason; a second call changes nothing.
+
+        `retry_after_ms` tells a client that shall come back how long to wait first.
+        """
         ...

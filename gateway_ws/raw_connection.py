@@ -96,8 +96,8 @@ class RawConnection:
         REFUSED.labels(error.code).inc()
         self._durable(FrameType.REFUSED, wire.refusal_body(error, seq))
 
-    def close(self, reason: Close, detail: str = "") -> None:
-        """Close with the reason's code."""
+    def close(self, reason: Close, detail: str = "", *, retry_after_ms: int | None = None) -> None:
+        """Close with the reason's code; a time to come back goes before it in a frame 8."""
         if self._is_closed:
             return
         self._is_closed = True
@@ -105,6 +105,9 @@ class RawConnection:
         CLOSED.labels(reason.code).inc()
         if self._transport.is_closing():
             return
+        if retry_after_ms is not None:
+            told = wire.pack(FrameType.REFUSED, reason.told(detail, retry_after_ms))
+            self._transport.write(wire.websocket_frame(told))
         # Written here and not by aiohttp, which would hang up without waiting for the peer's answer.
         self._transport.write(wire.close_frame(reason.websocket_code, detail or reason.code))
         self._background.start(self._hang_up(), name="connection.close")

@@ -27,7 +27,7 @@ class Session(Protocol):
         """Read the durable state and send it; return whether that worked."""
         ...
 
-    def close(self, reason: Close, detail: str = "") -> None:
+    def close(self, reason: Close, detail: str = "", *, retry_after_ms: int | None = None) -> None:
         """End the session."""
         ...
 

@@ -27,9 +27,9 @@ class OpenSession(Generic[SomeConnection]):
         self._services = services
         self._bad_frames = BadFrames()
 
-    def close(self, reason: Close, detail: str = "") -> None:
+    def close(self, reason: Close, detail: str = "", *, retry_after_ms: int | None = None) -> None:
         """End the connection."""
-        self._connection.close(reason, detail)
+        self._connection.close(reason, detail, retry_after_ms=retry_after_ms)
 
     def refresh(self, token: str) -> None:
         """Take a fresh access token of the same person.

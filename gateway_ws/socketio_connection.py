@@ -87,13 +87,13 @@ class SocketIoConnection:
         REFUSED.labels(error.code).inc()
         self.event("error", wire.refusal_body(error, seq))
 
-    def close(self, reason: Close, detail: str = "") -> None:
+    def close(self, reason: Close, detail: str = "", *, retry_after_ms: int | None = None) -> None:
         """Say why in an `error` event, then disconnect the namespace."""
         if self._is_closed:
             return
         self.mark_closed()
         CLOSED.labels(reason.code).inc()
-        self._background.start(self._close(reason, detail or reason.code), name="connection.close")
+        self._background.start(self._close(reason, reason.told(detail, retry_after_ms)), name="connection.close")
 
     def mark_closed(self) -> None:
         """Take note that the peer is gone."""
@@ -111,10 +111,9 @@ class SocketIoConnection:
                 while not self.is_closed and self._transport.get_write_buffer_size() > OUTBOX_BUFFER_BYTES_MAX:
                     await self._clock.sleep_ms(OUTBOX_RETRY_MS)
 
-    async def _close(self, reason: Close, detail: str) -> None:
+    async def _close(self, reason: Close, body: Mapping[str, Any]) -> None:
         if reason is Close.SLOW_READER:
             self._transport.abort()
             return
-        body = {"code": reason.code, "detail": detail}
         await self._server.emit("error", body, to=self._sid, namespace=self._namespace)
         await self._server.disconnect(self._sid, namespace=self._namespace)
