@@ -79,15 +79,15 @@ FLUSH_FIXES_MAX: Final = 20_000
 INGEST_RETRY_MS: Final = 100
 """Pause after a flush that Redis did not answer. Only the newest fix of each worker waits meanwhile, unacknowledged."""
 SLOTS_MAX: Final = 4_194_304
-"""Worker slots that a gateway's tables can hold (48 bytes each, grown on demand); a higher one is refused."""
+"""Worker slots that a gateway's tables can hold (200 bytes each, grown on demand); a higher one is refused."""
 REDIS_TIMEOUT_MS: Final = 2_000
 """A Redis that has not answered by then counts as away."""
 
-# Fixes
+# Fixes. What an installation may tune (`config.settings`, docs/operations.md) stands here with its default.
 FIX_FUTURE_MS_MAX: Final = 30_000
 """A fix further ahead of our clock is refused as `future`."""
 FIX_AGE_MS_MAX: Final = 86_400_000
-"""An older fix is refused as `stale`."""
+"""An older fix is refused as `past`."""
 FIX_ACCURACY_M_MAX: Final = 200
 """A fix with a larger stated error radius is refused as `inaccurate`."""
 FIX_SPEED_MPS_MAX: Final = 45
@@ -96,6 +96,18 @@ FIX_JUMP_SLACK_M: Final = 50
 """Free metres of a step, for GPS noise between two close fixes."""
 JUMP_RESET_FIXES: Final = 5
 """After so many refused jumps in a row that agree with one another the worker really is there: it counts."""
+FIX_REORDER_MS: Final = 3_000
+"""Refused jumps that come out of order by no more than this do not begin their count anew."""
+FIX_STATIC_RADIUS_M: Final = 50
+"""A standing phone's fix within its error radius, and this, of the present place is `static`; 0: none is."""
+FIX_STATIC_CM_S_MAX: Final = 50
+"""A phone that states a higher speed is not standing."""
+FIX_DISTANCE_M_MIN: Final = 0
+"""A fix nearer than this to the present place is refused as `near`; 0: none is."""
+FIX_PERIOD_MS_MIN: Final = 0
+"""A fix sooner than this after the newest accepted one is refused as `too_soon`; 0: none is."""
+RECENT_FIXES: Final = 16
+"""Times of stored fixes that are remembered of each worker (128 bytes), to know a late one that was sent twice."""
 CELL_RESOLUTION: Final = 8
 """H3 resolution of the cell index (edge about 461 m)."""
 FANOUT_RESOLUTION: Final = 5
@@ -144,6 +156,56 @@ FEED_RETRY_MS: Final = 100
 """Pause before a feed's connection is opened again, and after a page that could not be read."""
 FEED_LOOK_MS: Final = 30_000
 """Every page is looked at this often although no message of it seems to be missing."""
+
+# Zones
+ZONE_POINTS_MAX: Final = 5_000
+"""Corners of one zone, those of its holes included; a zone with more is refused with 422."""
+ZONE_AREA_M2_MIN: Final = 100
+"""A smaller zone is refused with 422: no phone knows its place so well."""
+ZONE_AREA_KM2_MAX: Final = 100_000
+"""A larger zone is refused with 422."""
+ZONE_SPAN_DEG_MAX: Final = 10
+"""A zone that is wider or higher is refused with 422."""
+ZONE_LAT_DEG_MAX: Final = 80
+"""A zone that comes nearer to a pole is refused with 422."""
+ZONE_LNG_DEG_MAX: Final = 179
+"""A zone that comes nearer to the antimeridian is refused with 422."""
+ZONE_HOME_KM_MAX: Final = 1_000
+"""A zone further from the organisation's region, which would lie near it with its axes swapped, is refused with 422."""
+ZONES_PER_IMPORT_MAX: Final = 1_000
+"""Zones of one import; more are refused with 422."""
+ZONES_PER_ORG_MAX: Final = 5_000
+"""Zones of an organisation; further ones are refused with 409."""
+ZONE_FAULTS_TOLD_MAX: Final = 20
+"""Faults told of one import, the first ones: mend them and try again."""
+ZONE_DWELL_S_MIN: Final = 60
+"""A shorter dwell is refused with 422: phones are not heard of so often."""
+ZONE_DWELL_S_MAX: Final = 86_400
+"""A longer dwell is refused with 422."""
+ZONE_EDGE_M_MIN: Final = 25
+"""Who is in a zone leaves it only this far beyond its edge: a parked phone drifts."""
+ZONE_EDGE_M_MAX: Final = 150
+"""However inexact a fix: beyond this who was in a zone has left it."""
+ZONE_EDGE_ACCURACIES: Final = 2
+"""Between the two, so many of the fix's stated error radii beyond the edge."""
+ZONE_TICK_MS: Final = 100
+"""Moves are gathered this long, then judged and their events stored."""
+ZONE_INBOX_MOVES_MAX: Final = 1_000_000
+"""Moves that wait for being judged (40 MB); beyond it they are dropped and counted, and everything is compared anew."""
+ZONE_PENDING_MAX: Final = 100_000
+"""Events that wait while Postgres is away; beyond it they are dropped and counted, and everything is compared anew."""
+ZONE_BATCH_MAX: Final = 1_000
+"""Events of one transaction; the rest follows in the next one at once."""
+ZONE_STANDBY_MS: Final = 1_000
+"""How often a zone watch that stands by tries to become the active one."""
+ZONE_CHECK_MS: Final = 2_000
+"""How often duty and dwell are looked at without being woken."""
+ZONE_RELOAD_MS: Final = 30_000
+"""How often zones are read without being woken."""
+ZONE_STALL_MS: Final = 10_000
+"""A zone watch whose connection stands still for this long is cut off by Postgres, so that another may go on."""
+ZONE_EVENTS_KEPT_MS: Final = 90 * 86_400_000
+"""Zone events older than this are deleted."""
 
 # Fan-out
 FANOUT_PING_MS: Final = 2_000
@@ -370,6 +432,8 @@ HEALTH_SILENT_MS: Final = 30_000
 assert FIXES_PER_FRAME_MAX * 24 < FRAME_BYTES_MAX
 assert FIXES_PER_FRAME_MAX <= FLUSH_FIXES_MAX
 assert CONNECTION_FIXES_BURST >= FIXES_PER_FRAME_MAX
+assert RECENT_FIXES <= 256
+assert FIX_PERIOD_MS_MIN < WORKER_SILENT_MS
 assert DISPATCH_POLL_MS < CLAIM_LEASE_MS < OFFER_TTL_MS < BOOKING_SEARCH_MS_MAX
 assert ESCALATION_POLL_MS < ESCALATION_LEASE_MS
 assert NOTICE_SEND_TIMEOUT_MS < NOTICE_LEASE_MS
@@ -388,3 +452,7 @@ assert TRAIL_TICK_MS <= TRAIL_FLUSH_MS
 assert TRAIL_BATCH_FIXES_MAX <= TRAIL_BUFFER_FIXES_MAX
 assert TRAIL_DRAIN_MS < STOP_TIMEOUT_MS
 assert RESTART_BACKOFF_MS_MIN < RESTART_BACKOFF_MS_MAX
+assert ZONE_EDGE_M_MIN < ZONE_EDGE_M_MAX
+assert ZONE_DWELL_S_MIN * 1_000 >= WORKER_SILENT_MS
+assert ZONE_TICK_MS < ZONE_CHECK_MS < ZONE_STALL_MS
+assert ZONE_BATCH_MAX <= ZONE_PENDING_MAX

@@ -59,10 +59,15 @@ JOBS: Final[tuple[Job, ...]] = (
         "outbox",
         OUTBOX_KEPT_MS,
         5 * MS_PER_MIN,
-        # In the order of the primary key: what is old and published lies at its beginning.
+        # In the order of the primary key: what is old and published lies at its beginning. The floor tells clients that
+        # come back with an older offset that their history is gone.
         """
-        DELETE FROM outbox WHERE event_id IN (
-          SELECT event_id FROM outbox WHERE published_at <= $1 ORDER BY event_id LIMIT $2 FOR UPDATE SKIP LOCKED)
+        WITH old AS (
+          SELECT event_id, seq FROM outbox WHERE published_at <= $1 ORDER BY event_id LIMIT $2 FOR UPDATE SKIP LOCKED),
+        risen AS (
+          UPDATE outbox_epoch SET floor_seq = (SELECT max(seq) FROM old)
+           WHERE floor_seq < (SELECT max(seq) FROM old))
+        DELETE FROM outbox WHERE event_id IN (SELECT event_id FROM old)
         """,
     ),
     Job(

@@ -1,14 +1,19 @@
-"""Carries committed events from Postgres to Redis channels, at least once and in order.
+"""Carries committed events from Postgres to Redis channels, in one order that never changes.
+
+A round is three steps: give numbers (`seq`) to what is waiting and commit that, publish in the order of the numbers,
+and mark what was published, which the next round's statement does along with its own numbers. A relay killed between
+two steps leaves events that have a number and are not marked: the next one publishes them again under the same numbers,
+before anything newer, and whoever heard them already drops them (`seq` is not above the last one).
 
 Order: `event_id` within what is committed. Whatever changes one booking, offer or incident does so under that row's
-lock, so its events get their ids in the order of their commits. One relay publishes at a time (an advisory lock of the
-transaction); others stand by and take over when its connection ends.
-
-An event is marked published in the transaction that published it. A relay killed in between publishes it again: readers
-compare versions, or take the event's id for a key.
+lock, so its events get their ids in the order of their commits. One relay is active at a time: it holds an advisory
+lock for as long as its connection lives, and Postgres ends a connection that asks nothing for `RELAY_STALL_MS`. Should
+the relay behind it wake up later, what it still publishes are numbers that everybody is past.
 """
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Final
 
 import asyncpg
@@ -22,7 +27,7 @@ from config.limits import RELAY_BATCH_MAX, RELAY_POLL_MS, RELAY_STALL_MS
 from engine.core.clock import Clock
 from engine.core.database import POSTGRES_ERRORS, Connection, Pool
 from engine.core.units import MS_PER_S, ms_from_utc, utc_from_ms
-from engine.outbox.durable_loop import keep_running
+from engine.outbox.durable_loop import end_if_cancelled, keep_running
 from engine.outbox.listener import Listener, Wake
 
 log = structlog.get_logger(__name__)
@@ -37,25 +42,32 @@ LAG = Histogram(
 RELAY_LOCK: Final = 0x72656C6179
 """Key of the advisory lock that makes one relay the active one (`relay` in ASCII)."""
 
-TAKE_TURN: Final = """
-SELECT pg_try_advisory_xact_lock($1), set_config('idle_in_transaction_session_timeout', $2, true)
-"""
+# Both end with the connection, or when the pool takes it back.
+TAKE_TURN: Final = "SELECT pg_try_advisory_lock($1), set_config('idle_session_timeout', $2, false)"
 
-# SKIP LOCKED costs nothing under the lock and keeps a relay safe even from a statement that somebody runs by hand.
-CLAIM: Final = """
-SELECT event_id, topic, kind, body::text AS body, created_at
-  FROM outbox
- WHERE published_at IS NULL
- ORDER BY event_id
- LIMIT $1
-   FOR UPDATE SKIP LOCKED
+# $1: everything up to this number has been published by this relay; $2: when; $3: events of a round.
+# Who has a number already comes first: a relay before this one did not get to publish it, or to mark it.
+NEXT_ROUND: Final = """
+WITH marked AS (
+  UPDATE outbox SET published_at = $2 WHERE published_at IS NULL AND seq <= $1),
+waiting AS (
+  SELECT event_id, seq FROM outbox
+   WHERE published_at IS NULL AND (seq > $1 OR seq IS NULL)
+   ORDER BY seq, event_id LIMIT $3),
+numbered AS (
+  UPDATE outbox
+     SET seq = fresh.position + greatest((SELECT max(seq) FROM outbox), (SELECT floor_seq FROM outbox_epoch))
+    FROM (SELECT event_id, row_number() OVER (ORDER BY event_id) AS position FROM waiting WHERE seq IS NULL) AS fresh
+   WHERE outbox.event_id = fresh.event_id
+  RETURNING outbox.event_id, outbox.seq)
+SELECT event_id, coalesce(waiting.seq, numbered.seq) AS seq, topic, kind, body::text AS body, created_at
+  FROM waiting LEFT JOIN numbered USING (event_id) JOIN outbox USING (event_id)
+ ORDER BY 2
 """
-
-MARK: Final = "UPDATE outbox SET published_at = $2 WHERE event_id = ANY($1::bigint[])"
 
 
 class Relay:
-    """Publishes the outbox to `fan:<topic>` as `{"event_id", "kind", "body"}`."""
+    """Publishes the outbox to `fan:<topic>` as `{"event_id", "seq", "kind", "body"}`."""
 
     def __init__(self, *, pool: Pool, redis: Redis, clock: Clock) -> None:
         self._pool = pool
@@ -69,35 +81,69 @@ class Relay:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._listener.run())
             tasks.create_task(
-                keep_running(self._round, name="relay", clock=self._clock, errors=(*POSTGRES_ERRORS, RedisError))
+                keep_running(self._serve, name="relay", clock=self._clock, errors=(*POSTGRES_ERRORS, RedisError))
             )
 
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator["Turn | None"]:
+        """Be the active relay while the block runs; None while another one is."""
+        async with self._pool.acquire() as conn:
+            if await conn.fetchval(TAKE_TURN, RELAY_LOCK, str(RELAY_STALL_MS)):
+                yield Turn(conn, self._redis, self._clock)
+            else:
+                yield None
+
+    async def _serve(self) -> None:
+        async with self.turn() as turn:
+            while turn is not None:
+                while await turn.relay_batch():
+                    end_if_cancelled()
+                await self._wake.wait(RELAY_POLL_MS)
+        await self._clock.sleep_ms(RELAY_POLL_MS)
+
+
+class Turn:
+    """One relay's time as the active one: a connection that holds the lock, and how far it got."""
+
+    def __init__(self, conn: Connection, redis: Redis, clock: Clock) -> None:
+        self._conn = conn
+        self._redis = redis
+        self._clock = clock
+        self._published = 0
+
     async def relay_batch(self) -> int:
-        """Publish one batch; return how many events that were (0 also while another relay has its turn)."""
-        async with self._pool.acquire() as conn, conn.transaction():
-            if not await conn.fetchval(TAKE_TURN, RELAY_LOCK, str(RELAY_STALL_MS)):
-                return 0
-            rows = await conn.fetch(CLAIM, RELAY_BATCH_MAX)
-            if rows:
-                await self._publish(conn, rows)
+        """Mark what the last call published, publish the next batch; return how many events that were.
+
+        Nothing is left unmarked after a call that returns 0.
+        """
+        rows = await self.number_batch()
+        if rows:
+            await self.publish(rows)
         return len(rows)
 
-    async def _round(self) -> None:
-        while await self.relay_batch() == RELAY_BATCH_MAX:
-            pass
-        await self._wake.wait(RELAY_POLL_MS)
+    async def number_batch(self) -> list[asyncpg.Record]:
+        """Mark what was published; commit numbers for the next batch and return it, in their order."""
+        now = utc_from_ms(self._clock.now_ms())
+        return await self._conn.fetch(NEXT_ROUND, self._published, now, RELAY_BATCH_MAX)
 
-    async def _publish(self, conn: Connection, rows: list[asyncpg.Record]) -> None:
-        pipeline = self._redis.pipeline(transaction=False)
+    async def publish(self, rows: list[asyncpg.Record]) -> None:
+        """Publish a numbered batch: all of it or, when Redis fails, perhaps nothing; never a later event alone."""
+        pipeline = self._redis.pipeline(transaction=True)
         for row in rows:
             pipeline.publish(f"fan:{row['topic']}", _message(row))  # type: ignore[unused-awaitable]  # only queued
         await pipeline.execute()
+        self._published = rows[-1]["seq"]
         now_ms = self._clock.now_ms()
-        await conn.execute(MARK, [row["event_id"] for row in rows], utc_from_ms(now_ms))
         PUBLISHED.inc(len(rows))
         for row in rows:
             LAG.observe(max(0, now_ms - ms_from_utc(row["created_at"])) / MS_PER_S)
 
 
 def _message(row: asyncpg.Record) -> bytes:
-    return orjson.dumps({"event_id": row["event_id"], "kind": row["kind"], "body": orjson.Fragment(row["body"])})
+    message = {
+        "event_id": row["event_id"],
+        "seq": row["seq"],
+        "kind": row["kind"],
+        "body": orjson.Fragment(row["body"]),
+    }
+    return orjson.dumps(message)
