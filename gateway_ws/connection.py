@@ -5,6 +5,7 @@ from typing import Any, Protocol
 
 from engine.core.errors import ClenzyError
 from gateway_ws.closing import Close
+from gateway_ws.message import Encodings
 from gateway_ws.wire import AckState
 
 
@@ -20,11 +21,16 @@ class Connection(Protocol):
         """Send the present state."""
         ...
 
-    def event(self, name: str, body: Mapping[str, Any], offset: int | None = None) -> None:
-        """Send an event that must not get lost; `offset` is its place in the outbox, where it has one."""
+    def event(
+        self, name: str, body: Mapping[str, Any], offset: int | None = None, *, shared: Encodings | None = None
+    ) -> None:
+        """Send an event that must not get lost; `offset` is its place in the outbox, where it has one.
+
+        `shared` are the encodings of this very body: whoever else gets it need not encode it again.
+        """
         ...
 
-    def latest(self, key: Hashable, name: str, body: object) -> None:
+    def latest(self, key: Hashable, name: str, body: object, *, shared: Encodings | None = None) -> None:
         """Send an event that a newer one under the same key replaces."""
         ...
 

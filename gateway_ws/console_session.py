@@ -3,12 +3,11 @@
 from collections.abc import Mapping
 from typing import Any
 
-import orjson
-
 from config.limits import SESSION_STATE_TIMEOUT_MS
 from engine.people.tokens import Principal
 from gateway_ws.live_map import LiveMap
 from gateway_ws.map_view import MapView
+from gateway_ws.message import Message
 from gateway_ws.services import Services
 from gateway_ws.session import OpenSession
 from gateway_ws.socketio_connection import SocketIoConnection
@@ -53,6 +52,6 @@ class ConsoleSession(OpenSession[SocketIoConnection]):
         """Send `stats`."""
         self._connection.latest("stats", "stats", figures)
 
-    def _hear(self, _topic: str, payload: bytes) -> None:
-        event = orjson.loads(payload)
-        self._connection.event(event["kind"], event["body"])
+    def _hear(self, message: Message) -> None:
+        event = message.json()
+        self._connection.event(event["kind"], event["body"], shared=message.encodings)

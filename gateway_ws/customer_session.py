@@ -3,13 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
-import orjson
-
 from config.limits import SESSION_STATE_TIMEOUT_MS
 from engine.core.errors import Unavailable
 from engine.people.tokens import Principal
 from gateway_ws.connection import Connection
 from gateway_ws.jobs import WATCHED_STATES
+from gateway_ws.message import Message
 from gateway_ws.services import Services
 from gateway_ws.session import PhoneSession
 
@@ -54,11 +53,12 @@ class CustomerSession(PhoneSession):
         self._release()
         return True
 
-    def _hear_position(self, topic: str, payload: bytes) -> None:
+    def _hear_position(self, message: Message) -> None:
+        topic = message.topic
         booking_id = topic.removeprefix("booking:")
         # The gateway of the worker may learn of a new state a moment after us: never after the end.
         if booking_id in self._watched:
-            self._connection.latest(topic, "position", orjson.loads(payload))
+            self._connection.latest(topic, "position", message.json(), shared=message.encodings)
 
     def _tell(self, kind: str, body: dict[str, Any]) -> None:
         if kind == "booking":

@@ -15,6 +15,7 @@ from redis.exceptions import RedisError
 
 from config.limits import FANOUT_CHANNELS_PER_COMMAND, FANOUT_PING_MS, FANOUT_SILENCE_MS, INGEST_RETRY_MS
 from engine.core.clock import Clock
+from gateway_ws.message import Message
 from gateway_ws.metrics import FANOUT_CONNECTS
 
 log = structlog.get_logger(__name__)
@@ -23,8 +24,8 @@ PREFIX = "fan:"
 _KEEP_OPEN = "gateway"
 """A topic that is always subscribed: a RESP2 connection without any would answer pings in another form."""
 
-Listener: TypeAlias = Callable[[str, bytes], None]
-"""Called with the topic and the payload; must not block."""
+Listener: TypeAlias = Callable[[Message], None]
+"""Must not block."""
 
 
 class FanOut:
@@ -148,17 +149,17 @@ class FanOut:
         match reply:
             case [b"message", channel, payload]:
                 topic = _topic(channel)
-                self._tell(topic, topic, payload)
+                self._tell(topic, Message(topic, payload))
             case [b"pmessage", pattern, channel, payload]:
-                self._tell(_topic(pattern), _topic(channel), payload)
+                self._tell(_topic(pattern), Message(_topic(channel), payload))
             case [b"subscribe" | b"psubscribe", channel, _]:
                 await self._confirm(_topic(channel))
             case _:
                 pass  # pongs and confirmed unsubscriptions
 
-    def _tell(self, key: str, topic: str, payload: bytes) -> None:
+    def _tell(self, key: str, message: Message) -> None:
         for listener in tuple(self._listeners.get(key, ())):
-            listener(topic, payload)
+            listener(message)
 
     async def _confirm(self, topic: str) -> None:
         self._unconfirmed.discard(topic)

@@ -36,11 +36,11 @@ from gateway_ws.map_hub import MapHub
 from gateway_ws.metrics import FAULTS, IngestMetrics
 from gateway_ws.ping_socket import PingSocket
 from gateway_ws.positions import publications
-from gateway_ws.raw_connection import StalledConnections
 from gateway_ws.registry import Registry
 from gateway_ws.safetap_client import SafeTapClient
 from gateway_ws.services import Services
 from gateway_ws.socketio_server import GatewayServer
+from gateway_ws.stalled import StalledConnections
 from gateway_ws.trackers.door import TrackerDoor
 from gateway_ws.worker_ns import WorkerNamespace
 from gateway_ws.worker_session import WorkerSession

@@ -18,6 +18,7 @@ from gateway_ws.engine_calls import EngineCalls
 from gateway_ws.fanout import FanOut
 from gateway_ws.live_map import LiveMap
 from gateway_ws.map_view import Box, MapView
+from gateway_ws.message import Message
 from gateway_ws.positions import MAP_ROW, map_topic
 
 log = structlog.get_logger(__name__)
@@ -137,10 +138,10 @@ class MapHub:
                 return {_EVERYWHERE}
         return {map_topic(cell) for cell in cells}
 
-    def _hear(self, topic: str, payload: bytes) -> None:
-        body = msgpack.unpackb(payload)
+    def _hear(self, message: Message) -> None:
+        body = msgpack.unpackb(message.payload)
         self._live.apply(
-            int(topic.removeprefix("map:"), 16),
+            int(message.topic.removeprefix("map:"), 16),
             np.frombuffer(body["rows"], MAP_ROW),
             np.frombuffer(body["cells"], np.uint64),
             np.frombuffer(body["gone"], np.uint32),

@@ -14,8 +14,9 @@ from engine.core.errors import ClenzyError, NotAllowed, NotSignedIn, TooMany, Wi
 from gateway_ws import wire
 from gateway_ws.closing import Close
 from gateway_ws.metrics import CLOSED, FRAMES, REFUSED
-from gateway_ws.raw_connection import RawConnection, StalledConnections
+from gateway_ws.raw_connection import RawConnection
 from gateway_ws.services import Services
+from gateway_ws.stalled import StalledConnections
 from gateway_ws.wire import Command, Fixes, FreshToken, Hello, Trigger
 from gateway_ws.worker_session import WorkerSession
 

@@ -6,33 +6,16 @@ from typing import Any
 
 from aiohttp import web
 
-from config.limits import CLOSE_TIMEOUT_MS, OUTBOX_BUFFER_BYTES_MAX, OUTBOX_RETRY_MS
-from engine.core.clock import Clock
+from config.limits import CLOSE_TIMEOUT_MS, OUTBOX_BUFFER_BYTES_MAX
 from engine.core.errors import ClenzyError
 from gateway_ws import wire
 from gateway_ws.background import Background
 from gateway_ws.closing import Close
+from gateway_ws.message import Encodings
 from gateway_ws.metrics import CLOSED, OUTBOX_DROPPED, REFUSED
 from gateway_ws.outbox import Outbox
+from gateway_ws.stalled import StalledConnections
 from gateway_ws.wire import AckState, FrameType
-
-
-class StalledConnections:
-    """Raw connections whose outbox waits for the socket; one task looks at all of them."""
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._stalled: set[RawConnection] = set()
-
-    def add(self, connection: "RawConnection") -> None:
-        """Look at `connection` until its outbox is empty."""
-        self._stalled.add(connection)
-
-    async def run(self) -> None:
-        """Send on what can be sent, for ever."""
-        while True:
-            await self._clock.sleep_ms(OUTBOX_RETRY_MS)
-            self._stalled = {connection for connection in self._stalled if not connection.pump()}
 
 
 class RawConnection:
@@ -65,15 +48,19 @@ class RawConnection:
         """Send frame 0."""
         self._durable(FrameType.HELLO, self._slot, body)
 
-    def event(self, name: str, body: Mapping[str, Any], offset: int | None = None) -> None:
+    def event(
+        self, name: str, body: Mapping[str, Any], offset: int | None = None, *, shared: Encodings | None = None
+    ) -> None:
         """Send frame 6."""
+        del shared  # what a worker hears, nobody else does
         if offset is None:
             self._durable(FrameType.EVENT, name, body)
         else:
             self._durable(FrameType.EVENT, name, body, offset)
 
-    def latest(self, key: Hashable, name: str, body: object) -> None:
+    def latest(self, key: Hashable, name: str, body: object, *, shared: Encodings | None = None) -> None:
         """Send frame 6, replaceable."""
+        del shared
         self._latest(key, FrameType.EVENT, name, body)
 
     def acknowledge(self, seq: int, state: AckState) -> None:

@@ -4,14 +4,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, Generic, TypeVar
 
-import orjson
-
 from config.limits import OUTBOX_FRAMES_MAX
 from engine.core.errors import ClenzyError, NotAllowed, Unavailable
 from engine.people.tokens import Principal
 from gateway_ws.budget import BadFrames
 from gateway_ws.closing import Close
 from gateway_ws.connection import Connection
+from gateway_ws.message import Message
 from gateway_ws.safetap_client import TriggerAnswer
 from gateway_ws.services import Services
 
@@ -81,8 +80,8 @@ class PhoneSession(OpenSession[Connection], ABC):
     def _tell(self, kind: str, body: dict[str, Any]) -> None:
         """Take note of an event and send it."""
 
-    def _hear(self, _topic: str, payload: bytes) -> None:
-        event = orjson.loads(payload)
+    def _hear(self, message: Message) -> None:
+        event = message.json()
         self._take(event["kind"], event["body"])
 
     def _take(self, kind: str, body: dict[str, Any]) -> None:

@@ -12,6 +12,7 @@ from engine.core.errors import ClenzyError
 from gateway_ws import wire
 from gateway_ws.background import Background
 from gateway_ws.closing import Close
+from gateway_ws.message import Encodings
 from gateway_ws.metrics import CLOSED, OUTBOX_DROPPED, REFUSED
 from gateway_ws.outbox import Outbox
 from gateway_ws.wire import AckState
@@ -53,7 +54,9 @@ class SocketIoConnection:
         """Emit `welcome`."""
         self.event("welcome", body)
 
-    def event(self, name: str, body: Mapping[str, Any], offset: int | None = None) -> None:
+    def event(
+        self, name: str, body: Mapping[str, Any], offset: int | None = None, *, shared: Encodings | None = None
+    ) -> None:
         """Emit an event; an offset is its last argument, as text: stock clients bring that back as `auth.offset`."""
         if self._is_closed:
             return
@@ -62,7 +65,7 @@ class SocketIoConnection:
         else:
             self.close(Close.SLOW_READER)
 
-    def latest(self, key: Hashable, name: str, body: object) -> None:
+    def latest(self, key: Hashable, name: str, body: object, *, shared: Encodings | None = None) -> None:
         """Emit a replaceable event."""
         if self._is_closed:
             return

@@ -6,9 +6,7 @@ takes no socket's place: the worker's own app stays connected.
 
 import asyncio
 from collections import Counter
-from typing import Any
 
-import orjson
 from redis.exceptions import RedisError
 
 from config.limits import DEVICE_RETRY_MS, SESSION_STATE_TIMEOUT_MS, TRACKER_ANSWER_MS, TRACKER_IDLE_MS
@@ -17,6 +15,7 @@ from engine.core.vocabulary import Duty, FixRefusal
 from engine.geo.fixes import FIX_BYTES
 from engine.people.devices import DeviceSpeaker
 from gateway_ws.budget import FixBudget
+from gateway_ws.message import Message
 from gateway_ws.services import Services
 
 
@@ -139,8 +138,8 @@ class TrackedWorker:
             raise Unavailable
         self._set_duty(Duty.ON)
 
-    def _hear(self, _topic: str, payload: bytes) -> None:
-        event: dict[str, Any] = orjson.loads(payload)
+    def _hear(self, message: Message) -> None:
+        event = message.json()
         if event["kind"] == "duty":
             self._events += 1
             self._set_duty(Duty(event["body"]["duty"]))

@@ -8,7 +8,8 @@ from aiohttp import web
 from engine.core.errors import WireError
 from gateway_ws.background import Background
 from gateway_ws.closing import Close
-from gateway_ws.raw_connection import RawConnection, StalledConnections
+from gateway_ws.raw_connection import RawConnection
+from gateway_ws.stalled import StalledConnections
 from gateway_ws.wire import AckState
 from tests.fakes import ManualClock
 
