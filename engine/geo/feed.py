@@ -2,11 +2,12 @@
 
 Whoever writes a page of the index publishes, in the same step, what was written: `geo:feed:<page>`, numbered by page
 without gaps. Who follows a page reads it once and then applies its messages in order of their numbers; that copy is
-then exact. Three facts carry the rules below:
+then exact. Four facts carry the rules below:
 
 - A message that was received before a read of its page was sent is part of what the read brings.
 - The numbers of one page reach one connection in order. A number that is not the next one therefore means that
   something was lost, or that the counter was put back; either way the page is read again.
+- Once a ping has come back, sent after a page was read, everything that was published before that read has come too.
 - A lost message is only seen at the next one. So every page is looked at now and then although nothing seems missing.
 """
 
@@ -91,11 +92,6 @@ def page_of(channel: bytes) -> int:
     return int(number)
 
 
-def encode(epoch: int, seq: int, moves: bytes) -> bytes:
-    """Return the payload of a message whose records are packed as `cell_index.packed_moves` does."""
-    return _HEADER.pack(epoch, seq) + moves
-
-
 def decode(payload: bytes) -> FeedMessage:
     """Return what a payload says.
 
@@ -116,7 +112,7 @@ class _Page:
     epoch: int = 0
     seq: int = 0
     read_seq: int = 0
-    """Number up to which the last read brought it."""
+    """Number up to which the last read brought it, as long as messages from before that read may still come."""
     told_seq: int = 0
     """Number that a look found in the index: by the next look it must have come."""
     is_stale: bool = True
@@ -143,6 +139,8 @@ class FeedOrder:
         self._stale: dict[int, None] = {}
         self._looks: dict[int, None] = {}
         self._reading: _Reading | None = None
+        self._read_since_ping: list[int] = []
+        self._pings: list[list[int]] = []
         self._is_heard = False
         self._is_listed = False
         self._wants_list = False
@@ -162,6 +160,8 @@ class FeedOrder:
         """The subscription ended: from here on messages are missing, of any page."""
         self._is_heard = self._is_listed = self._wants_list = self._is_listing = False
         self._reading = None
+        self._read_since_ping.clear()
+        self._pings.clear()
         self._looks.clear()
         for page in self._pages:
             self._must_read(page)
@@ -169,6 +169,16 @@ class FeedOrder:
     def subscribed(self) -> None:
         """Every message from now on is heard."""
         self._is_heard = self._wants_list = True
+
+    def pinged(self) -> None:
+        """A ping was sent on the connection that brings the messages."""
+        self._pings.append(self._read_since_ping)
+        self._read_since_ping = []
+
+    def ponged(self) -> None:
+        """The oldest unanswered ping was answered."""
+        for page in self._pings.pop(0) if self._pings else ():
+            self._pages[page].read_seq = 0
 
     def list_again(self) -> None:
         """Hear of pages whose only messages were lost."""
@@ -198,7 +208,7 @@ class FeedOrder:
         self._is_listed = True
 
     def look(self, page: int) -> None:
-        """Look whether everything that was told of a page has come."""
+        """Read a page although nothing seems to be missing, to see whether everything that was told of it has come."""
         state = self._pages[page]
         if state.seq < state.told_seq:
             self._must_read(page)
@@ -217,8 +227,10 @@ class FeedOrder:
         return None
 
     def not_read(self, page: int) -> None:
-        """The read failed; a page that has to be read stays so."""
+        """The read failed: it is to be sent again."""
         if self._reading is not None and self._reading.page == page:
+            if self._reading.is_look:
+                self._looks[page] = None
             self._reading = None
 
     def read(self, page: int, found: Numbered) -> list[FeedMessage] | None:
@@ -232,13 +244,13 @@ class FeedOrder:
             return None
         self._reading = None
         if reading.is_look:
-            self._looked(page, state, reading, found)
-            return None
+            return [] if self._is_in_step(page, state, reading, found) else None
         if reading.records > self._held_records_max:
             return None
         self._stale.pop(page, None)
         state.is_stale = False
         state.epoch, state.seq, state.read_seq, state.told_seq = found.epoch, found.seq, found.seq, 0
+        self._read_since_ping.append(page)
         # What follows a gap among those held is in the read that the gap asks for.
         return [message for message in reading.held if self.heard(page, message) is Heard.NEXT]
 
@@ -274,11 +286,16 @@ class FeedOrder:
         reading.held.append(message)
         return Heard.HELD
 
-    def _looked(self, page: int, state: _Page, reading: _Reading, found: Numbered) -> None:
+    def _is_in_step(self, page: int, state: _Page, reading: _Reading, found: Numbered) -> bool:
+        """Return whether a look brought just what is known, by the numbers: then it may as well replace the page.
+
+        That heals what numbers cannot show: a counter that was put back and has come as far again.
+        """
         if found.epoch != state.epoch or found.seq < reading.seq:
             self._must_read(page)
-        else:
-            state.told_seq = found.seq
+            return False
+        state.told_seq = found.seq
+        return found.seq == state.seq
 
     def _new_epoch(self, page: int, *, was_there: bool) -> None:
         """Who has lost one page has probably lost others, and a page that nobody writes to says nothing."""

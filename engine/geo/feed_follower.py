@@ -23,7 +23,7 @@ log = structlog.get_logger(__name__)
 S_PER_NS: Final = 1e-9
 
 MISSED = Counter("clenzy_feed_missed_total", "Times that messages of the feed were missing, by how it showed.", ["how"])
-PAGES_READ = Counter("clenzy_feed_pages_read_total", "Pages of the cell index read again because of that.")
+PAGES_READ = Counter("clenzy_feed_pages_read_total", "Pages of the cell index read, where something was missing or in turn.")
 LAG = Gauge("clenzy_feed_lag_seconds", "How long a ping took through the feed, behind every message before it.")
 WHOLE = Gauge("clenzy_feed_whole", "1 while every page of the cell index is followed.")
 
@@ -118,6 +118,7 @@ class FeedFollower:
             await self._clock.sleep_ms(FEED_PING_MS)
             # A closed connection would be opened again by a command, unseen and without a subscription.
             if connection.is_connected:
+                self._order.pinged()
                 await connection.send_command("PING", str(self._clock.steady_ns()))
 
     def _receive(self, reply: Any) -> None:  # noqa: ANN401 - a RESP value
@@ -125,6 +126,7 @@ class FeedFollower:
             case [b"pmessage", _, channel, payload]:
                 self._message(channel, payload)
             case [b"pong", sent_ns]:
+                self._order.ponged()
                 LAG.set((self._clock.steady_ns() - int(sent_ns)) * S_PER_NS)
             case [b"psubscribe", _, _]:
                 self._order.subscribed()
