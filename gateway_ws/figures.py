@@ -12,6 +12,7 @@ from engine.core.clock import Clock
 from engine.core.errors import Unavailable
 from engine.core.ids import OrgId
 from engine.core.units import MS_PER_S
+from engine.geo.acceptance import NEVER_MS
 from engine.geo.worker_table import WorkerTable
 from gateway_ws.engine_calls import EngineCalls
 from gateway_ws.metrics import IngestMetrics
@@ -94,7 +95,7 @@ class Figures:
         """Count the workers on duty here whose newest fix is not older than `WORKER_SILENT_MS`."""
         since_ms = self._fix_clock.now_ms() - WORKER_SILENT_MS
         table = self._table
-        is_live = table.on_duty & (table.last["ts_ms"] >= since_ms)
+        is_live = (table.duty_since_ms != NEVER_MS) & (table.last["ts_ms"] >= since_ms)
         slots = np.nonzero(is_live)[0].tolist()
         return Counter(org for slot in slots if (org := self._registry.org_of_worker(slot)) is not None)
 

@@ -10,7 +10,7 @@ from prometheus_client import REGISTRY, Counter, Gauge, Histogram
 from prometheus_client.core import HistogramMetricFamily
 from prometheus_client.registry import Collector
 
-from engine.core.vocabulary import FixRefusal
+from engine.core.vocabulary import FixOutcome, FixRefusal
 from engine.geo.ingest import FlushReport
 
 FIXES: Final = Counter("clenzy_gateway_fixes", "Fixes by outcome", ["outcome"])
@@ -45,8 +45,8 @@ TRACKER_SKIPPED: Final = Counter(
 )
 FAULTS: Final = Counter("clenzy_gateway_faults", "Unexpected errors that a task survived", ["task"])
 
-for _refusal in FixRefusal:
-    FIXES.labels(_refusal.value)
+for _outcome in (*FixOutcome, *FixRefusal):
+    FIXES.labels(_outcome.value)
 
 
 class LatencyHistogram(Collector):
@@ -89,12 +89,12 @@ class IngestMetrics:
         self.fixes = 0
         """Fixes judged since the start."""
 
-    def judged(self, accepted: int, refused: Tally[FixRefusal]) -> None:
+    def judged(self, taken: Tally[FixOutcome], refused: Tally[FixRefusal]) -> None:
         """Count fixes by outcome."""
-        self.fixes += accepted + refused.total()
-        FIXES.labels("accepted").inc(accepted)
-        for reason, count in refused.items():
-            FIXES.labels(reason.value).inc(count)
+        self.fixes += taken.total() + refused.total()
+        for outcomes in (taken, refused):
+            for outcome, count in outcomes.items():
+                FIXES.labels(outcome.value).inc(count)
 
     def flushed(self, report: FlushReport) -> None:
         """Count one answered batch."""

@@ -44,15 +44,30 @@ class Duty(StrEnum):
     ON = "on"
 
 
-class FixRefusal(StrEnum):
-    """Why a fix was refused. Every sent fix is accepted or counted under exactly one of these."""
+class FixOutcome(StrEnum):
+    """What becomes of a fix that counts. Every sent fix has exactly one of these or one `FixRefusal`."""
 
-    INVALID = "invalid"
-    FUTURE = "future"
-    STALE = "stale"
-    JUMP = "jump"
-    INACCURATE = "inaccurate"
+    ACCEPTED = "accepted"
+    """It is the present, and goes to the trail."""
+    STATIC = "static"
+    """The worker stands: the present keeps its place and takes the time; the fix goes to the trail."""
+    LATE = "late"
+    """It is older than the present: it goes to the trail only."""
+
+
+class FixRefusal(StrEnum):
+    """Why a fix was refused. It is counted, and goes nowhere."""
+
     OFF_DUTY = "off_duty"
+    INVALID = "invalid"
+    ZERO = "zero"
+    FUTURE = "future"
+    PAST = "past"
+    DUPLICATE = "duplicate"
+    INACCURATE = "inaccurate"
+    TOO_SOON = "too_soon"
+    JUMP = "jump"
+    NEAR = "near"
 
 
 class FixFlag(IntFlag):
@@ -60,6 +75,8 @@ class FixFlag(IntFlag):
 
     CHARGING = 1
     MOCKED = 2
+    OFF_DUTY = 128
+    """Ours, never a phone's: heard of only because of an open alarm."""
 
 
 class IncidentKind(StrEnum):
@@ -119,3 +136,32 @@ class NoticeState(StrEnum):
     PENDING = "pending"
     SENT = "sent"
     FAILED = "failed"
+
+
+class ZoneKind(StrEnum):
+    """What a zone is for."""
+
+    SERVICE_AREA = "service_area"
+    NO_GO = "no_go"
+    SITE = "site"
+
+
+class ZoneEventKind(StrEnum):
+    """What happened between a worker and a zone. Of one pair `enter` and `exit` alternate, `dwell` lies between."""
+
+    ENTER = "enter"
+    EXIT = "exit"
+    DWELL = "dwell"
+
+
+class ZoneReason(StrEnum):
+    """Why a zone event came to be."""
+
+    MOVED = "moved"
+    """A fix showed it when it came."""
+    OFF_DUTY = "off_duty"
+    """The worker went off duty: nobody follows them any further."""
+    ZONE_CHANGED = "zone_changed"
+    """The zone was drawn, changed, switched off or deleted around them."""
+    RECOVERED = "recovered"
+    """It happened while nobody watched; found by comparing with the newest place."""

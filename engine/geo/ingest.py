@@ -17,8 +17,9 @@ from redis.exceptions import RedisError
 
 from config.limits import FLUSH_FIXES_MAX, FLUSH_TICK_MS, INGEST_RETRY_MS
 from engine.core.clock import Clock
-from engine.core.vocabulary import FixRefusal
+from engine.core.vocabulary import FixOutcome, FixRefusal
 from engine.geo import acceptance
+from engine.geo.acceptance import AcceptanceRules
 from engine.geo.cell_index import CellIndex
 from engine.geo.cells import CellArray, cells_of
 from engine.geo.fixes import FIX_BYTES, FixArray, RecordArray, SlotArray, decode
@@ -69,14 +70,14 @@ class FlushReport:
 
 Publisher: TypeAlias = Callable[[Moves], Sequence[tuple[str, bytes]]]
 Keep: TypeAlias = Callable[[FixArray, SlotArray], None]
-"""Takes accepted fixes and beside each its slot; called once a pass, so it must be quick."""
+"""Takes accepted, static and late fixes and beside each its slot; called once a pass, so it must be quick."""
 
 
 class IngestObserver(Protocol):
     """Counts what the ingest does."""
 
-    def judged(self, accepted: int, refused: Counter[FixRefusal]) -> None:
-        """Every fix of some frames was accepted or refused."""
+    def judged(self, taken: Counter[FixOutcome], refused: Counter[FixRefusal]) -> None:
+        """Every fix of some frames was taken or refused."""
         ...
 
     def flushed(self, report: FlushReport) -> None:
@@ -91,7 +92,7 @@ class IngestObserver(Protocol):
 class Ingest:
     """The gatherer of one process. `run` it in a task; `add` frames from the same event loop."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what the composition root hands over
         self,
         index: CellIndex,
         table: WorkerTable,
@@ -101,6 +102,7 @@ class Ingest:
         publisher: Publisher,
         observer: IngestObserver,
         keep: Keep | None = None,
+        rules: AcceptanceRules = acceptance.RULES,
     ) -> None:
         self._index = index
         self._table = table
@@ -109,6 +111,7 @@ class Ingest:
         self._publisher = publisher
         self._observer = observer
         self._keep = keep
+        self._rules = rules
         self._payloads: list[bytes] = []
         self._slots: list[int] = []
         self._received_ns: list[int] = []
@@ -145,20 +148,25 @@ class Ingest:
         if self._pending_fixes >= FLUSH_FIXES_MAX:
             self.judge()
 
-    def set_duty(self, slot: int, *, on: bool) -> None:
-        """Let the fixes of a slot count, or take the worker out of the cells and forget the place."""
-        self._table.ensure(slot)
+    def set_duty(self, slot: int, *, on: bool, since_ms: int = 0) -> None:
+        """Let the fixes of a slot count from `since_ms` on, or take the worker out of the cells and forget the place.
+
+        `since_ms` is of the time of fixes; 0 where nobody knows since when the worker is on duty.
+        """
         self.judge()
-        self._table.on_duty[slot] = on
-        if not on:
-            cell = int(self._table.last[slot]["cell"])
-            self._to_remove[slot] = self._to_remove.get(slot) or cell
-            self._table.forget_place(slot)
+        self._table.set_duty(slot, since_ms if on else None)
+        self._leave_unless_counted(slot)
+
+    def set_alarm(self, slot: int, since_ms: int | None) -> None:
+        """Let the fixes of a slot count from an alarm on, also off duty; `None`: the alarm is over."""
+        self.judge()
+        self._table.set_alarm(slot, since_ms)
+        self._leave_unless_counted(slot)
 
     def restore_absent(self) -> None:
         """After Redis came back: take those off duty out again, in case it came back with older data."""
         for slot in self._sources:
-            if not self._table.on_duty[slot]:
+            if not self._table.counts(slot):
                 self._to_remove.setdefault(slot, 0)
 
     async def run(self) -> None:
@@ -180,21 +188,10 @@ class Ingest:
         self._judged_seq.update(self._pending_seq)
         self._pending_seq.clear()
         fixes, slots = decode(payloads, frame_slots)
-        reasons = np.empty(len(fixes), np.uint8)
-        table = self._table
-        acceptance.accept(
-            fixes,
-            slots,
-            table.last,
-            table.suspects,
-            table.on_duty,
-            self._fix_clock.now_ms(),
-            acceptance.LIMITS,
-            reasons,
-            table.dirty,
-        )
-        self._keep_accepted(fixes, slots, reasons)
-        self._tell_refused(slots, reasons)
+        outcomes = np.empty(len(fixes), np.uint8)
+        acceptance.accept(fixes, slots, self._table.columns, self._fix_clock.now_ms(), self._rules, outcomes)
+        self._keep_taken(fixes, slots, outcomes)
+        self._tell(slots, outcomes)
 
     async def flush(self) -> bool:
         """Bring what changed to Redis and acknowledge it; return whether Redis answered."""
@@ -228,27 +225,37 @@ class Ingest:
         """Before the process ends: one last flush, which acknowledges what is pending when Redis answers."""
         await self.flush()
 
-    def _keep_accepted(self, fixes: FixArray, slots: SlotArray, reasons: NDArray[np.uint8]) -> None:
+    def _leave_unless_counted(self, slot: int) -> None:
+        if not self._table.counts(slot):
+            cell = int(self._table.last[slot]["cell"])
+            self._to_remove[slot] = self._to_remove.get(slot) or cell
+            self._table.forget_place(slot)
+
+    def _keep_taken(self, fixes: FixArray, slots: SlotArray, outcomes: NDArray[np.uint8]) -> None:
         if self._keep is None:
             return
-        accepted = reasons == acceptance.ACCEPTED
-        if accepted.all():
+        taken = outcomes <= acceptance.LATE
+        if taken.all():
             self._keep(fixes, slots)
-        elif accepted.any():
-            self._keep(fixes[accepted], slots[accepted])
+        elif taken.any():
+            self._keep(fixes[taken], slots[taken])
 
-    def _tell_refused(self, slots: SlotArray, reasons: NDArray[np.uint8]) -> None:
-        refused = np.nonzero(reasons)[0]
-        total: Counter[FixRefusal] = Counter()
-        if len(refused):
-            pairs, counts = np.unique(slots[refused] * 8 + reasons[refused], return_counts=True)
-            for pair, count in zip(pairs.tolist(), counts.tolist(), strict=True):
-                reason = acceptance.REFUSALS[pair % 8]
-                total[reason] += count
-                source = self._sources.get(pair // 8)
-                if source is not None:
-                    source.count_refused(Counter({reason: count}))
-        self._observer.judged(len(slots) - len(refused), total)
+    def _tell(self, slots: SlotArray, outcomes: NDArray[np.uint8]) -> None:
+        counts = np.bincount(outcomes, minlength=acceptance.OUTCOMES).tolist()
+        self._observer.judged(
+            Counter({each: counts[code] for code, each in acceptance.TAKEN.items() if counts[code]}),
+            Counter({each: counts[code] for code, each in acceptance.REFUSALS.items() if counts[code]}),
+        )
+        # Off duty the phone is told so of every fix: that an alarm makes them count must not show.
+        told = np.where(self._table.duty_since_ms[slots] == acceptance.NEVER_MS, acceptance.OFF_DUTY, outcomes)
+        refused = np.nonzero(told > acceptance.LATE)[0]
+        if not len(refused):
+            return
+        pairs, amounts = np.unique(slots[refused] * acceptance.OUTCOMES + told[refused], return_counts=True)
+        for pair, amount in zip(pairs.tolist(), amounts.tolist(), strict=True):
+            slot, code = divmod(pair, acceptance.OUTCOMES)
+            if (source := self._sources.get(slot)) is not None:
+                source.count_refused(Counter({acceptance.REFUSALS[code]: amount}))
 
     def _take_moves(self) -> tuple[Moves, dict[int, int]]:
         table = self._table

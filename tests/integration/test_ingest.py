@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from config.limits import FLUSH_FIXES_MAX
-from engine.core.vocabulary import FixRefusal
+from engine.core.vocabulary import FixOutcome, FixRefusal
 from engine.geo.cell_index import CellIndex, MoveResult
 from engine.geo.cells import cell_of
 from engine.geo.fixes import FIX, RecordArray, SlotArray
@@ -40,13 +40,13 @@ class Source:
 
 @dataclass
 class Observer:
-    accepted: int = 0
+    taken: Counter[FixOutcome] = field(default_factory=Counter)
     refused: Counter[FixRefusal] = field(default_factory=Counter)
     reports: list[FlushReport] = field(default_factory=list)
     failures: int = 0
 
-    def judged(self, accepted: int, refused: Counter[FixRefusal]) -> None:
-        self.accepted += accepted
+    def judged(self, taken: Counter[FixOutcome], refused: Counter[FixRefusal]) -> None:
+        self.taken.update(taken)
         self.refused.update(refused)
 
     def flushed(self, report: FlushReport) -> None:
@@ -94,6 +94,7 @@ class Bench:
             self.clock.step_ms(1_000)
             row["ts_ms"] = self.clock.now_ms()
         rows["lat_e7"], rows["lng_e7"], rows["accuracy_dm"] = round(place[0] * 1e7), round(place[1] * 1e7), 50
+        rows["speed_cm_s"] = 100
         self.ingest.add(source, seq, rows.tobytes())
 
 
@@ -121,7 +122,7 @@ async def test_a_frame_is_acknowledged_once_its_flush_is_answered(bench: Bench) 
     assert await bench.ingest.flush()
     assert source.acknowledged == [2]
     assert await members(bench) == [5]
-    assert (bench.observer.accepted, bench.observer.reports[-1].moved) == (4, 1)
+    assert (bench.observer.taken, bench.observer.reports[-1].moved) == ({FixOutcome.ACCEPTED: 4}, 1)
     assert len(bench.observer.reports[-1].frame_latencies_ns) == 2
     assert await bench.ingest.flush()
     assert source.acknowledged == [2], "nothing new, nothing said"

@@ -201,7 +201,7 @@ async def test_off_duty_leaves_nothing_but_a_count(tracker: Tracker, city: City,
     await city.relay(tracker.stage)
     await tracker.stage.publish(f"user:{tracker.worker_id}", "duty", {"duty": "on"})
     table = tracker.stage.gateway.services.table
-    await eventually(lambda: bool(table.on_duty[SLOT]))
+    await eventually(lambda: table.is_on_duty(SLOT))
     await tracker.post("owntracks", tracker.owntracks(), headers=tracker.basic)
     assert (await tracker.record())["cell"] != 0
     await tracker.stage.publish(f"user:{tracker.worker_id}", "duty", {"duty": "off"})
