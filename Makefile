@@ -57,7 +57,7 @@ spell: setup
 	@$(BIN)/codespell $(SOURCES) docs migrations console/src Makefile *.md
 
 # ---------------------------------------------------------------- test
-.PHONY: test load chaos e2e bench bench-geo
+.PHONY: test load chaos e2e bench bench-geo bench-stream
 test: setup pages  ## All tests: real Postgres, Redis, processes, browser
 	@$(BIN)/pytest -n 2 --dist loadfile $(ARGS)
 
@@ -70,10 +70,13 @@ chaos: setup pages  ## Kill every process and store during a run; nothing acknow
 e2e: setup pages  ## The browser tests only
 	@$(BIN)/pytest -m browser $(ARGS)
 
-bench: bench-geo  ## All side-by-side benchmarks; each writes bench/out/NAME.json
+bench: bench-geo bench-stream  ## All side-by-side benchmarks; each writes bench/out/NAME.json
 
 bench-geo: setup  ## The cell index and the mirror beside Redis' own geo commands
 	@exec $(BIN)/python -m bench.geo $(ARGS)
+
+bench-stream: setup  ## The gateway's sockets beside python-socketio and picows, and pings end to end
+	@exec $(BIN)/python -m bench.stream $(ARGS)
 
 # ---------------------------------------------------------------- prepare
 .PHONY: setup runtime pages lock clean python

@@ -1,0 +1,1 @@
+"""The gateway beside what people would take instead; one module a group of rows, listed in `parts.py`."""

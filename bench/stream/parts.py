@@ -1,0 +1,9 @@
+"""The groups of rows of `make bench-stream`, in the order in which they run."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from bench.stream.rig import Part
+
+PARTS: Mapping[str, Part] = MappingProxyType({})
+"""Name on the command line -> what measures it."""
