@@ -15,13 +15,14 @@ import struct
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Final, Protocol
+from typing import Final
 
 import numpy as np
 
 from engine.core.errors import WireError
 from engine.geo.cell_index import MOVE
 from engine.geo.fixes import RECORD, RecordArray, SlotArray
+from engine.geo.slab import Page
 
 CHANNELS: Final = "geo:feed:*"
 """The pattern of the channels of all pages."""
@@ -29,33 +30,9 @@ _PREFIX: Final = CHANNELS.removesuffix("*").encode()
 _HEADER: Final = struct.Struct("<QQ")
 
 
-class Numbered(Protocol):
-    """What a message and a page have in common: a place in the numbers of a page, and records."""
-
-    @property
-    def epoch(self) -> int:
-        """Random; another one means that the page was lost and begun anew."""
-        ...
-
-    @property
-    def seq(self) -> int:
-        """Number of the (last) message."""
-        ...
-
-    @property
-    def slots(self) -> SlotArray:
-        """Whom `records` are about."""
-        ...
-
-    @property
-    def records(self) -> RecordArray:
-        """One a slot; `cell` 0: off duty, no place."""
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class FeedMessage:
-    """One write to one page."""
+    """One write to one page. A record without a cell: off duty, no place."""
 
     epoch: int
     seq: int
@@ -233,7 +210,7 @@ class FeedOrder:
                 self._looks[page] = None
             self._reading = None
 
-    def read(self, page: int, found: Numbered) -> list[FeedMessage] | None:
+    def read(self, page: int, found: Page) -> list[FeedMessage] | None:
         """Take note of what a read brought.
 
         Returns:
@@ -286,7 +263,7 @@ class FeedOrder:
         reading.held.append(message)
         return Heard.HELD
 
-    def _is_in_step(self, page: int, state: _Page, reading: _Reading, found: Numbered) -> bool:
+    def _is_in_step(self, page: int, state: _Page, reading: _Reading, found: Page) -> bool:
         """Return whether a look brought just what is known, by the numbers: then it may as well replace the page.
 
         That heals what numbers cannot show: a counter that was put back and has come as far again.

@@ -15,7 +15,8 @@ from redis.exceptions import RedisError
 from config.limits import FEED_HELD_RECORDS_MAX, FEED_LOOK_MS, FEED_PING_MS, FEED_RETRY_MS, FEED_SILENCE_MS
 from engine.core.clock import Clock
 from engine.core.errors import WireError
-from engine.geo.feed import CHANNELS, FeedOrder, Heard, Numbered, decode, page_of
+from engine.geo.cell_index import CellIndex
+from engine.geo.feed import CHANNELS, FeedOrder, Heard, decode, page_of
 from engine.geo.fixes import RecordArray, SlotArray
 
 log = structlog.get_logger(__name__)
@@ -23,7 +24,7 @@ log = structlog.get_logger(__name__)
 S_PER_NS: Final = 1e-9
 
 MISSED = Counter("clenzy_feed_missed_total", "Times that messages of the feed were missing, by how it showed.", ["how"])
-PAGES_READ = Counter("clenzy_feed_pages_read_total", "Pages of the cell index read, where something was missing or in turn.")
+PAGES_READ = Counter("clenzy_feed_pages_read_total", "Pages read, where something was missing or in turn.")
 LAG = Gauge("clenzy_feed_lag_seconds", "How long a ping took through the feed, behind every message before it.")
 WHOLE = Gauge("clenzy_feed_whole", "1 while every page of the cell index is followed.")
 
@@ -40,23 +41,11 @@ class FeedListener(Protocol):
         ...
 
 
-class PageSource(Protocol):
-    """The part of `CellIndex` that a follower reads."""
-
-    async def page(self, page: int) -> Numbered:
-        """Return a page and the number of its last message, read as one."""
-        ...
-
-    async def pages(self) -> list[int]:
-        """Return the pages that exist."""
-        ...
-
-
 class FeedFollower:
     """Keeps `listener` equal to the index. `run` it in a task."""
 
     def __init__(
-        self, redis: "Redis | RedisCluster", index: PageSource, *, clock: Clock, listener: FeedListener
+        self, redis: "Redis | RedisCluster", index: CellIndex, *, clock: Clock, listener: FeedListener
     ) -> None:
         self._redis = redis
         self._index = index

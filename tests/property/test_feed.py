@@ -13,6 +13,7 @@ from engine.core.errors import WireError
 from engine.geo.cell_index import MOVE
 from engine.geo.feed import FeedMessage, FeedOrder, Heard, decode, page_of
 from engine.geo.fixes import RECORD
+from engine.geo.slab import Page
 
 PAGES = 4
 HELD_MAX = 12
@@ -33,8 +34,9 @@ class Index:
         self.pages[page] = (epoch, seq + 1, records | moved)
         return page, message(epoch, seq + 1, moved)
 
-    def read(self, page: int) -> FeedMessage:
-        return message(*self.pages.get(page, (0, 0, {})))
+    def read(self, page: int) -> Page:
+        found = message(*self.pages.get(page, (0, 0, {})))
+        return Page(found.epoch, found.seq, found.slots, found.records)
 
 
 def message(epoch: int, seq: int, moved: Records) -> FeedMessage:
@@ -52,11 +54,11 @@ class World:
         self.order = FeedOrder(held_records_max=HELD_MAX)
         self.copy: dict[int, Records] = {}
         self.on_the_way: list[tuple[int, FeedMessage]] = []
-        self.reading: tuple[int, FeedMessage | None] | None = None
+        self.reading: tuple[int, Page | None] | None = None
         self.faults = self.reads = 0
         self.order.subscribed()
 
-    def apply(self, page: int, each: FeedMessage) -> None:
+    def apply(self, page: int, each: FeedMessage | Page) -> None:
         moved = zip(each.slots.tolist(), each.records["ts_ms"].tolist(), strict=True)
         self.copy.setdefault(page, {}).update(moved)
 
@@ -98,6 +100,14 @@ class World:
                 self.order.look(page)
             for _ in range(500):
                 self.step_of_a_read()
+
+    def write_once_more(self) -> None:
+        """Let one more message of every page arrive: each shows what was lost before it."""
+        self.on_the_way.clear()
+        for page in range(PAGES):
+            self.deliver(*self.index.write(page))
+        for _ in range(100):
+            self.step_of_a_read()
 
     def drift(self) -> list[int]:
         held = {page: records for page, (_, _, records) in self.index.pages.items()}
@@ -181,6 +191,16 @@ def test_after_ten_thousand_faults_the_copy_has_never_drifted() -> None:
         assert world.drift() == [], f"seed {seed}"
         faults, reads = faults + world.faults, reads + world.reads
     assert reads > 1_000
+
+
+def test_what_is_missing_shows_at_the_next_message_without_a_look() -> None:
+    faults = ["drop", "duplicate", "reorder", "disconnect", "flush"]
+    for seed in range(300):
+        world = World(seed)
+        live_through(world, random.Random(-seed).choices([*OFTEN, *faults], k=100))
+        world.write_once_more()
+        assert world.order.is_whole, f"seed {seed}"
+        assert world.drift() == [], f"seed {seed}"
 
 
 @given(st.integers(0, 2**32), st.lists(st.sampled_from([*OFTEN, *RARELY, "disconnect", "flush", "put_back"])))
