@@ -13,6 +13,7 @@ IncidentId = NewType("IncidentId", UUID)
 PolicyId = NewType("PolicyId", UUID)
 NoticeId = NewType("NoticeId", UUID)
 DeviceId = NewType("DeviceId", UUID)
+ZoneId = NewType("ZoneId", UUID)
 
 WorkerSlot = NewType("WorkerSlot", int)
 """A worker's small number (0, 1, 2, ...): its row in every fixed-width table. Never reused."""
