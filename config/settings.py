@@ -4,11 +4,15 @@ Each field is an environment variable: `CLENZY_` + the name in upper case, excep
 convention, `DATABASE_URL` and `REDIS_URL`.
 """
 
+import sys
 from pathlib import Path
 from typing import Literal
 
-from pydantic import AliasChoices, Field, SecretStr
+from pydantic import AliasChoices, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from config import limits
+from config.limits import DRAIN_MS, DRAIN_MS_MAX, GATEWAY_PROCESSES_MAX
 
 
 class Settings(BaseSettings):
@@ -34,7 +38,11 @@ class Settings(BaseSettings):
     gateway_port: int = Field(default=8081, ge=1, le=65535)
     safetap_port: int = Field(default=8082, ge=1, le=65535)
     ops_port: int | None = Field(default=None, ge=1, le=65535)
-    """Health and metrics of the processes that serve nothing else (matcher, notify, keeper)."""
+    """Health and metrics of matcher, notify and keeper, which serve nothing else, and of each gateway."""
+    gateway_processes: int = Field(default=1, ge=1, le=GATEWAY_PROCESSES_MAX)
+    """Gateways that share `gateway_port`; the kernel spreads connections over them (Linux only)."""
+    drain_ms: int | None = Field(default=None, ge=0, le=DRAIN_MS_MAX)
+    """Within what time a stopping gateway sends its clients away; 0: at once. Default: see `drain_within_ms`."""
     safetap_socket: Path | None = None
     """Unix socket of SafeTap's door for the gateway and the API. Default: `state_dir/safetap.sock`."""
 
@@ -58,6 +66,23 @@ class Settings(BaseSettings):
     fix_clock_epoch_ms: int = Field(default=0, ge=0)
     """The instant (Unix ms) at which the time of fixes and the wall agree."""
 
+    fix_future_ms_max: int = Field(default=limits.FIX_FUTURE_MS_MAX, ge=1_000, le=3_600_000)
+    """A fix further ahead of the server is refused as `future`."""
+    fix_age_ms_max: int = Field(default=limits.FIX_AGE_MS_MAX, ge=60_000, le=limits.FIX_AGE_MS_MAX)
+    """An older fix is refused as `past`."""
+    fix_accuracy_m_max: int = Field(default=limits.FIX_ACCURACY_M_MAX, ge=10, le=5_000)
+    """A fix with a larger stated error radius is refused as `inaccurate`."""
+    fix_speed_mps_max: float = Field(default=limits.FIX_SPEED_MPS_MAX, ge=5, le=350)
+    """A step that needs more is refused as `jump`."""
+    fix_jump_slack_m: int = Field(default=limits.FIX_JUMP_SLACK_M, ge=0, le=1_000)
+    """Free metres of a step."""
+    fix_static_radius_m: int = Field(default=limits.FIX_STATIC_RADIUS_M, ge=0, le=200)
+    """Within this, and its error radius, a standing phone does not move; 0: every fix moves it."""
+    fix_distance_m_min: int = Field(default=limits.FIX_DISTANCE_M_MIN, ge=0, le=1_000)
+    """A fix nearer to the present place is refused as `near`; 0: none is."""
+    fix_period_ms_min: int = Field(default=limits.FIX_PERIOD_MS_MIN, ge=0, le=limits.WORKER_SILENT_MS // 2)
+    """A fix sooner after the newest accepted one is refused as `too_soon`; 0: none is."""
+
     trail_days: int = Field(default=30, ge=2, le=3_650)
     """How many days the trails of workers are kept; the keeper drops older days."""
 
@@ -72,6 +97,20 @@ class Settings(BaseSettings):
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["json", "console"] = "json"
+
+    @field_validator("gateway_processes")
+    @classmethod
+    def _can_share_a_port(cls, processes: int) -> int:
+        if processes > 1 and sys.platform != "linux":
+            raise ValueError("several gateways on one port need Linux (SO_REUSEPORT): use 1 here")
+        return processes
+
+    @property
+    def drain_within_ms(self) -> int:
+        """Return how long a stopping gateway takes to send everybody away: a demo's clients have nowhere to go."""
+        if self.drain_ms is not None:
+            return self.drain_ms
+        return 0 if self.mode == "demo" else DRAIN_MS
 
     @property
     def scheme(self) -> str:

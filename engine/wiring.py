@@ -7,6 +7,8 @@ from config.limits import DATABASE_CONNECT_MS_MAX, DATABASE_POOL_MAX, REDIS_TIME
 from config.settings import Settings
 from engine.core.clock import Clock, ScaledClock, SystemClock
 from engine.core.units import MS_PER_S
+from engine.geo import acceptance
+from engine.geo.acceptance import AcceptanceRules
 from engine.people.tokens import AccessTokens
 
 
@@ -58,6 +60,20 @@ def open_access_tokens(settings: Settings) -> AccessTokens:
     return AccessTokens(
         public_key_pem=settings.jwt_public_key_file.read_bytes(),
         private_key_pem=None if private_key_file is None else private_key_file.read_bytes(),
+    )
+
+
+def acceptance_rules(settings: Settings) -> AcceptanceRules:
+    """Return which fixes count on this installation."""
+    return acceptance.RULES._replace(
+        future_ms=settings.fix_future_ms_max,
+        age_ms=settings.fix_age_ms_max,
+        accuracy_dm=settings.fix_accuracy_m_max * 10,
+        period_ms=settings.fix_period_ms_min,
+        speed_m_per_ms=settings.fix_speed_mps_max / MS_PER_S,
+        slack_m=float(settings.fix_jump_slack_m),
+        static_m=float(settings.fix_static_radius_m),
+        distance_m=float(settings.fix_distance_m_min),
     )
 
 

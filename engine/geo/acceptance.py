@@ -3,7 +3,7 @@
 Each fix is taken or refused for exactly one reason, and what it changes is changed at once: the next fix of the same
 flush is judged against it. The plain twin that the tests hold this kernel to stands in
 `tests/property/acceptance_reference.py`; why there is no waiting for fixes that come out of order, in
-`docs/decisions/0014-late-fixes.md`.
+`docs/decisions/0011-late-fixes.md`.
 """
 
 import math

@@ -5,8 +5,8 @@ does not repeat itself here.
 """
 
 import math
-from collections import Counter
-from dataclasses import dataclass, field
+from collections import Counter, deque
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from sim.client.wire import UNKNOWN_U16
@@ -16,6 +16,10 @@ AGE_MS: Final = 86_400_000
 ACCURACY_DM: Final = 2_000
 SPEED_MPS: Final = 45.0
 SLACK_M: Final = 50.0
+REORDER_MS: Final = 3_000
+STANDING_CM_S: Final = 50
+STANDING_M: Final = 50.0
+REMEMBERED: Final = 16
 AGREEING_JUMPS: Final = 5
 LAT_E7_MAX: Final = 900_000_000
 LNG_E7_MAX: Final = 1_800_000_000
@@ -38,31 +42,51 @@ class WorkerOracle:
     """What the server must make of one worker's fixes, in the order in which they were sent while on duty."""
 
     newest: Place | None = None
+    """The worker's present: its time is the newest fix's, its place that of the last one that moved."""
     accepted: int = 0
+    """Fixes that were not refused: among them `static` and `late` ones."""
+    static: int = 0
+    late: int = 0
     refused: Counter[str] = field(default_factory=Counter)
     borderline: int = 0
     _suspect: Place | None = None
     _suspects: int = 0
+    _times: deque[int] = field(default_factory=lambda: deque(maxlen=REMEMBERED))
 
-    def take(self, place: Place, *, accuracy_dm: int = UNKNOWN_U16, now_ms: int) -> str | None:
-        """Return the reason for which the fix is refused, None where it is accepted. `now_ms`: time of fixes."""
+    def take(
+        self, place: Place, *, accuracy_dm: int = UNKNOWN_U16, speed_cm_s: int = UNKNOWN_U16, now_ms: int
+    ) -> str | None:
+        """Return the reason for which the fix is refused, None where it is not. `now_ms`: time of fixes."""
         reason = self._judge(place, accuracy_dm, now_ms)
-        if reason == "jump" and self._is_there_after_all(place):
+        is_late = self.newest is not None and place.ts_ms < self.newest.ts_ms
+        if reason == "jump" and not is_late and self._is_there_after_all(place):
             reason = None
+        elif reason is None and not is_late and self._stands(place, accuracy_dm, speed_cm_s):
+            assert self.newest is not None
+            self.static += 1
+            place = replace(self.newest, ts_ms=place.ts_ms)
         if reason is not None:
             self.refused[reason] += 1
             return reason
-        self.newest = place
         self.accepted += 1
-        self._suspects = 0
+        self._times.append(place.ts_ms)
+        if is_late:
+            self.late += 1
+        else:
+            self.newest = place
+            self._suspects = 0
         return None
 
     def _judge(self, place: Place, accuracy_dm: int, now_ms: int) -> str | None:
         newest = self.newest
+        is_late = newest is not None and place.ts_ms < newest.ts_ms
         broken = {
             "invalid": place.ts_ms <= 0 or not _is_on_earth(place),
+            "zero": (place.lat_e7, place.lng_e7) == (0, 0),
             "future": place.ts_ms > now_ms + FUTURE_MS,
-            "stale": (newest is not None and place.ts_ms <= newest.ts_ms) or place.ts_ms < now_ms - AGE_MS,
+            "past": place.ts_ms < now_ms - AGE_MS,
+            "duplicate": newest is not None
+            and (place.ts_ms == newest.ts_ms or (is_late and place.ts_ms in self._times)),
             "inaccurate": accuracy_dm != UNKNOWN_U16 and accuracy_dm > ACCURACY_DM,
         }
         first = next((reason for reason, is_broken in broken.items() if is_broken), None)
@@ -70,10 +94,19 @@ class WorkerOracle:
             return "jump"
         return first
 
+    def _stands(self, place: Place, accuracy_dm: int, speed_cm_s: int) -> bool:
+        """Return whether the phone says that it stands, and is within its error radius of where it was."""
+        if self.newest is None or UNKNOWN_U16 in (accuracy_dm, speed_cm_s) or speed_cm_s > STANDING_CM_S:
+            return False
+        return flat_distance_m(place, self.newest) <= min(accuracy_dm / 10, STANDING_M)
+
     def _is_there_after_all(self, place: Place) -> bool:
         """Count a jump that agrees with the one before it; the sixth in a row is where the worker is."""
         before = self._suspect
-        agrees = bool(self._suspects and before and place.ts_ms > before.ts_ms and self._is_reachable(place, before))
+        agrees = bool(self._suspects and before and self._is_reachable(place, before))
+        if agrees and before and 0 <= before.ts_ms - place.ts_ms <= REORDER_MS:
+            return False
+        agrees = agrees and before is not None and place.ts_ms > before.ts_ms
         if agrees and self._suspects >= AGREEING_JUMPS:
             return True
         self._suspects = self._suspects + 1 if agrees else 1
@@ -82,15 +115,14 @@ class WorkerOracle:
 
     def _is_reachable(self, place: Place, origin: Place) -> bool:
         step_m = flat_distance_m(place, origin)
-        reach_m = (place.ts_ms - origin.ts_ms) / 1000 * SPEED_MPS + SLACK_M
+        reach_m = abs(place.ts_ms - origin.ts_ms) / 1000 * SPEED_MPS + SLACK_M
         if abs(step_m - reach_m) <= BORDERLINE * reach_m:
             self.borderline += 1
         return step_m <= reach_m
 
 
 def _is_on_earth(place: Place) -> bool:
-    is_inside = abs(place.lat_e7) <= LAT_E7_MAX and abs(place.lng_e7) <= LNG_E7_MAX
-    return is_inside and (place.lat_e7, place.lng_e7) != (0, 0)
+    return abs(place.lat_e7) <= LAT_E7_MAX and abs(place.lng_e7) <= LNG_E7_MAX
 
 
 def flat_distance_m(place: Place, origin: Place) -> float:

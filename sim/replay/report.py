@@ -14,7 +14,18 @@ from sim.replay.eta import eta_error
 from sim.replay.recording import Recording
 from sim.replay.taxi import Taxi
 
-REASONS: Final = ("off_duty", "invalid", "future", "stale", "inaccurate", "jump")
+REASONS: Final = (
+    "off_duty",
+    "invalid",
+    "zero",
+    "future",
+    "past",
+    "duplicate",
+    "inaccurate",
+    "too_soon",
+    "jump",
+    "near",
+)
 
 REAL: Final = (
     "fixes: places and times as recorded, moved so that the first is now, at the recorded pace times the speed",
@@ -93,7 +104,7 @@ def account_for_fixes(taxis: Sequence[Taxi]) -> dict[str, Any]:
     """Return the fixes by what became of them, told by the server, beside what the oracle expects.
 
     `accepted` is what the server acknowledged less what it said that it refused; a fix sent twice (after a lost
-    connection) counts twice in `sent`, and its second copy is refused as stale.
+    connection) counts twice in `sent`, and its second copy is refused as a duplicate.
     """
     refused = _by_reason(taxi.fixes_refused for taxi in taxis)
     expected = _by_reason(taxi.oracle.refused for taxi in taxis)
@@ -108,6 +119,8 @@ def account_for_fixes(taxis: Sequence[Taxi]) -> dict[str, Any]:
         "refused": refused,
         "refused_total": sum(refused.values()),
         "expected_accepted": sum(taxi.oracle.accepted for taxi in taxis),
+        "expected_static": sum(taxi.oracle.static for taxi in taxis),
+        "expected_late": sum(taxi.oracle.late for taxi in taxis),
         "expected_refused": expected,
         "expected_refused_total": sum(expected.values()),
         "borderline": sum(taxi.oracle.borderline for taxi in taxis),
@@ -126,6 +139,7 @@ def print_report(report: dict[str, Any], console: Console) -> None:
     table.add_row("workers", f"{report['workers']:,}")
     table.add_row("fixes sent", f"{fixes['sent']:,}")
     table.add_row("  accepted", f"{fixes['accepted']:,} (the rules say {fixes['expected_accepted']:,})")
+    table.add_row("    of these standing / late", f"({fixes['expected_static']:,} / {fixes['expected_late']:,})")
     for reason in REASONS:
         table.add_row(f"  refused: {reason}", f"{fixes['refused'][reason]:,} ({fixes['expected_refused'][reason]:,})")
     if report["redis"] is not None:

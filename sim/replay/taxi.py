@@ -72,8 +72,10 @@ class Taxi:
         """Send recorded rows that are due now; `beginning` are the trips that start within them."""
         records = wire_records(rows, shift_ms=shift_ms)
         now_ms = self._clock.now_ms()
-        for ts_ms, lat_e7, lng_e7, accuracy_dm in records[["ts_ms", "lat_e7", "lng_e7", "accuracy_dm"]].tolist():
-            self.oracle.take(Place(ts_ms, lat_e7, lng_e7), accuracy_dm=accuracy_dm, now_ms=now_ms)
+        columns = records[["ts_ms", "lat_e7", "lng_e7", "accuracy_dm", "speed_cm_s"]]
+        for ts_ms, lat_e7, lng_e7, accuracy_dm, speed_cm_s in columns.tolist():
+            place = Place(ts_ms, lat_e7, lng_e7)
+            self.oracle.take(place, accuracy_dm=accuracy_dm, speed_cm_s=speed_cm_s, now_ms=now_ms)
         seq = self.socket.post(records.tobytes())
         for trip in beginning:
             self._trip_ends_ms = trip.end_ms + shift_ms

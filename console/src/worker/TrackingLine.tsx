@@ -22,7 +22,11 @@ const REASONS: Readonly<Record<Exclude<TrackingPhase, "off" | "tracking">, strin
 const REFUSALS: Readonly<Partial<Record<string, string>>> = {
   invalid: "they are not on this earth",
   future: "the phone's clock is ahead",
-  stale: "they are old",
+  past: "they are old",
+  duplicate: "they came twice",
+  zero: "they have no place",
+  too_soon: "they come too often",
+  near: "you have hardly moved",
   inaccurate: "they are not accurate enough",
   jump: "they jump",
   off_duty: "you are off duty",

@@ -62,10 +62,10 @@ async def test_acknowledgements_are_cumulative(stage: Stage, worker: str) -> Non
     ("change", "reason"),
     [
         ({"lat_e7": 2**31 - 1}, "invalid"),
-        ({"lat_e7": 0, "lng_e7": 0}, "invalid"),
+        ({"lat_e7": 0, "lng_e7": 0}, "zero"),
         ({"accuracy_dm": 2_001}, "inaccurate"),
         ({"lat_e7": 415_000_000}, "jump"),
-        ({"ts_ms": 1_000}, "stale"),
+        ({"ts_ms": 1_000}, "past"),
         ({"ts_ms": 4_000_000_000_000}, "future"),
     ],
 )

@@ -53,10 +53,10 @@ async def test_refused_fixes_are_in_no_trail(stage: Stage, city: City, pool: Poo
     now_ms = stage.clock.now_ms()
     async with phone_on(stage, token) as phone:
         await phone.send(1, 1, stage.fixes(PORTO, at_ms=now_ms - 5_000))
-        await phone.send(1, 2, stage.fixes(PORTO, at_ms=now_ms - 9_000))  # stale
+        await phone.send(1, 2, stage.fixes(nearby(2)[1], at_ms=now_ms - 5_000))  # duplicate
         await phone.send(1, 3, stage.fixes(FAR_AWAY, at_ms=now_ms - 4_000))  # jump
         await phone.send(1, 4, stage.fixes(PORTO, at_ms=now_ms - 3_000, accuracy_dm=9_000))  # inaccurate
-        await phone.send(1, 5, stage.fixes((0.0, 0.0), at_ms=now_ms - 2_000))  # invalid
+        await phone.send(1, 5, stage.fixes((0.0, 0.0), at_ms=now_ms - 2_000))  # zero
         await phone.send(1, 6, stage.fixes(PORTO, at_ms=now_ms + 600_000))  # future
         await phone.send(1, 7, stage.fixes(nearby(2)[1], at_ms=now_ms - 1_000))
         await phone.hear(2, where=lambda frame: frame[1] == 7)

@@ -20,13 +20,13 @@ def at(after_s: float, north_m: float = 0.0) -> Place:
     [
         (at(0), UNKNOWN_U16, None),
         (Place(0, LAT, LNG), UNKNOWN_U16, "invalid"),
-        (Place(NOW, 0, 0), UNKNOWN_U16, "invalid"),
+        (Place(NOW, 0, 0), UNKNOWN_U16, "zero"),
         (Place(NOW, 900_000_001, LNG), UNKNOWN_U16, "invalid"),
         (Place(NOW, LAT, -1_800_000_001), UNKNOWN_U16, "invalid"),
         (at(30), UNKNOWN_U16, None),
         (at(30.001), UNKNOWN_U16, "future"),
         (at(-86_400), UNKNOWN_U16, None),
-        (at(-86_400.001), UNKNOWN_U16, "stale"),
+        (at(-86_400.001), UNKNOWN_U16, "past"),
         (at(0), 2_000, None),
         (at(0), 2_001, "inaccurate"),
     ],
@@ -41,8 +41,9 @@ def test_a_first_fix(place: Place, accuracy_dm: int, reason: str | None) -> None
 @pytest.mark.parametrize(
     ("second", "reason"),
     [
-        (at(0), "stale"),
-        (at(-1), "stale"),
+        (at(0), "duplicate"),
+        (at(-1), None),
+        (at(-10, 501), "jump"),
         (at(10, 499), None),
         (at(10, 501), "jump"),
         (at(0.001, 49), None),
@@ -96,3 +97,19 @@ def test_steps_at_the_very_limit_are_marked() -> None:
 def test_distance_takes_the_short_way_round() -> None:
     west, east = Place(1, 0, -1_799_999_000), Place(1, 0, 1_799_999_000)
     assert flat_distance_m(west, east) == pytest.approx(22.26, abs=0.01)
+
+
+def test_a_late_fix_is_taken_and_moves_nobody() -> None:
+    oracle = WorkerOracle()
+    told = [oracle.take(place, now_ms=NOW) for place in (at(0), at(-3_600, 900), at(-3_600, 900), at(1, 5))]
+    assert told == [None, None, "duplicate", None]
+    assert (oracle.newest, oracle.accepted, oracle.late) == (at(1, 5), 3, 1)
+
+
+def test_a_standing_phone_keeps_its_place() -> None:
+    oracle = WorkerOracle()
+    oracle.take(at(0), now_ms=NOW)
+    assert oracle.take(at(5, 8), accuracy_dm=100, speed_cm_s=0, now_ms=NOW) is None
+    assert oracle.newest == at(5)
+    assert oracle.take(at(10, 12), accuracy_dm=100, speed_cm_s=0, now_ms=NOW) is None
+    assert (oracle.newest, oracle.static) == (at(10, 12), 1)

@@ -17,7 +17,7 @@ from sim.replay.desk import Desk, Ride
 from sim.replay.eta import EtaSample, eta_error
 from sim.replay.oracle import Place, WorkerOracle
 from sim.replay.recording import RecordingBuilder, Trip
-from sim.replay.report import Run, account_for_fixes, build_report, print_report
+from sim.replay.report import REASONS, Run, account_for_fixes, build_report, print_report
 from sim.replay.taxi import Taxi
 
 TRIP = Trip("t1", 0, 1_000_000, 1_600_000, 41.15, -8.61, 41.17, -8.60)
@@ -64,11 +64,11 @@ def whole(fixes: int) -> dict[str, int]:
 def test_every_fix_is_accounted_for_by_reason() -> None:
     taxis = [
         taxi(accepted=95, refused={"jump": 5}, told={"jump": 5}, **whole(100)),
-        taxi(accepted=9, refused={"stale": 1}, told={"stale": 1}, **whole(10)),
+        taxi(accepted=9, refused={"duplicate": 1}, told={"duplicate": 1}, **whole(10)),
     ]
     fixes = account_for_fixes(taxis)
     assert (fixes["sent"], fixes["accepted"], fixes["refused_total"]) == (110, 104, 6)
-    assert fixes["refused"] == {"off_duty": 0, "invalid": 0, "future": 0, "stale": 1, "inaccurate": 0, "jump": 5}
+    assert fixes["refused"] == dict.fromkeys(REASONS, 0) | {"duplicate": 1, "jump": 5}
     report = report_of(*taxis)
     assert report["ok"], report["checks"]
 
@@ -81,7 +81,7 @@ def test_every_fix_is_accounted_for_by_reason() -> None:
             "every fix was acknowledged",
         ),
         (
-            taxi(accepted=9, refused={"jump": 1}, told={"stale": 1}, **whole(10)),
+            taxi(accepted=9, refused={"jump": 1}, told={"duplicate": 1}, **whole(10)),
             "refused as the rules of the protocol say",
         ),
         (taxi(accepted=10, refused={}, told={"jump": 1}, **whole(10)), "refused as the rules of the protocol say"),

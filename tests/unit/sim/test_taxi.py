@@ -165,9 +165,9 @@ async def test_goes_on_duty_until_it_is_granted(monkeypatch: pytest.MonkeyPatch)
 async def test_refusals_are_counted_by_reason() -> None:
     async with asyncio.TaskGroup() as group:
         taxi, _, _ = hired(group)
-        taxi.on_event("fixes.refused", {"reasons": {"jump": 2, "stale": 1}, "total": 3})
+        taxi.on_event("fixes.refused", {"reasons": {"jump": 2, "duplicate": 1}, "total": 3})
         taxi.on_event("fixes.refused", {"reasons": {"jump": 1}, "total": 1})
-    assert taxi.fixes_refused == {"jump": 3, "stale": 1}
+    assert taxi.fixes_refused == {"jump": 3, "duplicate": 1}
     assert taxi.last_refusal_at_ms > 0
 
 
