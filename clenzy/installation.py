@@ -15,7 +15,7 @@ from clenzy import pages, ports, state
 from clenzy.child import CannotStartError, store_account
 from clenzy.log_stream import LogStream
 from clenzy.migrations import migrate
-from clenzy.programs import ROLES, ROOT, Role, environment, module_program, role_program
+from clenzy.programs import GATEWAY, ROLES, ROOT, Role, environment, gateway_programs, module_program, role_program
 from clenzy.screen import Screen
 from clenzy.stores.home import StoreHome, store_home
 from clenzy.stores.postgres import Postgres
@@ -243,11 +243,15 @@ class Installation:
         self.settings = self.settings.model_copy(update=chosen)
 
     def _processes(self) -> list[Program]:
-        public = dict(zip(("api_rest", "gateway_ws", "safetap_door"), PUBLIC_PORTS, strict=True))
+        public = {"api_rest": self.settings.api_port, "safetap_door": self.settings.safetap_port}
         programs = []
         for role in self._plan.roles:
-            port = getattr(self.settings, public[role.name]) if role.name in public else self._port(role.name, OPS_PORT)
-            programs.append(role_program(role, self.settings, port))
+            if role.name == GATEWAY:
+                own = [self._port(role.name, OPS_PORT) for _ in range(self.settings.gateway_processes)]
+                programs += gateway_programs(role, self.settings, own)
+            else:
+                port = public.get(role.name) or self._port(role.name, OPS_PORT)
+                programs.append(role_program(role, self.settings, port))
         if self._plan.has_mailbox:
             programs.append(self._mailbox())
         return programs

@@ -6,9 +6,9 @@ import signal
 import ssl
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
@@ -17,6 +17,7 @@ import aiohttp
 
 from clenzy.child import Command
 from clenzy.supervisor import Program
+from config.limits import STOP_TIMEOUT_MS
 from config.settings import Settings
 
 PROBE_TIMEOUT_S: Final = 2.0
@@ -37,13 +38,16 @@ class Role:
     """The environment variable that tells it the port of its health routes."""
 
 
+OPS_PORT_VARIABLE: Final = "CLENZY_OPS_PORT"
+GATEWAY: Final = "gateway_ws"
+
 ROLES: Final = (
     Role("api_rest", "api_rest", "CLENZY_API_PORT"),
-    Role("gateway_ws", "gateway_ws", "CLENZY_GATEWAY_PORT"),
+    Role(GATEWAY, "gateway_ws", "CLENZY_GATEWAY_PORT"),
     Role("safetap_door", "safetap_door", "CLENZY_SAFETAP_PORT"),
-    Role("matcher", "engine.run_matcher", "CLENZY_OPS_PORT"),
-    Role("notify", "engine.run_notify", "CLENZY_OPS_PORT"),
-    Role("keeper", "engine.run_keeper", "CLENZY_OPS_PORT"),
+    Role("matcher", "engine.run_matcher", OPS_PORT_VARIABLE),
+    Role("notify", "engine.run_notify", OPS_PORT_VARIABLE),
+    Role("keeper", "engine.run_keeper", OPS_PORT_VARIABLE),
 )
 
 SIGNING_KEY_VARIABLE: Final = "CLENZY_JWT_PRIVATE_KEY_FILE"
@@ -59,13 +63,30 @@ def environment(settings: Settings) -> dict[str, str]:
     return {**given, "PYTHONPATH": os.pathsep.join(path), "PYTHONUNBUFFERED": "1", "CLENZY_LOG_FORMAT": "json"}
 
 
+def gateway_programs(role: Role, settings: Settings, ports: Sequence[int]) -> list[Program]:
+    """Return the gateways, one for each of `ports`: where each alone answers for its health.
+
+    The port that they share answers for any of them, and for none that is sending its clients away.
+    """
+    stop_timeout_ms = STOP_TIMEOUT_MS + settings.drain_within_ms
+    names = [role.name] if len(ports) == 1 else [f"{role.name}#{number}" for number in range(1, len(ports) + 1)]
+    return [
+        replace(
+            role_program(replace(role, port_setting=OPS_PORT_VARIABLE), settings, port),
+            name=name,
+            stop_timeout_ms=stop_timeout_ms,
+        )
+        for name, port in zip(names, ports, strict=True)
+    ]
+
+
 def role_program(role: Role, settings: Settings, port: int) -> Program:
     """Return the program of one row, whose health routes are on `port`."""
     child = environment(settings)
     if role.name != SIGNER:
         child.pop(SIGNING_KEY_VARIABLE, None)
     child[role.port_setting] = str(port)
-    scheme = "http" if role.port_setting == "CLENZY_OPS_PORT" else settings.scheme
+    scheme = "http" if role.port_setting == OPS_PORT_VARIABLE else settings.scheme
     base = f"{scheme}://{probe_host(settings.host)}:{port}"
     return Program(
         name=role.name,

@@ -44,6 +44,8 @@ class Program:
     """Polled while it runs; one that does not answer for `HEALTH_SILENT_MS` is killed and started again."""
     prepare: Callable[[], Awaitable[None]] | None = None
     """Awaited before each start; raises `CannotStartError`."""
+    stop_timeout_ms: int | None = None
+    """How long it may take to end in good order, where that is not what the supervisor allows everybody."""
 
 
 class State(Enum):
@@ -240,8 +242,9 @@ class Supervisor:
 
     async def _end(self, watched: _Watched) -> None:
         assert watched.task is not None
+        own_ms = watched.program.stop_timeout_ms
         _signal(watched, watched.program.command.stop_signal)
-        await asyncio.wait({watched.task}, timeout=self._stop_timeout_s)
+        await asyncio.wait({watched.task}, timeout=self._stop_timeout_s if own_ms is None else own_ms / 1000)
         if not watched.task.done():
             self._log.say(
                 "program.killed", level="warning", program=watched.program.name, why="it did not stop in time"

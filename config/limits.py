@@ -24,7 +24,7 @@ OUTBOX_RETRY_MS: Final = 50
 CLOSE_TIMEOUT_MS: Final = 2_000
 """A peer that does not answer a close frame by then is cut off."""
 CONNECTIONS_MAX: Final = 20_000
-"""Open sockets of one gateway; a further one is refused with 503."""
+"""Open sockets of one gateway, signed in or not; a further one is refused with 503."""
 COMMANDS_PENDING_MAX: Final = 8
 """Commands of one connection under way or waiting; the next one is refused with `too_many`."""
 TRIGGERS_PENDING_MAX: Final = 8
@@ -45,6 +45,20 @@ CADENCE_JOB_MS: Final = 2_000
 """The same with a job: a customer watches."""
 ACCEPT_BACKLOG: Final = 4_096
 """Connections that the kernel holds until we accept them; it drops further ones, and their clients try again."""
+
+# Gateways that come and go
+GATEWAY_PROCESSES_MAX: Final = 64
+"""Gateways of one installation on one machine; more are refused at start."""
+DRAIN_MS: Final = 25_000
+"""A stopping gateway sends its clients away within about this, unless `CLENZY_DRAIN_MS` says otherwise."""
+DRAIN_MS_MAX: Final = 600_000
+"""A longer `CLENZY_DRAIN_MS` is refused at start."""
+DRAIN_WAVE_MS: Final = 250
+"""Mean time from one wave to the next; each comes up to half of it earlier or later."""
+DRAIN_WAVE_CLIENTS: Final = 100
+"""Clients of one wave. Where that many a wave would take longer than allowed, waves are larger."""
+DRAIN_RETRY_MS_MAX: Final = 1_000
+"""Whoever is sent away is told to wait for a random time up to this before connecting again."""
 
 # Stock phone trackers
 TRACKER_FIXES_MAX: Final = 1_000
@@ -450,7 +464,8 @@ assert FEED_PING_MS < FEED_SILENCE_MS
 assert HOUSEKEEPING_MS < RATE_KEPT_MS
 assert TRAIL_TICK_MS <= TRAIL_FLUSH_MS
 assert TRAIL_BATCH_FIXES_MAX <= TRAIL_BUFFER_FIXES_MAX
-assert TRAIL_DRAIN_MS < STOP_TIMEOUT_MS
+assert TRAIL_DRAIN_MS + 2 * CLOSE_TIMEOUT_MS < STOP_TIMEOUT_MS
+assert DRAIN_WAVE_MS < DRAIN_MS <= DRAIN_MS_MAX
 assert RESTART_BACKOFF_MS_MIN < RESTART_BACKOFF_MS_MAX
 assert ZONE_EDGE_M_MIN < ZONE_EDGE_M_MAX
 assert ZONE_DWELL_S_MIN * 1_000 >= WORKER_SILENT_MS

@@ -13,7 +13,7 @@ from engine.wiring import open_access_tokens, open_fix_clock, open_redis
 from gateway_ws.engine_calls import EngineCalls
 from gateway_ws.gateway import Gateway, Stores
 from gateway_ws.safetap_client import SafeTapClient
-from ops.http import app_runner, tls_context
+from ops.http import app_runner, ops_server, tls_context
 from ops.process import Process, run
 
 
@@ -21,6 +21,7 @@ async def root(process: Process) -> None:
     """Serve until `process.stop`: phones, customers and consoles on one port."""
     settings, clock = process.settings, SystemClock()
     async with AsyncExitStack() as stack:
+        await stack.enter_async_context(ops_server(process.readiness, settings.host, settings.ops_port))
         redis = open_redis(settings)
         stack.push_async_callback(redis.aclose)
         calls = EngineCalls(clock)
@@ -41,11 +42,13 @@ async def root(process: Process) -> None:
                 settings.host,
                 settings.gateway_port,
                 backlog=ACCEPT_BACKLOG,
+                reuse_port=settings.gateway_processes > 1,
                 ssl_context=tls_context(settings),
             )
             await site.start()
             await process.stop.wait()
             await site.stop()
+            await gateway.drain(settings.drain_within_ms, process.hurry)
         connecting.cancel()
 
 

@@ -1,10 +1,10 @@
 """One gateway: its parts wired together, its loops, its one HTTP application."""
 
 import asyncio
+import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TypeAlias
 from uuid import uuid4
 
 import structlog
@@ -14,7 +14,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from config.limits import CLOSE_TIMEOUT_MS, CONNECTIONS_MAX, HOUSEKEEPING_MS, OUTBOX_RETRY_MS
+from config.limits import CLOSE_TIMEOUT_MS, HOUSEKEEPING_MS, OUTBOX_RETRY_MS
 from config.settings import Settings
 from engine.core.clock import Clock
 from engine.core.units import MS_PER_S
@@ -24,10 +24,12 @@ from engine.geo.ingest import Ingest
 from engine.geo.trail_store import TrailWriter
 from engine.geo.worker_table import WorkerTable
 from engine.people.tokens import AccessTokens
+from gateway_ws.admission import Admission
 from gateway_ws.background import Background
 from gateway_ws.closing import Close
 from gateway_ws.console_ns import ConsoleNamespace
 from gateway_ws.customer_ns import CustomerNamespace
+from gateway_ws.drain import Drain
 from gateway_ws.engine_calls import EngineCalls
 from gateway_ws.fanout import FanOut
 from gateway_ws.figures import Figures
@@ -48,8 +50,6 @@ from ops.http import add_ops_routes
 from ops.readiness import Readiness
 
 log = structlog.get_logger(__name__)
-
-_Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +77,7 @@ class Gateway:
         self._readiness = readiness
         self._tasks = tasks
         self._metrics = IngestMetrics()
+        self._admission = Admission()
         registry, jobs, table, index = Registry(), Jobs(), WorkerTable(), CellIndex(redis)
         self.trail = TrailWriter(stores.calls.connection, clock=clock)
         self.ingest = Ingest(
@@ -121,7 +122,7 @@ class Gateway:
 
     def app(self) -> web.Application:
         """Return the application with all routes."""
-        app = web.Application(middlewares=[self._refuse_when_full])
+        app = web.Application(middlewares=[self._admission.middleware])
         add_ops_routes(app, self._readiness)
         app.router.add_get("/ws/ping", self._ping_socket.handle)
         self._trackers.add_routes(app)
@@ -153,8 +154,17 @@ class Gateway:
         try:
             yield
         finally:
-            self._readiness.set("serving", ok=False, detail="stopping")
+            self._shut()
             await self._stop(loops)
+
+    async def drain(self, within_ms: int, at_once: asyncio.Event) -> None:
+        """Send the clients away while all loops go on, so that each leaves with what it brought acknowledged."""
+        self._shut()
+        await Drain(self.services.registry, clock=self._clock, rng=random.Random()).run(within_ms, at_once)  # noqa: S311 - spreads load, keeps no secret
+
+    def _shut(self) -> None:
+        self._readiness.set("serving", ok=False, detail="stopping")
+        self._admission.shut()
 
     async def _stop(self, loops: list["asyncio.Task[None]"]) -> None:
         while not all(loop.done() for loop in loops):
@@ -218,12 +228,6 @@ class Gateway:
             for console in consoles:
                 if console.principal.org_id == org_id:
                     console.tell_figures(figures)
-
-    @web.middleware
-    async def _refuse_when_full(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
-        if request.headers.get("Upgrade") and len(self.services.registry) >= CONNECTIONS_MAX:
-            return web.Response(status=503, text="this gateway is full")
-        return await handler(request)
 
 
 async def _forever(work: Callable[[], Awaitable[None]], name: str) -> None:

@@ -17,6 +17,7 @@ FIXES: Final = Counter("clenzy_gateway_fixes", "Fixes by outcome", ["outcome"])
 FRAMES: Final = Counter("clenzy_gateway_frames", "Frames and events received, by type", ["type"])
 REFUSED: Final = Counter("clenzy_gateway_refused", "Frames and commands refused, by code", ["code"])
 CONNECTIONS: Final = Gauge("clenzy_gateway_connections", "Open sessions", ["kind"])
+SOCKETS: Final = Gauge("clenzy_gateway_sockets", "Open sockets, signed in or not")
 CLOSED: Final = Counter("clenzy_gateway_closed", "Connections that the gateway closed, by reason", ["reason"])
 FLUSHES: Final = Counter("clenzy_gateway_flushes", "Flushes to Redis, by outcome", ["outcome"])
 FLUSH_SECONDS: Final = Histogram(

@@ -25,6 +25,8 @@ class Process:
     settings: Settings
     readiness: Readiness = field(default_factory=Readiness)
     stop: asyncio.Event = field(default_factory=asyncio.Event)
+    hurry: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set by a second signal: end at once, whatever is still to be done in good order."""
 
 
 def run(name: str, root: Callable[[Process], Awaitable[None]]) -> None:
@@ -49,7 +51,13 @@ async def _run(process: Process, root: Callable[[Process], Awaitable[None]]) -> 
     loop = asyncio.get_running_loop()
     # Explicit handlers: a background job inherits an ignored SIGINT, and asyncio's own would raise inside any await.
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, process.stop.set)
+        loop.add_signal_handler(number, _ask_to_stop, process)
     log.info("process.starting")
     await root(process)
     log.info("process.stopped")
+
+
+def _ask_to_stop(process: Process) -> None:
+    if process.stop.is_set():
+        process.hurry.set()
+    process.stop.set()

@@ -90,7 +90,7 @@ class SocketIoSession:
         # A new client each time: a stock client's own reconnection would keep the token that it started with.
         client = socketio.AsyncClient(reconnection=False, http_session=self._http, handle_sigint=False)
         gone = asyncio.Event()
-        for event, handler in self._handlers.items():
+        for event, handler in {"error": self._take_error, **self._handlers}.items():
             client.on(event, _as_coroutine(handler), namespace=self._namespace)
         client.on("disconnect", lambda *_: gone.set(), namespace=self._namespace)
         self._token = await self._account.access_token()
@@ -104,6 +104,10 @@ class SocketIoSession:
         finally:
             self.connected.clear()
             await client.disconnect()
+
+    def _take_error(self, body: Mapping[str, Any]) -> None:
+        if (retry_after_ms := body.get("retry_after_ms")) is not None:
+            self._backoff.come_back_after(retry_after_ms / 1000)
 
     async def _connect(self, client: Any) -> None:  # noqa: ANN401 - python-socketio is untyped
         try:

@@ -67,11 +67,13 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class FrameRefused:
-    """One of our frames was refused; the connection lives on."""
+    """One of our frames was refused; the connection lives on, unless a close follows."""
 
     code: str
     detail: str
     seq: int | None
+    retry_after_ms: int | None = None
+    """The server is going away: how long to wait before connecting again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +143,12 @@ def _frame(frame: Any) -> ServerFrame:  # noqa: ANN401 - msgpack gives anything;
         case [5, int(command_id), bool(ok), body]:
             return Answer(command_id, ok, body if isinstance(body, dict) else {})
         case [8, dict(problem)]:
-            return FrameRefused(str(problem["code"]), str(problem.get("detail", "")), problem.get("seq"))
+            return FrameRefused(
+                str(problem["code"]),
+                str(problem.get("detail", "")),
+                problem.get("seq"),
+                problem.get("retry_after_ms"),
+            )
         case [9, dict(cadence)]:
             return Cadence(int(cadence["cadence_ms"]))
         case _:

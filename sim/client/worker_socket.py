@@ -368,6 +368,9 @@ class WorkerSocket:
             waiting.set_exception(Refused.from_body(answer.body))
 
     def _take_refusal(self, refusal: wire.FrameRefused) -> None:
+        if refusal.retry_after_ms is not None:
+            self._backoff.come_back_after(refusal.retry_after_ms / 1000)
+            return
         self.counts.refusals[refusal.code] += 1
         for sent in self._window:
             if sent.seq == refusal.seq:

@@ -1,0 +1,124 @@
+"""Real gateway processes, several on one port where a test asks for it, and workers to connect to them."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import aiohttp
+import numpy as np
+
+from clenzy.ports import any_free
+from engine.core.clock import SystemClock
+from engine.core.ids import PersonId, WorkerSlot
+from engine.core.vocabulary import Role
+from engine.geo.fixes import FIX
+from engine.people.tokens import AccessTokens
+from tests.conftest import TokenKeys
+from tests.integration.gateway.harness import ORG, PORTO, REGION, eventually
+
+READY_TIMEOUT_S = 40
+
+
+@dataclass
+class GatewayProcess:
+    """One gateway: `url` may be another's too, `ops_url` is its own."""
+
+    process: asyncio.subprocess.Process
+    url: str
+    ops_url: str
+
+    async def stop(self) -> int:
+        """End it in good order; return its exit code."""
+        self.process.send_signal(signal.SIGTERM)
+        return await asyncio.wait_for(self.process.wait(), READY_TIMEOUT_S)
+
+    async def metric(self, name: str) -> float:
+        """Return the sum of a metric over its labels."""
+        async with aiohttp.ClientSession() as client, client.get(f"{self.ops_url}/metrics") as response:
+            lines = (await response.text()).splitlines()
+        return sum(float(line.rpartition(" ")[2]) for line in lines if line.split("{")[0].split(" ")[0] == name)
+
+
+@asynccontextmanager
+async def gateway_processes(
+    count: int, folder: Path, stores: Mapping[str, str], **environment: str
+) -> AsyncIterator[list[GatewayProcess]]:
+    """Run gateways that share one port until the block ends; it starts when each is ready."""
+    port = any_free(together=count + 1)
+    shared = {"CLENZY_GATEWAY_PORT": str(port), "CLENZY_GATEWAY_PROCESSES": str(count)}
+    async with AsyncExitStack() as stack:
+        gateways = [
+            await stack.enter_async_context(
+                _process(port, port + number, os.environ | stores | environment | shared, folder)
+            )
+            for number in range(1, count + 1)
+        ]
+        await asyncio.gather(*(_until_ready(gateway) for gateway in gateways))
+        yield gateways
+
+
+@asynccontextmanager
+async def _process(
+    port: int, ops_port: int, environment: Mapping[str, str], folder: Path
+) -> AsyncIterator[GatewayProcess]:
+    own = {"CLENZY_STATE_DIR": str(folder), "CLENZY_OPS_PORT": str(ops_port)}
+    with (folder / f"gateway-{ops_port}.log").open("ab") as log:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "gateway_ws"),
+            env={**environment, **own},
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=log,
+        )
+    try:
+        yield GatewayProcess(process, f"http://127.0.0.1:{port}", f"http://127.0.0.1:{ops_port}")
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+
+
+async def _until_ready(gateway: GatewayProcess) -> None:
+    async def is_ready() -> bool:
+        assert gateway.process.returncode is None, "the gateway ended"
+        try:
+            async with client.get(f"{gateway.ops_url}/readyz") as response:
+                return response.status == 200
+        except aiohttp.ClientConnectionError:
+            return False
+
+    async with aiohttp.ClientSession() as client:
+        await eventually(is_ready, timeout_s=READY_TIMEOUT_S)
+
+
+def stores_of(database_url: str, redis_url: str, keys: TokenKeys, folder: Path) -> dict[str, str]:
+    """Return the environment that points a gateway to its stores and keys."""
+    key = folder / "public.pem"
+    key.write_bytes(keys.public_pem)
+    return {"DATABASE_URL": database_url, "REDIS_URL": redis_url, "CLENZY_JWT_PUBLIC_KEY_FILE": str(key)}
+
+
+def token_of(person_id: UUID, keys: TokenKeys, *, slot: int | None = None, role: Role = Role.WORKER) -> str:
+    tokens = AccessTokens(public_key_pem=keys.public_pem, private_key_pem=keys.private_pem)
+    return tokens.issue(
+        person_id=PersonId(person_id),
+        role=role,
+        org_id=ORG,
+        region_id=REGION,
+        slot=None if slot is None else WorkerSlot(slot),
+        session_id=uuid4(),
+        now_ms=SystemClock().now_ms(),
+    )
+
+
+def fix_now(number: int) -> bytes:
+    """Return a fix of this moment, a little north of the one before."""
+    fix = np.zeros(1, FIX)
+    fix["ts_ms"] = SystemClock().now_ms()
+    fix["lat_e7"], fix["lng_e7"] = round(PORTO[0] * 1e7) + 10 * number, round(PORTO[1] * 1e7)
+    return fix.tobytes()
