@@ -150,7 +150,7 @@ class FeedFollower:
                 log.warning("feed.read_failed", error=type(error).__name__)
                 await self._clock.sleep_ms(FEED_RETRY_MS)
                 continue
-            self._tell()
+            self._tell_whole()
             await self._to_read.wait()
             self._to_read.clear()
 
@@ -191,6 +191,9 @@ class FeedFollower:
 
     def _tell(self) -> None:
         self._to_read.set()
+        self._tell_whole()
+
+    def _tell_whole(self) -> None:
         WHOLE.set(self._order.is_whole)
         if self._order.is_whole:
             self._whole.set()
