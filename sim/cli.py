@@ -21,6 +21,7 @@ from sim.city.plan import draw_city
 from sim.client.errors import ClientFailure
 from sim.logs import configure_logs
 from sim.replay.cells import CellCheck, check_consistent, read_present
+from sim.replay.dealing import dealt
 from sim.replay.readers import read_recording
 from sim.replay.recording import Recording
 from sim.replay.report import print_report
@@ -89,6 +90,11 @@ def replay_command(  # noqa: PLR0913, PLR0917 - the options of a command
     api_url: ApiUrl = "http://127.0.0.1:8080",
     speed: Annotated[float | None, typer.Option(help="Must be the server's; default: whatever it runs at.")] = None,
     hours: Annotated[float | None, typer.Option(min=0, help="Only the first recorded hours.")] = None,
+    as_is: Annotated[bool, typer.Option("--as-is", help="Send a CSV's fixes in the order of the file.")] = False,  # noqa: FBT002 - an option
+    phones: Annotated[
+        int | None,
+        typer.Option(min=1, max=5_000, help="Deal what was recorded to this many phones that start at once."),
+    ] = None,
     accept: Annotated[float, typer.Option(min=0, max=1, help="Share of offers that workers accept.")] = 0.9,
     redis_url: Annotated[
         str | None, typer.Option(envvar="REDIS_URL", help="Check every worker's cell in Redis against H3.")
@@ -98,11 +104,15 @@ def replay_command(  # noqa: PLR0913, PLR0917 - the options of a command
 ) -> None:
     """Drive recorded traces through the gateway; exits 1 when a check of the report fails."""
     try:
-        recording = read_recording(file)
+        recording = read_recording(file, as_is=as_is)
     except (OSError, ValueError) as error:
         _fail(str(error))
+    if as_is and phones is not None:
+        _fail("--phones deals fixes in the order of their time: leave out --as-is")
     if hours is not None:
         recording = recording.first_hours(hours)
+    if phones is not None:
+        recording = dealt(recording, phones)
     options = ReplayOptions(
         api_url=api_url,
         admin_email=admin_email,

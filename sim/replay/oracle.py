@@ -26,6 +26,8 @@ LNG_E7_MAX: Final = 1_800_000_000
 EARTH_RADIUS_M: Final = 6_378_137.0
 BORDERLINE: Final = 1e-3
 """A step this close to the limit of a jump, as a share of it, may be judged either way by another arithmetic."""
+BORDERLINE_S: Final = 3
+"""Wall seconds by which client and server may differ over when a worker went on duty, or when a fix was judged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,10 @@ class Place:
 class WorkerOracle:
     """What the server must make of one worker's fixes, in the order in which they were sent while on duty."""
 
+    time_scale: float = 1.0
+    """How much faster than the wall's the time of fixes runs."""
+    on_duty_since_ms: int | None = None
+    """Time of fixes; None: long ago."""
     newest: Place | None = None
     """The worker's present: its time is the newest fix's, its place that of the last one that moved."""
     accepted: int = 0
@@ -80,11 +86,16 @@ class WorkerOracle:
     def _judge(self, place: Place, accuracy_dm: int, now_ms: int) -> str | None:
         newest = self.newest
         is_late = newest is not None and place.ts_ms < newest.ts_ms
+        oldest_ms, since_ms = now_ms - AGE_MS, self.on_duty_since_ms
+        for edge_ms in (oldest_ms, since_ms):
+            is_close = edge_ms is not None and abs(place.ts_ms - edge_ms) <= BORDERLINE_S * 1000 * self.time_scale
+            self.borderline += is_close
         broken = {
             "invalid": place.ts_ms <= 0 or not _is_on_earth(place),
             "zero": (place.lat_e7, place.lng_e7) == (0, 0),
             "future": place.ts_ms > now_ms + FUTURE_MS,
-            "past": place.ts_ms < now_ms - AGE_MS,
+            "past": place.ts_ms < oldest_ms,
+            "off_duty": since_ms is not None and place.ts_ms < since_ms,
             "duplicate": newest is not None
             and (place.ts_ms == newest.ts_ms or (is_late and place.ts_ms in self._times)),
             "inaccurate": accuracy_dm != UNKNOWN_U16 and accuracy_dm > ACCURACY_DM,

@@ -47,8 +47,10 @@ COLUMNS: Final[dict[str, tuple[str, ...]]] = {
 REQUIRED: Final = ("ts", "lat", "lng")
 
 
-def read_recording(path: Path) -> Recording:
+def read_recording(path: Path, *, as_is: bool = False) -> Recording:
     """Return the recording in `path`, whose kind is told by its name and, for CSV, by its header.
+
+    `as_is` keeps the fixes of a CSV in the order of the file.
 
     Raises:
         OSError: the file cannot be read.
@@ -63,8 +65,8 @@ def read_recording(path: Path) -> Recording:
         reader = csv.DictReader(lines)
         names = {name.strip().lower() for name in reader.fieldnames or ()}
         if {"polyline", "taxi_id", "timestamp"} <= names:
-            return _read_porto(reader, path.name)
-        return _read_csv(reader, path.name)
+            return _read_porto(reader, RecordingBuilder(path.name, as_is=as_is))
+        return _read_csv(reader, path.name, RecordingBuilder(path.name, as_is=as_is))
 
 
 def open_bytes(path: Path) -> IO[bytes]:
@@ -76,8 +78,7 @@ def open_bytes(path: Path) -> IO[bytes]:
     return path.open("rb")
 
 
-def _read_porto(lines: Iterable[Mapping[str, str]], source: str) -> Recording:
-    builder = RecordingBuilder(source)
+def _read_porto(lines: Iterable[Mapping[str, str]], builder: RecordingBuilder) -> Recording:
     for line in lines:
         if builder.fixes >= FIXES_MAX:
             builder.skipped["beyond the limit"] += 1
@@ -99,9 +100,8 @@ def _read_porto(lines: Iterable[Mapping[str, str]], source: str) -> Recording:
     return builder.build()
 
 
-def _read_csv(reader: "csv.DictReader[str]", source: str) -> Recording:
+def _read_csv(reader: "csv.DictReader[str]", source: str, builder: RecordingBuilder) -> Recording:
     columns = _columns(reader.fieldnames or (), source)
-    builder = RecordingBuilder(source)
     for line in itertools.islice(_readable(reader, builder), FIXES_MAX):
         try:
             ts_ms = parse_time_ms(line[columns["ts"]])

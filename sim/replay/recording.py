@@ -59,30 +59,33 @@ class Recording:
     trips: tuple[Trip, ...]
     skipped: dict[str, int] = field(default_factory=dict)
     """What could not be read, by reason; it is never sent."""
+    is_as_it_stands: bool = False
+    """The rows are in the file's order throughout, and are sent in it."""
 
     @property
     def first_ms(self) -> int:
-        """Recorded time (Unix ms) of the first fix."""
-        return int(self.rows["ts_ms"][0])
+        """Recorded time (Unix ms) of the oldest fix."""
+        return int(self.rows["ts_ms"].min())
 
     @property
     def span_ms(self) -> int:
-        """Recorded milliseconds from the first to the last fix."""
-        return int(self.rows["ts_ms"][-1]) - self.first_ms
+        """Recorded milliseconds from the oldest to the newest fix."""
+        return int(self.rows["ts_ms"].max()) - self.first_ms
 
     def first_hours(self, hours: float) -> "Recording":
         """Return the beginning of the recording; trips that end within it stay."""
         until_ms = self.first_ms + round(hours * 3_600_000)
         rows = self.rows[self.rows["ts_ms"] <= until_ms]
         trips = tuple(trip for trip in self.trips if trip.end_ms <= until_ms)
-        return Recording(self.source, self.workers, rows, trips, self.skipped)
+        return Recording(self.source, self.workers, rows, trips, self.skipped, self.is_as_it_stands)
 
 
 class RecordingBuilder:
     """Collects fixes as a reader meets them, in any order."""
 
-    def __init__(self, source: str) -> None:
+    def __init__(self, source: str, *, as_is: bool = False) -> None:
         self._source = source
+        self._as_is = as_is
         self._workers: dict[str, int] = {}
         self._rows: list[tuple[int, int, int, int, int, int, int]] = []
         self._trips: list[Trip] = []
@@ -143,10 +146,11 @@ class RecordingBuilder:
         if not self._rows:
             raise ValueError(f"{self._source}: no fix could be read ({dict(self.skipped) or 'the file is empty'})")
         rows = np.array(self._rows, ROW_DTYPE)
-        rows = rows[np.argsort(rows["ts_ms"], kind="stable")]
+        if not self._as_is:
+            rows = rows[np.argsort(rows["ts_ms"], kind="stable")]
         trips = [*self._trips, *self._marked_trips()]
         trips.sort(key=lambda trip: (trip.start_ms, trip.trip_id))
-        return Recording(self._source, tuple(self._workers), rows, tuple(trips), dict(self.skipped))
+        return Recording(self._source, tuple(self._workers), rows, tuple(trips), dict(self.skipped), self._as_is)
 
     def _marked_trips(self) -> Iterable[Trip]:
         for worker, marks in self._marked.items():

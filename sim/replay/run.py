@@ -18,6 +18,7 @@ from sim.client.errors import ClientFailure
 from sim.client.rest import Account, Rest, sign_in
 from sim.client.roster import Person, Roster, TokenCache
 from sim.client.worker_socket import WorkerSocket
+from sim.replay.as_is import Pace, on_duty_first_ms, shift_to_now_ms
 from sim.replay.cells import CellCheck, check_expected, read_present
 from sim.replay.desk import Desk
 from sim.replay.recording import Recording, Trip
@@ -186,6 +187,8 @@ class _Replay:
 
     async def _drive(self, stop: asyncio.Event, progress: Progress) -> bool:
         """Send every row when its moment has come; return whether all were sent."""
+        if self.recording.is_as_it_stands:
+            return await self._drive_as_is(stop, progress)
         rows = self.recording.rows
         shift_ms = self.clock.now_ms() - self.recording.first_ms
         self.desk.shift_ms = shift_ms
@@ -200,6 +203,26 @@ class _Replay:
                 progress(sent, len(rows))
             await asyncio.sleep(TICK_S)
         return sent == len(rows)
+
+    async def _drive_as_is(self, stop: asyncio.Event, progress: Progress) -> bool:
+        """Send every row in the file's order, as fast as the gateway takes it; return whether all were sent."""
+        pace = Pace(self.recording.rows)
+        on_duty_first_s = on_duty_first_ms(self.recording) / 1000 / self.clock.scale
+        log.info("replay.on_duty_first", for_s=round(on_duty_first_s, 1))
+        with suppress(TimeoutError):
+            async with asyncio.timeout(on_duty_first_s):
+                await stop.wait()
+        shift_ms = shift_to_now_ms(self.recording, self.clock.now_ms())
+        self.desk.shift_ms = shift_ms
+        # Where a trip begins is told when it is long over: nobody would book it.
+        self.desk.is_booking = False
+        started_s = time.monotonic()
+        while not (pace.is_done or stop.is_set()):
+            for rows in pace.due(time.monotonic() - started_s):
+                self._send(rows, shift_ms, {})
+            progress(pace.sent, len(self.recording.rows))
+            await asyncio.sleep(TICK_S)
+        return pace.is_done
 
     def _send(self, rows: np.ndarray, shift_ms: int, beginnings: dict[tuple[int, int], list[Trip]]) -> None:
         for number in np.unique(rows["worker"]).tolist():

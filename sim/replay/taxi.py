@@ -50,7 +50,7 @@ class Taxi:
     ) -> None:
         self.number = number
         self.socket: WorkerSocket
-        self.oracle = WorkerOracle()
+        self.oracle = WorkerOracle(time_scale=clock.scale)
         self.fixes_refused: Counter[str] = Counter()
         self.offers: Counter[str] = Counter()
         self.on_duty = asyncio.Event()
@@ -125,6 +125,7 @@ class Taxi:
                 self.faults[f"duty: {failure}"] += 1
                 await asyncio.sleep(STATE_RETRY_S)
             else:
+                self.oracle.on_duty_since_ms = self._clock.now_ms()
                 self.on_duty.set()
                 return
 

@@ -113,3 +113,16 @@ def test_a_standing_phone_keeps_its_place() -> None:
     assert oracle.newest == at(5)
     assert oracle.take(at(10, 12), accuracy_dm=100, speed_cm_s=0, now_ms=NOW) is None
     assert (oracle.newest, oracle.static) == (at(10, 12), 1)
+
+
+def test_what_was_taken_before_duty_began_is_off_duty_and_close_to_it_undecided() -> None:
+    oracle = WorkerOracle(time_scale=60, on_duty_since_ms=NOW - 3_600_000)
+
+    assert oracle.take(at(0), now_ms=NOW) is None
+    assert oracle.take(at(-1_800), now_ms=NOW) is None
+    assert oracle.take(at(-7_200), now_ms=NOW) == "off_duty"
+    assert oracle.take(at(-90_000), now_ms=NOW) == "past"
+    assert oracle.borderline == 0
+
+    oracle.take(at(-3_700), now_ms=NOW)
+    assert oracle.borderline == 1
