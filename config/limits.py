@@ -5,6 +5,8 @@ from typing import Final
 # The gateway: frames and connections
 FRAME_BYTES_MAX: Final = 65_536
 """A larger frame is refused with `frame_too_large`; a raw socket is then closed with 1009."""
+FRAMES_PER_TURN_MAX: Final = 64
+"""Frames of one connection handled before the others get their turn."""
 FIXES_PER_FRAME_MAX: Final = 50
 """More fixes in one frame: the frame is refused with `too_many_fixes`."""
 BAD_FRAMES_MAX: Final = 20
@@ -43,6 +45,18 @@ CADENCE_IDLE_MS: Final = 5_000
 """How often the phone of a worker without a job sends a fix."""
 CADENCE_JOB_MS: Final = 2_000
 """The same with a job: a customer watches."""
+CADENCE_PARKED_MS: Final = 15_000
+"""The same of a worker without a job whose phone has been standing for `PARKED_AFTER_MS`."""
+CADENCE_LOW_BATTERY_MS: Final = 15_000
+"""The same of a phone that runs low; with a job it keeps to `CADENCE_IDLE_MS`."""
+CADENCE_BATCH_MS: Final = 15_000
+"""Without a job the phone sends what it gathered in one frame this often: each frame wakes its radio."""
+PARKED_AFTER_MS: Final = 120_000
+"""Who stands for this long is parked, until the first fix elsewhere."""
+BATTERY_LOW_PCT: Final = 15
+"""A phone at this or less that is not charging runs low..."""
+BATTERY_FINE_PCT: Final = 20
+"""...until it is at this or more, or charging."""
 ACCEPT_BACKLOG: Final = 4_096
 """Connections that the kernel holds until we accept them; it drops further ones, and their clients try again."""
 
@@ -59,6 +73,16 @@ DRAIN_WAVE_CLIENTS: Final = 100
 """Clients of one wave. Where that many a wave would take longer than allowed, waves are larger."""
 DRAIN_RETRY_MS_MAX: Final = 1_000
 """Whoever is sent away is told to wait for a random time up to this before connecting again."""
+
+# Sign-ins that end while their sockets are open
+STANDING_TICK_MS: Final = 100
+"""How often a gateway asks Postgres whether the sign-ins of new sessions still stand."""
+STANDING_CHECK_MS: Final = 60_000
+"""How often it asks about all sessions, for what no event told it."""
+STANDING_SESSIONS_MAX: Final = 1_000
+"""Sessions of one such question; more take several."""
+TOKENS_KNOWN_MAX: Final = 20_000
+"""Access tokens whose signature a gateway need not check again; beyond it the one known for longest is forgotten."""
 
 # Stock phone trackers
 TRACKER_FIXES_MAX: Final = 1_000
@@ -128,6 +152,16 @@ FANOUT_RESOLUTION: Final = 5
 """H3 resolution of the map's fan-out channels."""
 SLAB_PAGE_SLOTS: Final = 2_048
 """Worker records of one Redis string (64 KiB)."""
+CELL_TAG_RESOLUTION: Final = 7
+"""H3 resolution of the ancestor by which a Redis Cluster spreads the cells: coarser ones load its nodes unevenly."""
+CELL_KEYS_KNOWN_MAX: Final = 65_536
+"""Names of cells that a process remembers; the one not used for longest is made up anew."""
+LEAVES_OWED_MAX: Final = 20_000
+"""Entries of old cells whose removal a Redis did not answer, tried again with the next write; more are left to repair."""
+REPAIR_EVERY_MS: Final = 60_000
+"""How often the keeper compares cells with records and mends them."""
+REPAIR_GRACE_MS: Final = 30_000
+"""An entry newer than its worker's record may be of a write under way; one that is still so after this is removed."""
 WORKER_SILENT_MS: Final = 60_000
 """A worker not heard of for this long gets no offer."""
 
@@ -220,6 +254,10 @@ ZONE_STALL_MS: Final = 10_000
 """A zone watch whose connection stands still for this long is cut off by Postgres, so that another may go on."""
 ZONE_EVENTS_KEPT_MS: Final = 90 * 86_400_000
 """Zone events older than this are deleted."""
+
+# Mirror of the cell index
+PAIRS_MAX: Final = 100_000
+"""Pairs of workers near one another in one answer (2.4 MB); of more only the number is told."""
 
 # Fan-out
 FANOUT_PING_MS: Final = 2_000
@@ -426,6 +464,8 @@ GATEWAY_POOL_MAX: Final = 4
 """The same of a gateway."""
 SAFETAP_POOL_MAX: Final = 4
 """The same of SafeTap's door."""
+ZONES_POOL_MAX: Final = 3
+"""The same of the zone watch: its turn, its listener, its probe."""
 STATEMENT_TIMEOUT_MS: Final = 5_000
 """A statement that Postgres has not done by then is given up; the store counts as away."""
 READY_TIMEOUT_MS: Final = 60_000
@@ -458,8 +498,12 @@ assert DEVICE_LOOKUP_MS + TRIGGER_COMMIT_MS_MAX < TRIGGER_FORWARD_MS
 assert RELAY_POLL_MS < RELAY_STALL_MS
 assert RECOVERY_EVENTS_MAX < OUTBOX_FRAMES_MAX
 assert FANOUT_RESOLUTION < CELL_RESOLUTION
+assert CELL_TAG_RESOLUTION < CELL_RESOLUTION
+assert 2 * REDIS_TIMEOUT_MS < REPAIR_GRACE_MS < REPAIR_EVERY_MS
 assert FANOUT_PING_MS < FANOUT_SILENCE_MS
-assert CADENCE_JOB_MS <= CADENCE_IDLE_MS < WORKER_SILENT_MS
+assert CADENCE_JOB_MS <= CADENCE_IDLE_MS <= CADENCE_PARKED_MS <= CADENCE_LOW_BATTERY_MS < WORKER_SILENT_MS // 2
+assert CADENCE_IDLE_MS <= CADENCE_BATCH_MS < WORKER_SILENT_MS // 2
+assert BATTERY_LOW_PCT < BATTERY_FINE_PCT
 assert FEED_PING_MS < FEED_SILENCE_MS
 assert HOUSEKEEPING_MS < RATE_KEPT_MS
 assert TRAIL_TICK_MS <= TRAIL_FLUSH_MS
