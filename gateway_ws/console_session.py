@@ -3,13 +3,13 @@
 from collections.abc import Mapping
 from typing import Any
 
-from config.limits import SESSION_STATE_TIMEOUT_MS
+from engine.outbox.history import Position
 from engine.people.tokens import Principal
+from gateway_ws.event_line import Told
 from gateway_ws.live_map import LiveMap
 from gateway_ws.map_view import MapView
-from gateway_ws.message import Message
 from gateway_ws.services import Services
-from gateway_ws.session import OpenSession
+from gateway_ws.session import NOWHERE, OpenSession
 from gateway_ws.socketio_connection import SocketIoConnection
 
 _MAP = "map"
@@ -21,24 +21,13 @@ class ConsoleSession(OpenSession[SocketIoConnection]):
     kind = "console"
 
     def __init__(self, principal: Principal, connection: SocketIoConnection, services: Services) -> None:
-        super().__init__(principal, connection, services)
+        super().__init__(principal, connection, services, f"desk:{principal.org_id}")
         self.view: MapView | None = None
-        self._topic = f"desk:{principal.org_id}"
-
-    async def open(self) -> None:
-        """Listen to the organisation's desk."""
-        await self._services.fan_out.subscribe(self._topic, self._hear, timeout_ms=SESSION_STATE_TIMEOUT_MS)
-        self._connection.welcome({"server_ms": self._services.clock.now_ms()})
 
     async def closed(self) -> None:
         """Let go of everything."""
         self._services.registry.remove(self)
-        await self._services.fan_out.unsubscribe(self._topic, self._hear)
-
-    async def reload(self) -> bool:
-        """Tell the console that it may have missed events: it reads its lists again over REST."""
-        self._connection.welcome({"server_ms": self._services.clock.now_ms()})
-        return True
+        await self._services.fan_out.unsubscribe(self.topic, self._hear)
 
     def show(self, live: LiveMap, now_ms: int) -> None:
         """Send the next frame of the map; a console that has not taken the last one gets one less."""
@@ -52,6 +41,15 @@ class ConsoleSession(OpenSession[SocketIoConnection]):
         """Send `stats`."""
         self._connection.latest("stats", "stats", figures)
 
-    def _hear(self, message: Message) -> None:
-        event = message.json()
-        self._connection.event(event["kind"], event["body"], shared=message.encodings)
+    async def _state(self) -> tuple[Position, None]:
+        return await self._services.calls.position(), None
+
+    def _welcome(self, state: None, place: Mapping[str, Any]) -> None:
+        del state  # a console reads its lists over REST
+        self._connection.welcome({"server_ms": self._services.clock.now_ms(), **place})
+
+    def _welcome_without_state(self) -> None:
+        self._welcome(None, NOWHERE)
+
+    def _tell(self, told: Told) -> None:
+        self._connection.event(told.kind, told.body, told.seq, shared=told.shared)

@@ -4,13 +4,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from config.limits import SESSION_STATE_TIMEOUT_MS
-from engine.core.errors import Unavailable
+from engine.outbox.history import Position
 from engine.people.tokens import Principal
 from gateway_ws.connection import Connection
+from gateway_ws.event_line import Told
 from gateway_ws.jobs import WATCHED_STATES
 from gateway_ws.message import Message
 from gateway_ws.services import Services
-from gateway_ws.session import PhoneSession
+from gateway_ws.session import NOWHERE, PhoneSession
 
 
 class CustomerSession(PhoneSession):
@@ -23,35 +24,26 @@ class CustomerSession(PhoneSession):
         self._watched: dict[str, int] = {}
         """Booking -> its version, while its worker may be seen."""
 
-    async def open(self) -> None:
-        """Listen, load the bookings and welcome."""
-        await self._services.fan_out.subscribe(self._topic, self._hear, timeout_ms=SESSION_STATE_TIMEOUT_MS)
-        if not await self.reload():
-            self._connection.welcome({"bookings": []})
-            self._services.registry.needs_reload(self)
-
     async def closed(self) -> None:
         """Let go of everything."""
         self._services.registry.remove(self)
-        await self._services.fan_out.unsubscribe(self._topic, self._hear)
+        await self._services.fan_out.unsubscribe(self.topic, self._hear)
         for booking_id in list(self._watched):
             await self._unwatch(booking_id)
 
-    async def reload(self) -> bool:
-        """Read the bookings from Postgres and welcome again; events that come meanwhile are sent after it."""
-        self._hold()
-        try:
-            bookings = await self._services.calls.customer_bookings(self.principal.person_id)
-        except Unavailable:
-            self._release()
-            return False
-        for booking in bookings:
+    async def _state(self) -> tuple[Position, list[dict[str, Any]]]:
+        return await self._services.calls.customer_snapshot(self.principal.person_id)
+
+    def _welcome(self, state: list[dict[str, Any]], place: dict[str, Any]) -> None:
+        for booking in state:
             self._follow(booking)
-        for booking_id in set(self._watched) - {str(booking["booking_id"]) for booking in bookings}:
-            await self._unwatch(booking_id)
-        self._connection.welcome({"bookings": bookings})
-        self._release()
-        return True
+        for booking_id in set(self._watched) - {str(booking["booking_id"]) for booking in state}:
+            del self._watched[booking_id]
+            self._services.background.start(self._unwatch(booking_id), name="customer.watch")
+        self._connection.welcome({"bookings": state, **place})
+
+    def _welcome_without_state(self) -> None:
+        self._connection.welcome({"bookings": [], **NOWHERE})
 
     def _hear_position(self, message: Message) -> None:
         topic = message.topic
@@ -60,10 +52,10 @@ class CustomerSession(PhoneSession):
         if booking_id in self._watched:
             self._connection.latest(topic, "position", message.json(), shared=message.encodings)
 
-    def _tell(self, kind: str, body: dict[str, Any]) -> None:
-        if kind == "booking":
-            self._follow(body)
-        self._connection.event(kind, body)
+    def _tell(self, told: Told) -> None:
+        if told.kind == "booking":
+            self._follow(told.body)
+        self._connection.event(told.kind, told.body, told.seq, shared=told.shared)
 
     def _follow(self, booking: Mapping[str, Any]) -> None:
         booking_id, version = str(booking["booking_id"]), int(booking["version"])

@@ -4,8 +4,8 @@ Positions never come here: while Postgres is away fixes flow on and everything i
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import Any
 from uuid import UUID
 
@@ -28,9 +28,12 @@ from engine.core.ids import BookingId, OfferId, OrgId, PersonId
 from engine.core.units import MS_PER_DAY, utc_from_ms
 from engine.core.vocabulary import BookingState, Duty
 from engine.matcher.offer_store import answer_offer, worker_state
+from engine.outbox.history import History, Position, read_missed, read_position
+from engine.people.accounts import load_standing
 from engine.people.devices import DeviceSpeaker, find_speaker
 from engine.people.duty import set_duty
 from engine.people.tokens import Principal
+from engine.people.tracking import Tracking, read_tracking
 from engine.wiring import open_database
 from gateway_ws.closing import UnknownType
 
@@ -53,6 +56,7 @@ class EngineCalls:
     def __init__(self, clock: Clock, pool: Pool | None = None) -> None:
         self._clock = clock
         self._pool = pool
+        self._epoch: str | None = None
 
     @property
     def is_connected(self) -> bool:
@@ -103,24 +107,60 @@ class EngineCalls:
                 raise UnknownType(f"there is no command {name[:40]!r}")
 
     async def worker_state(self, worker: Principal) -> Json:
-        """Return `{"duty", "offer", "booking"}`."""
+        """Return `{"duty", "offer", "booking"}`, and `tracking`, which no phone is shown."""
         async with self._connection() as conn:
-            return dict(await worker_state(conn, worker.person_id))
+            return await _state_of(conn, worker.person_id)
+
+    async def worker_snapshot(self, worker: Principal) -> tuple[Position, Json]:
+        """Return the same after a position of the outbox: every event up to there is in it."""
+        async with self._connection() as conn:
+            position = self._seen(await read_position(conn))
+            return position, await _state_of(conn, worker.person_id)
 
     async def state_of_worker(self, worker_id: PersonId) -> Json:
         """Return the same of a worker whose tracker speaks."""
         async with self._connection() as conn:
-            return dict(await worker_state(conn, worker_id))
+            return await _state_of(conn, worker_id)
+
+    async def tracking(self, worker_id: PersonId) -> Tracking:
+        """Return since when this worker's fixes count."""
+        async with self._connection() as conn:
+            return await read_tracking(conn, worker_id)
+
+    async def standing(self, principals: Sequence[Principal]) -> list[bool]:
+        """Return of each whether their sign-in still stands."""
+        async with self._connection() as conn:
+            return await load_standing(conn, principals)
 
     async def device_speaker(self, token: str) -> DeviceSpeaker | None:
         """Return for whom a device's token speaks, or nobody."""
         async with self._connection() as conn:
             return await find_speaker(conn, token)
 
-    async def customer_bookings(self, customer: PersonId) -> list[Json]:
-        """Return the bookings that can still change."""
+    async def customer_snapshot(self, customer: PersonId) -> tuple[Position, list[Json]]:
+        """Return the bookings that can still change, after a position of the outbox."""
         async with self._connection() as conn:
-            return [dict(booking) for booking in await open_bookings_of_customer(conn, customer)]
+            position = self._seen(await read_position(conn))
+            return position, [dict(booking) for booking in await open_bookings_of_customer(conn, customer)]
+
+    async def position(self) -> Position:
+        """Return how far the outbox has got."""
+        async with self._connection() as conn:
+            return self._seen(await read_position(conn))
+
+    async def missed(self, after: Mapping[str, int]) -> History:
+        """Return what was told on each topic after the number beside it."""
+        async with self._connection() as conn:
+            history = await read_missed(conn, after)
+        self._seen(history.position)
+        return history
+
+    async def epoch(self) -> str | None:
+        """Return the outbox's epoch as it was last seen; None as long as Postgres has never told it."""
+        if self._epoch is None:
+            with suppress(Unavailable):
+                await self.position()
+        return self._epoch
 
     async def desk_counts(self, org_id: OrgId) -> tuple[int, dict[str, int]]:
         """Return how many workers are on duty, and how many bookings of the last 24 h are in each state."""
@@ -135,6 +175,10 @@ class EngineCalls:
         async with self._connection() as conn:
             rows = await conn.fetch(WORKER_ORGS, slots)
         return {row["slot"]: OrgId(row["org_id"]) for row in rows}
+
+    def _seen(self, position: Position) -> Position:
+        self._epoch = position.epoch
+        return position
 
     async def _duty(self, worker: Principal, body: Mapping[str, Any]) -> Json:
         try:
@@ -175,6 +219,10 @@ class EngineCalls:
                 yield conn
         except CONNECTION_LOST as error:
             raise Unavailable from error
+
+
+async def _state_of(conn: Connection, worker_id: PersonId) -> Json:
+    return {**await worker_state(conn, worker_id), "tracking": await read_tracking(conn, worker_id)}
 
 
 def _uuid(body: Mapping[str, Any], field: str) -> UUID:

@@ -1,10 +1,12 @@
 """What other processes tell: one Redis connection a process, subscribed to just the topics that somebody here watches.
 
 Pub/sub forgets: what is published while this connection is down is lost. So each time the subscriptions are in place
-after a break `on_gap` is called, and whoever needs to miss nothing reads the durable state again.
+after a break `on_gap` is called, and whoever needs to miss nothing reads the durable state again. `on_break` comes
+before it: what is heard from then on may have a hole before it.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Iterable
 from itertools import islice
 from typing import Any, TypeAlias
@@ -31,15 +33,17 @@ Listener: TypeAlias = Callable[[Message], None]
 class FanOut:
     """Topics and who listens to them. A topic that ends in `*` is a pattern."""
 
-    def __init__(self, redis: Redis, *, clock: Clock, on_gap: Callable[[], None]) -> None:
+    def __init__(self, redis: Redis, *, clock: Clock, on_break: Callable[[], None], on_gap: Callable[[], None]) -> None:
         self._redis = redis
         self._clock = clock
+        self._on_break = on_break
         self._on_gap = on_gap
         self._listeners: dict[str, set[Listener]] = {}
         self._connection: Connection | None = None
         # A redis-py connection is not made for two tasks: a command that meets a closed one opens it again, unseen.
         self._sending = asyncio.Lock()
-        self._unconfirmed: set[str] = set()
+        self._unconfirmed: Counter[str] = Counter()
+        """SUBSCRIBEs under way. A topic may have several: who leaves and comes back at once leaves one behind."""
         self._confirmed = asyncio.Condition()
         self._has_gap = True
 
@@ -47,6 +51,10 @@ class FanOut:
     def is_connected(self) -> bool:
         """Whether every wanted topic is subscribed right now."""
         return self._connection is not None and not self._unconfirmed
+
+    def is_heard(self, topic: str) -> bool:
+        """Return whether `topic` is subscribed right now."""
+        return self._connection is not None and topic in self._listeners and topic not in self._unconfirmed
 
     async def subscribe(self, topic: str, listener: Listener, *, timeout_ms: int) -> bool:
         """Hear `topic` from now on; return whether Redis confirmed it in time.
@@ -59,8 +67,9 @@ class FanOut:
             await self._send("SUBSCRIBE", [topic])
         try:
             async with asyncio.timeout(timeout_ms / 1000), self._confirmed:
-                await self._confirmed.wait_for(lambda: self._connection is not None and topic not in self._unconfirmed)
+                await self._confirmed.wait_for(lambda: self.is_heard(topic))
         except TimeoutError:
+            self._has_gap = True
             return False
         return True
 
@@ -72,7 +81,6 @@ class FanOut:
         listeners.discard(listener)
         if not listeners:
             del self._listeners[topic]
-            self._unconfirmed.discard(topic)
             await self._send("UNSUBSCRIBE", [topic])
 
     async def publish(self, topic: str, payload: bytes) -> None:
@@ -99,6 +107,8 @@ class FanOut:
             FANOUT_CONNECTS.inc()
             self._connection = connection
             self._has_gap = True
+            self._unconfirmed.clear()
+            self._on_break()
             await self._send("SUBSCRIBE", [_KEEP_OPEN, *self._listeners])
             async with asyncio.TaskGroup() as tasks:
                 pinging = tasks.create_task(self._ping(connection))
@@ -162,7 +172,8 @@ class FanOut:
             listener(message)
 
     async def _confirm(self, topic: str) -> None:
-        self._unconfirmed.discard(topic)
+        self._unconfirmed[topic] -= 1
+        self._unconfirmed = +self._unconfirmed
         async with self._confirmed:
             self._confirmed.notify_all()
         if self._has_gap and not self._unconfirmed:

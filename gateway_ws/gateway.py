@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from uuid import uuid4
 
+import numpy as np
 import structlog
 from aiohttp import web
 from redis.asyncio import Redis
@@ -24,24 +25,31 @@ from engine.geo.ingest import Ingest
 from engine.geo.trail_store import TrailWriter
 from engine.geo.worker_table import WorkerTable
 from engine.people.tokens import AccessTokens
+from engine.wiring import acceptance_rules
 from gateway_ws.admission import Admission
 from gateway_ws.background import Background
+from gateway_ws.cadence import Cadences
 from gateway_ws.closing import Close
 from gateway_ws.console_ns import ConsoleNamespace
+from gateway_ws.counting import Counting
 from gateway_ws.customer_ns import CustomerNamespace
 from gateway_ws.drain import Drain
 from gateway_ws.engine_calls import EngineCalls
 from gateway_ws.fanout import FanOut
 from gateway_ws.figures import Figures
 from gateway_ws.jobs import Jobs
+from gateway_ws.lane import has_lane
 from gateway_ws.map_hub import MapHub
 from gateway_ws.metrics import FAULTS, IngestMetrics
 from gateway_ws.ping_socket import PingSocket
 from gateway_ws.positions import publications
+from gateway_ws.recovery import Recovery
 from gateway_ws.registry import Registry
+from gateway_ws.revocations import Revocations
 from gateway_ws.safetap_client import SafeTapClient
 from gateway_ws.services import Services
 from gateway_ws.socketio_server import GatewayServer
+from gateway_ws.speakers import Speakers
 from gateway_ws.stalled import StalledConnections
 from gateway_ws.trackers.door import TrackerDoor
 from gateway_ws.worker_ns import WorkerNamespace
@@ -66,9 +74,20 @@ class Stores:
 
 
 class Gateway:
-    """The parts of one process. `running` starts its loops; `app` serves its routes."""
+    """The parts of one process. `running` starts its loops; `app` serves its routes.
 
-    def __init__(self, stores: Stores, safetap: SafeTapClient, tasks: asyncio.TaskGroup, readiness: Readiness) -> None:
+    `lane=False`: raw sockets keep to aiohttp's public interface, as they do where its private one has changed.
+    """
+
+    def __init__(
+        self,
+        stores: Stores,
+        safetap: SafeTapClient,
+        tasks: asyncio.TaskGroup,
+        readiness: Readiness,
+        *,
+        lane: bool = True,
+    ) -> None:
         # A retry of the client's own would hold a flush for seconds: every loop here has its own.
         stores.redis.set_retry(Retry(NoBackoff(), 0))
         clock, fix_clock, redis = stores.clock, stores.fix_clock, stores.redis
@@ -79,6 +98,7 @@ class Gateway:
         self._metrics = IngestMetrics()
         self._admission = Admission()
         registry, jobs, table, index = Registry(), Jobs(), WorkerTable(), CellIndex(redis)
+        speakers = Speakers(stores.tokens)
         self.trail = TrailWriter(stores.calls.connection, clock=clock)
         self.ingest = Ingest(
             index,
@@ -88,15 +108,19 @@ class Gateway:
             publisher=lambda moves: publications(moves, jobs),
             observer=self._metrics,
             keep=self.trail.keep,
+            rules=acceptance_rules(stores.settings),
         )
-        self.fan_out = FanOut(redis, clock=clock, on_gap=self._after_gap)
+        self.fan_out = FanOut(redis, clock=clock, on_break=registry.interrupt_all, on_gap=self._after_gap)
+        self._counting = Counting(self.ingest, table, self.fan_out, stores.calls, fix_clock=fix_clock)
         self.services = Services(
             gateway_id=str(uuid4()),
             clock=clock,
-            tokens=stores.tokens,
+            tokens=speakers,
             table=table,
             index=index,
             ingest=self.ingest,
+            counting=self._counting,
+            cadences=Cadences(table),
             jobs=jobs,
             calls=stores.calls,
             fan_out=self.fan_out,
@@ -104,6 +128,8 @@ class Gateway:
             background=Background(tasks),
             registry=registry,
         )
+        self._recovery = Recovery(registry, self.fan_out, stores.calls, clock=clock)
+        self._revocations = Revocations(registry, speakers, self.fan_out, stores.calls, clock=clock)
         self._figures = Figures(
             self.services.gateway_id,
             redis,
@@ -117,7 +143,9 @@ class Gateway:
         self._hub = MapHub(index, self.fan_out, stores.calls, clock=clock, fix_clock=fix_clock)
         self._stalled = StalledConnections(clock)
         self._sio = GatewayServer(clock, stores.settings.origins)
-        self._ping_socket = PingSocket(self.services, self._stalled, stores.settings.origins)
+        self._ping_socket = PingSocket(
+            self.services, self._stalled, stores.settings.origins, has_lane=lane and has_lane()
+        )
         self._trackers = TrackerDoor(self.services)
 
     def app(self) -> web.Application:
@@ -148,7 +176,8 @@ class Gateway:
                 ("map", self._hub.run),
                 ("stalled", self._stalled.run),
                 ("housekeeping", self._housekeeping),
-                ("reloads", self._reloads),
+                ("revocations", self._revocations.run),
+                ("recovery", self._recovery.run),
             )
         ]
         try:
@@ -182,24 +211,13 @@ class Gateway:
             await self._clock.sleep_ms(OUTBOX_RETRY_MS)
 
     def _after_gap(self) -> None:
-        """Nobody knows what the fan-out missed: everything durable is read again."""
+        """Nobody knows what the fan-out missed: it is read from the stores."""
         self._hub.reload()
+        self._revocations.check_all()
         self.ingest.restore_absent()
+        self._counting.interrupt()
         self._trackers.workers.all_outdated()
-        self.services.registry.all_need_reload()
-
-    async def _reloads(self) -> None:
-        while True:
-            batch = self.services.registry.take_incomplete()
-            if not batch:
-                await self._clock.sleep_ms(HOUSEKEEPING_MS)
-                continue
-            results = await asyncio.gather(*(session.reload() for session in batch))
-            failed = [session for session, is_done in zip(batch, results, strict=True) if not is_done]
-            for session in failed:
-                self.services.registry.needs_reload(session)
-            if failed:
-                await self._clock.sleep_ms(HOUSEKEEPING_MS)
+        self._recovery.after_gap()
 
     async def _housekeeping(self) -> None:
         while True:
@@ -210,12 +228,22 @@ class Gateway:
             for session in registry:
                 if isinstance(session, WorkerSession):
                     session.report_refused()
+            self._tune_cadences()
             await self._sio.close_silent()
             await self._trackers.workers.forget_idle()
+            await self._counting.refresh()
             try:
                 await self._tell_figures()
             except (RedisError, OSError, TimeoutError) as error:
                 log.warning("figures.redis_away", error=type(error).__name__)
+
+    def _tune_cadences(self) -> None:
+        services = self.services
+        sessions = {each.slot: each for each in services.registry if isinstance(each, WorkerSession) and each.is_open}
+        slots = np.fromiter(sessions, np.int64, len(sessions))
+        has_job = np.fromiter((slot in services.jobs for slot in sessions), np.bool_, len(sessions))
+        for slot in services.cadences.tune(slots, has_job).tolist():
+            sessions[slot].tell_cadence()
 
     async def _tell_figures(self) -> None:
         await self._figures.tell_rates()

@@ -15,9 +15,15 @@ from engine.geo.ingest import FlushReport
 
 FIXES: Final = Counter("clenzy_gateway_fixes", "Fixes by outcome", ["outcome"])
 FRAMES: Final = Counter("clenzy_gateway_frames", "Frames and events received, by type", ["type"])
+FIX_FRAMES: Final = FRAMES.labels("Fixes")
 REFUSED: Final = Counter("clenzy_gateway_refused", "Frames and commands refused, by code", ["code"])
 CONNECTIONS: Final = Gauge("clenzy_gateway_connections", "Open sessions", ["kind"])
 SOCKETS: Final = Gauge("clenzy_gateway_sockets", "Open sockets, signed in or not")
+RECOVERIES: Final = Counter(
+    "clenzy_gateway_recoveries",
+    "Sessions that had missed events, on `connect` or in a `gap` of the fan-out: told the `events`, or a `snapshot`",
+    ["kind", "after", "with"],
+)
 CLOSED: Final = Counter("clenzy_gateway_closed", "Connections that the gateway closed, by reason", ["reason"])
 FLUSHES: Final = Counter("clenzy_gateway_flushes", "Flushes to Redis, by outcome", ["outcome"])
 FLUSH_SECONDS: Final = Histogram(
@@ -44,6 +50,7 @@ TRACKER_REQUESTS: Final = Counter("clenzy_gateway_tracker_requests", "Requests o
 TRACKER_SKIPPED: Final = Counter(
     "clenzy_gateway_tracker_skipped", "Parts of their requests that brought no fix, by reason", ["app", "reason"]
 )
+EVICTED: Final = Counter("clenzy_gateway_evicted", "Sessions closed because their sign-in had ended")
 FAULTS: Final = Counter("clenzy_gateway_faults", "Unexpected errors that a task survived", ["task"])
 
 for _outcome in (*FixOutcome, *FixRefusal):

@@ -11,12 +11,14 @@ import structlog
 
 from config.limits import COMMANDS_PENDING_MAX
 from engine.core.errors import ClenzyError, NotAllowed, TooMany, Unavailable, WireError
+from engine.core.ids import PersonId
 from engine.core.vocabulary import Role
 from engine.people.tokens import Principal
-from gateway_ws import wire
+from gateway_ws import resume_point, wire
 from gateway_ws.closing import Close, UnknownType
 from gateway_ws.metrics import FRAMES
 from gateway_ws.registry import Session
+from gateway_ws.resume_point import ResumePoint
 from gateway_ws.services import Services
 from gateway_ws.session import PhoneSession
 from gateway_ws.socketio_connection import SocketIoConnection
@@ -26,6 +28,14 @@ log = structlog.get_logger(__name__)
 
 class NamespaceSession(Session, Protocol):
     """What a namespace needs of its sessions."""
+
+    def resume_from(self, point: ResumePoint | None) -> None:
+        """Continue there."""
+        ...
+
+    async def prepare(self) -> bool:
+        """Listen; return whether all that the client missed can be told."""
+        ...
 
     async def open(self) -> None:
         """Start."""
@@ -56,6 +66,7 @@ class Entry(Generic[SomeSession]):
     is_open: asyncio.Event = field(default_factory=asyncio.Event)
     in_order: asyncio.Lock = field(default_factory=asyncio.Lock)
     waiting: int = 0
+    pid: str | None = None
 
 
 class SessionNamespace(socketio.AsyncNamespace, Generic[SomeSession]):
@@ -86,7 +97,7 @@ class SessionNamespace(socketio.AsyncNamespace, Generic[SomeSession]):
         """Handle the library's own two events; those of clients come through `receive`."""
         if event == "connect":
             sid, environ, *auth = args
-            self._connect(sid, environ, auth[0] if auth else None)
+            await self._connect(sid, environ, auth[0] if auth else None)
         elif event == "disconnect":
             await self._disconnect(args[0])
 
@@ -120,9 +131,15 @@ class SessionNamespace(socketio.AsyncNamespace, Generic[SomeSession]):
         if entry is not None:
             entry.session.refused(error)
 
-    def _connect(self, sid: str, environ: Mapping[str, Any], auth: object) -> None:
+    def pid(self, sid: str) -> str | None:
+        """Return what a client's CONNECT is answered with besides its `sid`: the same as before means recovered."""
+        entry = self._entries.get(sid)
+        return None if entry is None else entry.pid
+
+    async def _connect(self, sid: str, environ: Mapping[str, Any], auth: object) -> None:
+        fields: Mapping[str, Any] = auth if isinstance(auth, dict) else {}
         try:
-            match auth:
+            match fields:
                 case {"token": str(token)}:
                     principal = self._services.tokens.verify(token, self._services.clock.now_ms())
                 case _:
@@ -132,7 +149,10 @@ class SessionNamespace(socketio.AsyncNamespace, Generic[SomeSession]):
             entry = self._enter(sid, environ, principal, token)
         except ClenzyError as error:
             raise socketio.exceptions.ConnectionRefusedError(error.detail, {"code": error.code}) from None
-        self._services.background.start(self._open(entry), name="session.open")
+        try:
+            await self._resume(entry, principal.person_id, fields)
+        finally:
+            self._services.background.start(self._open(entry), name="session.open")
 
     def _enter(self, sid: str, environ: Mapping[str, Any], principal: Principal, token: str) -> Entry[SomeSession]:
         transport = environ["aiohttp.request"].transport
@@ -156,6 +176,15 @@ class SessionNamespace(socketio.AsyncNamespace, Generic[SomeSession]):
             raise
         self._entries[sid] = entry
         return entry
+
+    async def _resume(self, entry: Entry[SomeSession], person_id: PersonId, auth: Mapping[str, Any]) -> None:
+        """Find out whether the client can be told all that it missed: the answer to its CONNECT says so."""
+        point = resume_point.from_auth(auth, person_id)
+        entry.session.resume_from(point)
+        if point is not None and await entry.session.prepare():
+            entry.pid = auth["pid"]
+        elif (epoch := await self._services.calls.epoch()) is not None:
+            entry.pid = resume_point.new_pid(epoch, person_id, auth)
 
     async def _open(self, entry: Entry[SomeSession]) -> None:
         try:

@@ -8,12 +8,14 @@ from config.limits import (
     CLOSE_TIMEOUT_MS,
     COMMANDS_PENDING_MAX,
     FRAME_BYTES_MAX,
+    FRAMES_PER_TURN_MAX,
     HELLO_TIMEOUT_MS,
 )
 from engine.core.errors import ClenzyError, NotAllowed, NotSignedIn, TooMany, WireError
 from gateway_ws import wire
 from gateway_ws.closing import Close
-from gateway_ws.metrics import CLOSED, FRAMES, REFUSED
+from gateway_ws.lane import LaneSocket
+from gateway_ws.metrics import CLOSED, FIX_FRAMES, FRAMES, REFUSED
 from gateway_ws.raw_connection import RawConnection
 from gateway_ws.services import Services
 from gateway_ws.stalled import StalledConnections
@@ -21,24 +23,25 @@ from gateway_ws.wire import Command, Fixes, FreshToken, Hello, Trigger
 from gateway_ws.worker_session import WorkerSession
 
 _HEARTBEAT_S = 25.0
-_FRAMES_PER_TURN = 64
-"""Frames of one connection handled before the others get their turn: a full queue would never make us wait."""
 
 
 class PingSocket:
     """The handler of one route."""
 
-    def __init__(self, services: Services, stalled: StalledConnections, origins: frozenset[str]) -> None:
+    def __init__(
+        self, services: Services, stalled: StalledConnections, origins: frozenset[str], *, has_lane: bool
+    ) -> None:
         self._services = services
         self._stalled = stalled
         self._origins = origins
+        self._socket_type = LaneSocket if has_lane else web.WebSocketResponse
 
     async def handle(self, request: web.Request) -> web.WebSocketResponse:
         """Serve one connection until either side ends it."""
         origin = request.headers.get("Origin")
         if origin is not None and origin not in self._origins:
             raise web.HTTPForbidden(text="this origin may not open sockets here")
-        socket = web.WebSocketResponse(
+        socket = self._socket_type(
             compress=False,
             max_msg_size=FRAME_BYTES_MAX,
             heartbeat=_HEARTBEAT_S,
@@ -100,24 +103,37 @@ class PingSocket:
             background=services.background,
         )
         session = WorkerSession(principal, hello.token, connection, services)
+        session.resume_from(hello.resume)
         services.registry.add(session)
         return session, connection
 
     async def _listen(self, socket: web.WebSocketResponse, session: WorkerSession, connection: RawConnection) -> None:
         phone = _Phone(session, connection, self._services)
+        if isinstance(socket, LaneSocket):
+            with socket.lane(phone.take_fixes):
+                await self._read(socket, session, connection, phone)
+        else:
+            await self._read(socket, session, connection, phone)
+        if socket.close_code == Close.FRAME_TOO_LARGE.websocket_code and not connection.is_closed:
+            CLOSED.labels(Close.FRAME_TOO_LARGE.code).inc()
+
+    async def _read(
+        self, socket: web.WebSocketResponse, session: WorkerSession, connection: RawConnection, phone: "_Phone"
+    ) -> None:
         handled = 0
         async for message in socket:
-            handled += 1
-            if handled % _FRAMES_PER_TURN == 0:
-                await self._services.clock.sleep_ms(0)
+            # Nothing is awaited before the message is handled: the lane would let a later one overtake it.
             if connection.is_closed:
-                continue  # until the peer answers our close frame
-            if message.type is WSMsgType.BINARY:
+                pass  # until the peer answers our close frame
+            elif message.type is WSMsgType.BINARY:
                 phone.take(message.data)
             elif message.type is WSMsgType.TEXT:
                 session.refused(WireError("frames are binary"))
-        if socket.close_code == Close.FRAME_TOO_LARGE.websocket_code and not connection.is_closed:
-            CLOSED.labels(Close.FRAME_TOO_LARGE.code).inc()
+            if isinstance(socket, LaneSocket):
+                socket.next_turn()
+            handled += 1
+            if handled % FRAMES_PER_TURN_MAX == 0:
+                await self._services.clock.sleep_ms(0)  # a full queue would never make us wait
 
 
 class _Phone:
@@ -129,6 +145,21 @@ class _Phone:
         self._services = services
         self._commands = 0
         self._in_order = asyncio.Lock()
+
+    def take_fixes(self, data: bytes) -> bool:
+        """Handle a message that is a plain ping frame, and only such a one; return whether it was."""
+        found = wire.peel_fixes(data)
+        if found is None:
+            return False
+        if self._connection.is_closed:
+            return True
+        seq, payload = found
+        FIX_FRAMES.inc()
+        try:
+            self._session.fixes(seq, payload)
+        except ClenzyError as error:
+            self._session.refused(error, seq)
+        return True
 
     def take(self, data: bytes) -> None:
         """Handle one message; whatever is wrong with it is told to the sender by name."""

@@ -52,7 +52,7 @@ class SocketIoConnection:
 
     def welcome(self, body: Mapping[str, Any]) -> None:
         """Emit `welcome`."""
-        self.event("welcome", body)
+        self.event("welcome", body, body["offset"])
 
     def event(
         self, name: str, body: Mapping[str, Any], offset: int | None = None, *, shared: Encodings | None = None
@@ -81,9 +81,9 @@ class SocketIoConnection:
         """Emit `ack`."""
         self.latest(("ack", state), "ack", {"seq": seq, "state": int(state)})
 
-    def cadence(self, cadence_ms: int) -> None:
+    def cadence(self, body: Mapping[str, int]) -> None:
         """Emit `cadence`."""
-        self.latest("cadence", "cadence", {"cadence_ms": cadence_ms})
+        self.latest("cadence", "cadence", body)
 
     def refuse(self, error: ClenzyError, seq: int | None = None) -> None:
         """Emit `error`."""

@@ -64,6 +64,14 @@ class GatewayServer(socketio.AsyncServer):
         packet = self.packet_class(socketio.packet.ACK, namespace=namespace, id=ack_id, data=[body])
         await self._send_packet(eio_sid, packet)
 
+    async def _send_packet(self, eio_sid: str, pkt: socketio.packet.Packet) -> None:
+        if pkt.packet_type == socketio.packet.CONNECT:
+            handler = self.namespace_handlers.get(pkt.namespace)
+            pid = handler.pid(pkt.data["sid"]) if isinstance(handler, SessionNamespace) else None
+            if pid is not None:
+                pkt.data["pid"] = pid
+        await super()._send_packet(eio_sid, pkt)
+
     async def _handle_eio_connect(self, eio_sid: str, environ: dict[str, Any]) -> None:
         self._silent_since_ms[eio_sid] = self._clock.now_ms()
         await super()._handle_eio_connect(eio_sid, environ)

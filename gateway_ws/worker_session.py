@@ -11,21 +11,21 @@ import structlog
 from redis.exceptions import RedisError
 
 from config.limits import (
-    CADENCE_IDLE_MS,
-    CADENCE_JOB_MS,
-    SESSION_STATE_TIMEOUT_MS,
     TRIGGERS_PENDING_MAX,
 )
 from engine.core.errors import ClenzyError, TooMany, Unavailable
 from engine.core.units import DEG_E7, e7_to_deg
 from engine.core.vocabulary import Duty, FixRefusal
 from engine.geo.fixes import FIX, FIX_BYTES, UNKNOWN_U16
+from engine.outbox.history import Position
 from engine.people.tokens import Principal
 from gateway_ws.budget import FixBudget
 from gateway_ws.closing import Close
 from gateway_ws.connection import Connection
+from gateway_ws.event_line import Told
+from gateway_ws.message import Message
 from gateway_ws.services import Services
-from gateway_ws.session import PhoneSession
+from gateway_ws.session import NOWHERE, PhoneSession
 from gateway_ws.wire import AckState, Trigger
 
 log = structlog.get_logger(__name__)
@@ -47,48 +47,23 @@ class WorkerSession(PhoneSession):
         self._budget = FixBudget(now_ms)
         self._duty: Duty | None = None
         """Unknown until Postgres, or else the worker's cell in Redis, has told it."""
+        self._is_followed = False
         self._refused: Counter[FixRefusal] = Counter()
         self._triggers: set[str] = set()
         self._age = (now_ms, services.clock.steady_ns(), str(uuid4()))
 
     # ------------------------------------------------------------ life
 
-    async def open(self) -> None:
-        """Take over the worker: end older connections, listen, load the state and welcome."""
-        services = self._services
-        services.registry.replace_worker(self.slot, self)
-        services.ingest.open(self)
-        await services.fan_out.subscribe(self._topic, self._hear, timeout_ms=SESSION_STATE_TIMEOUT_MS)
-        await self._announce()
-        await self._prime()
-        if not await self.reload():
-            await self._welcome_without_postgres()
-            services.registry.needs_reload(self)
-
     async def closed(self) -> None:
         """Let go of everything: the connection is gone."""
         services = self._services
         services.registry.remove(self)
         services.ingest.close(self)
-        await services.fan_out.unsubscribe(self._topic, self._hear)
+        if self._is_followed:
+            services.counting.let_go(self.principal.person_id)
+        await services.fan_out.unsubscribe(self.topic, self._hear)
         if not services.ingest.has_source(self.slot):
             services.jobs.remove(self.slot)
-
-    async def reload(self) -> bool:
-        """Read the state from Postgres and welcome again; events that come meanwhile are sent after it."""
-        self._hold()
-        try:
-            state = await self._services.calls.worker_state(self.principal)
-        except Unavailable:
-            self._release()
-            return False
-        if self._connection.is_closed:
-            return True
-        self._services.jobs.replace(self.slot, state["booking"])
-        self._set_duty(Duty(state["duty"]))
-        self._connection.welcome(self._welcome_body(state))
-        self._release()
-        return True
 
     # ------------------------------------------------------------ fixes
 
@@ -129,6 +104,10 @@ class WorkerSession(PhoneSession):
         body = {"reasons": {reason.value: count for reason, count in reasons.items()}, "total": reasons.total()}
         self._connection.latest("fixes.refused", "fixes.refused", body)
 
+    def tell_cadence(self) -> None:
+        """Ask the phone to send as often as was decided last."""
+        self._connection.cadence(self._services.cadences.of(self.slot).as_dict())
+
     # ------------------------------------------------------------ alarms
 
     def trigger_frame(self, trigger: Trigger) -> None:
@@ -162,37 +141,67 @@ class WorkerSession(PhoneSession):
 
     # ------------------------------------------------------------ inside
 
-    def _take(self, kind: str, body: dict[str, Any]) -> None:
-        if kind != _SESSION_EVENT:
-            super()._take(kind, body)
-        elif tuple(body["age"]) > self._age:
+    async def _listen(self) -> bool:
+        """Take over the worker: end older connections, listen, learn the newest fix."""
+        self._services.registry.replace_worker(self.slot, self)
+        self._services.ingest.open(self)
+        is_heard = await super()._listen()
+        self._is_followed = True
+        await self._services.counting.follow(self.slot, self.principal.person_id, self.principal.org_id)
+        await self._announce()
+        await self._prime()
+        return is_heard
+
+    def _hear(self, message: Message) -> None:
+        event = message.json()
+        if event["kind"] != _SESSION_EVENT:
+            super()._hear(message)
+        elif tuple(event["body"]["age"]) > self._age:
             self._connection.close(Close.REPLACED, "connected again elsewhere")
 
-    def _tell(self, kind: str, body: dict[str, Any]) -> None:
-        if kind == "duty":
-            self._set_duty(Duty(body["duty"]))
-        elif kind == "booking":
-            self._follow(body)
-        self._connection.event(kind, body)
+    def _tell(self, told: Told) -> None:
+        if told.kind == "duty":
+            self._set_duty(Duty(told.body["duty"]), since=told.body.get("since"))
+        elif told.kind == "booking":
+            self._follow(told.body)
+        self._connection.event(told.kind, told.body, told.seq, shared=told.shared)
 
-    def _set_duty(self, duty: Duty) -> None:
+    async def _state(self) -> tuple[Position, dict[str, Any]]:
+        news = self._services.counting.news(self.principal.person_id)
+        position, state = await self._services.calls.worker_snapshot(self.principal)
+        return position, {**state, "news": news}
+
+    def _welcome(self, state: dict[str, Any], place: Mapping[str, Any]) -> None:
+        self._services.jobs.replace(self.slot, state["booking"])
+        self._duty = Duty(state["duty"])
+        self._services.counting.loaded(self.principal.person_id, state["tracking"], state["news"])
+        self._connection.welcome({**self._welcome_body(state), **place})
+
+    def _welcome_without_state(self) -> None:
+        """Start with what Redis knows: who is in a cell is on duty."""
+        if self._services.counting.believe_redis(self.slot):
+            self._duty = Duty.ON
+        state = {"duty": self._duty or Duty.OFF, "offer": None, "booking": None}
+        self._connection.welcome({**self._welcome_body(state), **NOWHERE})
+
+    def _set_duty(self, duty: Duty, *, since: str | None = None) -> None:
         self._duty = duty
-        self._services.ingest.set_duty(self.slot, on=duty is Duty.ON)
+        self._services.counting.set_duty(self.slot, duty, since=since)
 
     def _follow(self, booking: Mapping[str, Any]) -> None:
-        before = self._cadence_ms
         self._services.jobs.update(self.slot, booking)
-        if self._cadence_ms != before:
-            self._connection.cadence(self._cadence_ms)
+        if self._tune():
+            self.tell_cadence()
 
-    @property
-    def _cadence_ms(self) -> int:
-        return CADENCE_JOB_MS if self.slot in self._services.jobs else CADENCE_IDLE_MS
+    def _tune(self) -> bool:
+        has_job = np.array([self.slot in self._services.jobs])
+        return bool(len(self._services.cadences.tune(np.array([self.slot]), has_job)))
 
     def _welcome_body(self, state: Mapping[str, Any]) -> dict[str, Any]:
+        self._tune()
         return {
             "slot": self.slot,
-            "cadence_ms": self._cadence_ms,
+            **self._services.cadences.of(self.slot).as_dict(),
             "duty": str(state["duty"]),
             "offer": state["offer"],
             "booking": state["booking"],
@@ -203,7 +212,7 @@ class WorkerSession(PhoneSession):
         """End this worker's older connections, on this gateway or another one."""
         message = {"event_id": 0, "kind": _SESSION_EVENT, "body": {"age": self._age}}
         try:
-            await self._services.fan_out.publish(self._topic, orjson.dumps(message))
+            await self._services.fan_out.publish(self.topic, orjson.dumps(message))
         except (RedisError, OSError, TimeoutError):
             log.warning("session.announce_failed")
 
@@ -214,13 +223,6 @@ class WorkerSession(PhoneSession):
         except (RedisError, OSError, TimeoutError):
             return
         self._services.table.prime(self.slot, records[0])
-
-    async def _welcome_without_postgres(self) -> None:
-        """Start with what Redis knows: who is in a cell is on duty. The whole state follows."""
-        if self._services.table.last[self.slot]["cell"]:
-            self._set_duty(Duty.ON)
-        duty = self._duty or Duty.OFF
-        self._connection.welcome(self._welcome_body({"duty": duty, "offer": None, "booking": None}))
 
     async def _forward(self, trigger: Trigger) -> None:
         trigger_id = str(trigger.trigger_id)

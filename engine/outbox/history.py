@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+import asyncpg
 import orjson
 
 from config.limits import RECOVERY_EVENTS_MAX
@@ -35,12 +36,9 @@ SELECT position.epoch, position.floor_seq, position.newest, event.*
 
 @dataclass(frozen=True, slots=True)
 class DurableEvent:
-    """A durable event as it was published: `seq` is its place among all events of its epoch.
+    """A durable event as it was published: `seq` is its place among all events of its epoch."""
 
-    None where a relay of an earlier version published it.
-    """
-
-    seq: int | None
+    seq: int
     kind: str
     body: dict[str, Any]
 
@@ -63,16 +61,16 @@ class History:
     """What happened on some topics, up to a position."""
 
     position: Position
-    _events: Mapping[str, list[DurableEvent]]
+    _rows: Mapping[str, list[asyncpg.Record]]
 
     def after(self, topic: str, offset: int) -> list[DurableEvent] | None:
         """Return the events of `topic` after `offset` in order; None where they are not all there, or too many."""
         if not self.position.has_all_after(offset):
             return None
-        events = self._events.get(topic, [])
-        if len(events) > RECOVERY_EVENTS_MAX:
+        rows = self._rows.get(topic, [])
+        if len(rows) > RECOVERY_EVENTS_MAX:
             return None
-        return [event for event in events if event.seq is not None and event.seq > offset]
+        return [DurableEvent(row["seq"], row["kind"], orjson.loads(row["body"])) for row in rows if row["seq"] > offset]
 
 
 async def read_position(conn: Connection) -> Position:
@@ -88,8 +86,8 @@ async def read_missed(conn: Connection, after: Mapping[str, int]) -> History:
     A topic of which more than `limits.RECOVERY_EVENTS_MAX` events are missing counts as lost.
     """
     rows = await conn.fetch(MISSED, list(after), list(after.values()), RECOVERY_EVENTS_MAX + 1)
-    events: dict[str, list[DurableEvent]] = defaultdict(list)
+    by_topic: dict[str, list[asyncpg.Record]] = defaultdict(list)
     for row in rows:
         if row["seq"] is not None:
-            events[row["topic"]].append(DurableEvent(row["seq"], row["kind"], orjson.loads(row["body"])))
-    return History(Position(rows[0]["epoch"], rows[0]["floor_seq"], rows[0]["newest"]), events)
+            by_topic[row["topic"]].append(row)
+    return History(Position(rows[0]["epoch"], rows[0]["floor_seq"], rows[0]["newest"]), by_topic)

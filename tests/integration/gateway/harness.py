@@ -112,6 +112,7 @@ async def gateway_on(
     *,
     clock: Clock | None = None,
     calls: EngineCalls | None = None,
+    lane: bool = True,
     **settings: Any,
 ) -> AsyncIterator[Stage]:
     clock = clock or SystemClock()
@@ -123,7 +124,7 @@ async def gateway_on(
         asyncio.TaskGroup() as tasks,
     ):
         stores = Stores(chosen, redis, calls or EngineCalls(clock, pool), tokens, clock, clock)
-        gateway = Gateway(stores, SafeTapClient(forwarder), tasks, readiness)
+        gateway = Gateway(stores, SafeTapClient(forwarder), tasks, readiness, lane=lane)
         runner = web.AppRunner(gateway.app(), access_log=None, shutdown_timeout=1)
         await runner.setup()
         async with gateway.running():
@@ -220,7 +221,7 @@ async def page_on(stage: Stage, namespace: str, auth: Any) -> AsyncIterator[Page
     page = Page(client, namespace)
 
     @client.on("*", namespace=namespace)
-    async def _any(event: str, body: Any = None) -> None:
+    async def _any(event: str, body: Any = None, *_offset: str) -> None:
         await page.heard.put((event, body))
 
     @client.on("disconnect", namespace=namespace)
