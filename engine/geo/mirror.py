@@ -1,22 +1,27 @@
 """A copy of the cell index in the memory of a process, for questions that Redis answers a hundred times slower.
 
-Everything is rebuilt from `CellIndex.all_records()`; from then on newer records and removals are applied as they come.
-64 bytes a slot and 4 a list; no Python object stands for a worker. One thread at a time.
+`engine.geo.feed_follower` keeps it: whole pages where it has to read them, moves as they are written. It takes over
+what it is told, so its order is the feed's. 64 bytes a worker with a place and 9 a slot; no Python object stands for a
+worker. One thread at a time.
 """
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from config.limits import CANDIDATES_MAX, SLOTS_MAX
+from config.limits import CANDIDATES_MAX, PAIRS_MAX, SLAB_PAGE_SLOTS, SLOTS_MAX
 from engine.core.errors import NotAllowed
 from engine.geo import mirror_kernels as kernels
+from engine.geo import mirror_layout as layout
+from engine.geo.cells import CellArray, parents_of
 from engine.geo.fixes import RECORD, RecordArray, SlotArray
 
 _ROWS_AT_START: Final = 1_024
+_SLOTS_AT_START: Final = 1_024
 _ANY_STATUS: Final = 0xFF
 _STATUSES: Final = 8
 """A status is a bit of a mask of eight."""
@@ -33,6 +38,11 @@ class Wanted:
     since_ms: int = 0
     """Unix ms of the oldest fix that still counts."""
 
+    @property
+    def mask(self) -> layout.Mask:
+        """The same as the kernels take it."""
+        return self.skills, self.statuses, self.since_ms
+
 
 ANYBODY: Final = Wanted()
 
@@ -45,53 +55,110 @@ class Near(NamedTuple):
     distances_m: NDArray[np.float64]
 
 
+class NearMany(NamedTuple):
+    """The answers to many questions: `found` by question, the others by question and rank, as in `Near`."""
+
+    found: NDArray[np.int64]
+    slots: SlotArray
+    distances_m: NDArray[np.float64]
+
+
+class Pairs(NamedTuple):
+    """Workers near one another: `slots` (n, 2), the lower slot first, in ascending order of both."""
+
+    found: int
+    """How many there are; beyond `limits.PAIRS_MAX` only so many are told."""
+    slots: SlotArray
+    distances_m: NDArray[np.float64]
+
+
+class Region:
+    """Coarse cells: a mirror of a region keeps nobody outside of them."""
+
+    def __init__(self, cells: Iterable[int], *, resolution: int) -> None:
+        self._cells: CellArray = np.unique(np.fromiter(cells, np.uint64))
+        self._resolution = resolution
+
+    def clip(self, records: RecordArray) -> RecordArray:
+        """Return `records` without the place of who is elsewhere."""
+        is_outside = ~np.isin(parents_of(records["cell"], self._resolution), self._cells)
+        if not is_outside.any():
+            return records
+        clipped = records.copy()
+        clipped["cell"][is_outside] = 0
+        return clipped
+
+
 class Mirror:
     """Who is where, by slot; answers are exact, by great-circle distance on the sphere that the engine measures on."""
 
-    def __init__(self) -> None:
+    def __init__(self, region: Region | None = None) -> None:
+        self._region = region
         self._columns = kernels.grid_columns()
-        self._rows = _empty_rows(_ROWS_AT_START)
-        self._heads = np.full(_ROWS_AT_START, kernels.NOBODY, np.int32)
+        self._counts = np.array([0, layout.NOBODY, 0], np.int64)
+        self._rows = np.zeros(_ROWS_AT_START, layout.ROW)
+        self._rows["bucket"] = layout.NOBODY
+        self._heads = np.full(_ROWS_AT_START, layout.NOBODY, np.int32)
+        self._by_slot: layout.BySlot = _by_slot(_SLOTS_AT_START)
 
     def __len__(self) -> int:
         """Return how many workers have a place."""
-        return int(np.count_nonzero(self._rows["bucket"] != kernels.NOBODY))
+        return int(self._counts[layout.WORKERS])
 
     @property
     def nbytes(self) -> int:
         """Bytes of its arrays."""
-        return self._rows.nbytes + self._heads.nbytes + self._columns.nbytes
+        return sum(each.nbytes for each in (self._rows, self._heads, self._columns, *self._by_slot))
 
-    def apply(self, slots: SlotArray, records: RecordArray) -> int:
-        """Take over the records that are newer than what is known; return how many were.
+    def moved(self, slots: SlotArray, records: RecordArray) -> None:
+        """Put workers where their records say, whatever was known; later ones of a batch win.
 
-        Later ones of the same batch meet earlier ones. A record without a cell takes its worker off the map.
+        A record without a cell takes its worker off the map.
 
         Raises:
-            NotAllowed: a slot is beyond what this build has tables for; nothing was applied.
+            NotAllowed: a slot is beyond what this build has tables for; nothing was taken over.
         """
         assert len(slots) == len(records)
-        self._ensure(slots)
-        return kernels.apply(self._rows, self._heads, self._columns, slots, records)
+        self._ensure_slots(slots)
+        if self._region is not None:
+            records = self._region.clip(records)
+        is_new = (self._by_slot[0][slots] == layout.NOBODY) & (records["cell"] != 0)
+        self._ensure_rows(int(np.count_nonzero(is_new)))
+        kernels.place(self._grid, self._counts, self._by_slot, slots, records)
 
-    def remove(self, slots: SlotArray) -> None:
-        """Take workers off the map; a record older than the last one known stays refused."""
-        self._ensure(slots)
-        kernels.remove(self._rows, self._heads, slots)
+    def replaced(self, page: int, slots: SlotArray, records: RecordArray) -> None:
+        """Take over a page of the index: of its slots, whoever is missing here has no place."""
+        first = page * SLAB_PAGE_SLOTS
+        row_of = self._by_slot[0][first : first + SLAB_PAGE_SLOTS]
+        known = np.flatnonzero(row_of != layout.NOBODY) + first
+        self.removed(np.setdiff1d(known, slots))
+        self.moved(slots, records)
 
-    def describe(self, slots: SlotArray, *, skills: NDArray[np.int64], statuses: NDArray[np.uint8]) -> None:
+    def removed(self, slots: SlotArray) -> None:
+        """Take workers off the map."""
+        self._ensure_slots(slots)
+        kernels.remove(self._rows, self._heads, self._counts, self._by_slot, slots)
+
+    def describe(self, slots: SlotArray, *, skills: NDArray[np.int32], statuses: NDArray[np.uint8]) -> None:
         """Set what workers can do and whether they are free; a slot never described has no skill and status 0."""
         assert not len(statuses) or int(statuses.max()) < _STATUSES
-        self._ensure(slots)
-        self._rows["skills"][slots] = skills
-        self._rows["status"][slots] = statuses
+        self._ensure_slots(slots)
+        self._by_slot[1][slots], self._by_slot[2][slots] = skills, statuses
+        kernels.describe(self._rows, self._by_slot, slots)
 
     def rebuild(self, slots: SlotArray, records: RecordArray) -> None:
-        """Forget every place and time and take these over: what the cell index holds now. Skills and statuses stay."""
-        self._rows["ts_ms"] = 0
-        self._rows["bucket"] = kernels.NOBODY
-        self._heads.fill(kernels.NOBODY)
-        self.apply(slots, records)
+        """Forget every place and take these over: what the cell index holds now. Skills and statuses stay."""
+        self.removed(np.flatnonzero(self._by_slot[0] != layout.NOBODY))
+        self.moved(slots, records)
+
+    def places(self, slots: SlotArray) -> RecordArray:
+        """Return the place and the time of the last fix of each slot, as records; without a place all zero.
+
+        `cell` is 1 where there is a place; the other fields are zero.
+        """
+        found = np.zeros(len(slots), RECORD)
+        kernels.places(self._rows, self._by_slot[0], slots, found)
+        return found
 
     def nearest(self, lat_deg: float, lng_deg: float, *, k: int, radius_m: float, wanted: Wanted = ANYBODY) -> Near:
         """Return the `k` nearest within `radius_m`, nearest first; of equal distances the lower slot comes first."""
@@ -99,6 +166,23 @@ class Mirror:
         slots, distances_m = np.empty(k, np.int64), np.empty(k)
         found = self._search(lat_deg, lng_deg, radius_m, wanted, slots, distances_m)
         return Near(found, slots, distances_m)
+
+    def nearest_many(
+        self, places_deg: NDArray[np.float64], *, k: int, radius_m: float, wanted: Wanted = ANYBODY
+    ) -> NearMany:
+        """Answer `nearest` for many places at once: rows of latitude and longitude."""
+        assert 0 < k <= CANDIDATES_MAX
+        n = len(places_deg)
+        many = NearMany(np.empty(n, np.int64), np.empty((n, k), np.int64), np.empty((n, k)))
+        kernels.nearest_many(
+            self._grid,
+            int(self._counts[layout.USED]),
+            np.radians(np.ascontiguousarray(places_deg)),
+            radius_m / kernels.SPHERE_RADIUS_M,
+            wanted.mask,
+            (many.found, many.slots, many.distances_m),
+        )
+        return many
 
     def within(self, lat_deg: float, lng_deg: float, *, radius_m: float, wanted: Wanted = ANYBODY) -> SlotArray:
         """Return the slots of everybody within `radius_m`, ascending.
@@ -108,6 +192,20 @@ class Mirror:
         slots, distances_m = np.empty(CANDIDATES_MAX, np.int64), np.empty(CANDIDATES_MAX)
         found = self._search(lat_deg, lng_deg, radius_m, wanted, slots, distances_m)
         return np.sort(slots[:found])
+
+    def pairs_within(self, radius_m: float, *, wanted: Wanted = ANYBODY) -> Pairs:
+        """Return every two workers, both wanted, that are at most `radius_m` apart."""
+        slots, distances_m = np.empty((PAIRS_MAX, 2), np.int64), np.empty(PAIRS_MAX)
+        angle = min(radius_m / kernels.SPHERE_RADIUS_M, math.pi)
+        used = int(self._counts[layout.USED])
+        found = kernels.pairs_within(self._grid, used, angle, wanted.mask, slots, distances_m)
+        told = min(found, PAIRS_MAX)
+        order = np.lexsort((slots[:told, 1], slots[:told, 0]))
+        return Pairs(found, slots[order], distances_m[order])
+
+    @property
+    def _grid(self) -> layout.Grid:
+        return self._rows, self._heads, self._columns
 
     def _search(
         self,
@@ -119,21 +217,25 @@ class Mirror:
         distances_m: NDArray[np.float64],
     ) -> int:
         cap = (math.radians(lat_deg), math.radians(lng_deg), radius_m / kernels.SPHERE_RADIUS_M)
-        mask = (wanted.skills, wanted.statuses, wanted.since_ms)
-        return kernels.nearest(self._rows, self._heads, self._columns, cap, mask, slots, distances_m)
+        used = int(self._counts[layout.USED])
+        return kernels.nearest(self._grid, used, cap, wanted.mask, slots, distances_m)
 
-    def _ensure(self, slots: SlotArray) -> None:
-        if not len(slots):
-            return
-        lowest, highest = int(slots.min()), int(slots.max())
-        if lowest < 0 or highest >= SLOTS_MAX:
+    def _ensure_slots(self, slots: SlotArray) -> None:
+        highest = int(slots.max(initial=-1))
+        if highest >= SLOTS_MAX:
             raise NotAllowed(f"slots go up to {SLOTS_MAX - 1}")
-        if highest < len(self._rows):
+        if highest >= len(self._by_slot[0]):
+            self._by_slot = _by_slot(1 << highest.bit_length(), self._by_slot)
+
+    def _ensure_rows(self, new: int) -> None:
+        rows = int(self._counts[layout.USED]) + new
+        if rows <= len(self._rows):
             return
-        length = 1 << highest.bit_length()
-        self._rows = np.concatenate([self._rows, _empty_rows(length - len(self._rows))])
-        self._heads = np.full(length, kernels.NOBODY, np.int32)
-        kernels.relink(self._rows, self._heads)
+        more = np.zeros((1 << (rows - 1).bit_length()) - len(self._rows), layout.ROW)
+        more["bucket"] = layout.NOBODY
+        self._rows = np.concatenate([self._rows, more])
+        self._heads = np.full(len(self._rows), layout.NOBODY, np.int32)
+        kernels.relink(self._rows, self._heads, int(self._counts[layout.USED]))
 
 
 def warm_up() -> None:
@@ -142,13 +244,24 @@ def warm_up() -> None:
     record = np.zeros(1, RECORD)
     record["ts_ms"] = record["cell"] = 1
     first = np.zeros(1, np.int64)
-    mirror.apply(first, record)
+    mirror.moved(first, record)
+    mirror.moved(np.arange(_ROWS_AT_START + 1), record.repeat(_ROWS_AT_START + 1))
+    mirror.describe(first, skills=np.zeros(1, np.int32), statuses=np.zeros(1, np.uint8))
     mirror.nearest(0, 0, k=1, radius_m=1)
-    mirror.remove(first)
-    mirror.remove(np.array([_ROWS_AT_START]))
+    mirror.nearest_many(np.zeros((1, 2)), k=1, radius_m=1)
+    mirror.pairs_within(1)
+    mirror.places(first)
+    mirror.replaced(0, first[:0], record[:0])
 
 
-def _empty_rows(length: int) -> kernels.RowArray:
-    rows = np.zeros(length, kernels.ROW)
-    rows["bucket"] = rows["next"] = rows["previous"] = kernels.NOBODY
-    return rows
+def _by_slot(length: int, known: layout.BySlot | None = None) -> layout.BySlot:
+    """Return columns of `length` slots that begin with what is `known`."""
+    row_of, skills, statuses = columns = (
+        np.full(length, layout.NOBODY, np.int32),
+        np.zeros(length, np.int32),
+        np.zeros(length, np.uint8),
+    )
+    if known is not None:
+        before = len(known[0])
+        row_of[:before], skills[:before], statuses[:before] = known
+    return columns

@@ -1,12 +1,13 @@
-"""The mirror's compiled loops: who is near, over one row a worker and lists of rows by bucket.
+"""The mirror's compiled loops: who is near, over one row a worker with a place and lists of rows by bucket.
 
 Leaves: arrays and scalars in, arrays out. `engine.geo.mirror` owns the arrays and says what they mean.
 
 Places are unit vectors, so a distance is the square of a chord: three multiplications, no angle, and nothing special at
 the poles or at 180 degrees. Buckets are squares of a grid of our own and not H3's cells: their neighbours follow from
 two additions, where a disk of hexagons costs more than the whole query. The grid's rows are bands of latitude, each
-with as many columns as keep a bucket about as wide as it is high. A query looks through every bucket that its circle
-touches and widens the circle until it holds enough, so nobody is missed.
+with as many columns as keep a bucket about as wide as it is high. A query looks through the buckets that a circle
+touches, then through those that a wider one touches besides, until the circle holds as many as are wanted: each bucket
+is looked at once and nobody is missed.
 """
 
 import math
@@ -18,38 +19,31 @@ from numpy.typing import NDArray
 from engine.core.jit import kernel
 from engine.core.units import METRES_PER_DEG
 from engine.geo.fixes import RecordArray, SlotArray
-
-ROW: Final = np.dtype(
-    [
-        ("x", "<f8"),
-        ("y", "<f8"),
-        ("z", "<f8"),
-        ("ts_ms", "<i8"),
-        ("skills", "<i8"),
-        ("status", "<i8"),
-        ("bucket", "<i8"),
-        ("next", "<i4"),
-        ("previous", "<i4"),
-    ]
+from engine.geo.mirror_layout import (
+    FREE,
+    NOBODY,
+    USED,
+    WORKERS,
+    BySlot,
+    ColumnArray,
+    CountArray,
+    FloatArray,
+    Grid,
+    HeadArray,
+    Mask,
+    RowArray,
 )
-"""What is known of one slot, in one cache line: who walks a list of them touches one line a worker."""
-assert ROW.itemsize == 64  # noqa: PLR2004 - a cache line
 
-NOBODY: Final = -1
-"""No row, no bucket: the end of a list, or a worker without a place."""
+Triple: TypeAlias = tuple[float, float, float]
+Query: TypeAlias = tuple[Triple, float, Mask]
+"""Unit vector of a place, the square of the longest chord, and who is wanted."""
+Best: TypeAlias = tuple[SlotArray, FloatArray]
+"""Where to write: whom, and how far."""
 
 BANDS: Final = 180_000
 """Bands of latitude: 0.001 degrees, about 111 m."""
 _COLUMN_BITS: Final = 19
 assert 2 * BANDS <= 1 << _COLUMN_BITS
-
-RowArray: TypeAlias = NDArray[np.void]
-"""One dimension of `ROW`."""
-HeadArray: TypeAlias = NDArray[np.int32]
-"""First row of each list; the length is a power of two."""
-ColumnArray: TypeAlias = NDArray[np.int32]
-FloatArray: TypeAlias = NDArray[np.float64]
-Triple: TypeAlias = tuple[float, float, float]
 
 SPHERE_RADIUS_M: Final = METRES_PER_DEG * 180 / math.pi
 """Of the sphere that the engine measures on."""
@@ -61,10 +55,12 @@ _COLUMN_SPREAD: Final = 19_349_663
 """Primes that spread neighbouring buckets over the lists; no product leaves 64 bits. Teschner et al., VMV 2003."""
 _MARGIN_RAD: Final = 1e-9
 """Added to a circle before buckets are chosen: 6 mm, far more than rounding can move a worker across an edge."""
-_START_RAD: Final = math.pi / BANDS / 2
-"""The first circle of a search: as wide as a bucket."""
+_START_RAD: Final = math.pi / BANDS / 4
+"""The first circle of a search: half as wide as a bucket, for a bucket at a taxi stand holds hundreds."""
+_GROWTH_MAX: Final = 3.0
+"""A circle that holds too few grows by what they let expect, and by this where it holds nobody."""
 _BUCKETS_PER_ROW: Final = 0.5
-"""A circle of more buckets than this for each row of the table is answered by looking at every row instead."""
+"""A circle of more buckets than this for each row is answered by looking at every row instead."""
 
 
 def grid_columns() -> ColumnArray:
@@ -76,163 +72,264 @@ def grid_columns() -> ColumnArray:
 
 
 @kernel
-def apply(rows: RowArray, heads: HeadArray, columns: ColumnArray, slots: SlotArray, records: RecordArray) -> int:
-    """Take over the records that are newer than the rows they are for; return how many were.
+def place(
+    grid: Grid,
+    counts: CountArray,
+    by_slot: BySlot,
+    slots: SlotArray,
+    records: RecordArray,
+) -> None:
+    """Put workers where their records say; later ones of a batch win. There are free rows enough.
 
     A record without a cell, or with a place that is none, takes its worker off the map.
     """
-    newer = 0
+    rows, heads, columns = grid
+    row_of, skills, statuses = by_slot
     for i in range(len(slots)):
         slot, record = slots[i], records[i]
-        if record["ts_ms"] <= rows[slot]["ts_ms"]:
-            continue
-        newer += 1
-        rows[slot]["ts_ms"] = record["ts_ms"]
         lat_e7, lng_e7 = record["lat_e7"], record["lng_e7"]
         if record["cell"] == 0 or abs(lat_e7) > _LAT_E7_MAX or abs(lng_e7) > _LNG_E7_MAX:
-            _unlink(rows, heads, slot)
+            _take_off(rows, heads, counts, row_of, slot)
             continue
+        at = row_of[slot]
+        if at == NOBODY:
+            at = _take_row(rows, counts)
+            row_of[slot] = at
+            rows[at]["slot"], rows[at]["skills"], rows[at]["status"] = slot, skills[slot], statuses[slot]
+        rows[at]["ts_ms"] = record["ts_ms"]
         lat, lng = lat_e7 * _RAD_PER_E7, lng_e7 * _RAD_PER_E7
-        rows[slot]["x"] = math.cos(lat) * math.cos(lng)
-        rows[slot]["y"] = math.cos(lat) * math.sin(lng)
-        rows[slot]["z"] = math.sin(lat)
-        band = _band(lat)
+        rows[at]["x"] = math.cos(lat) * math.cos(lng)
+        rows[at]["y"] = math.cos(lat) * math.sin(lng)
+        rows[at]["z"] = math.sin(lat)
+        band = _band_of(lat)
         around = int(columns[band])
-        bucket = _bucket(band, _column(lng, around) % around)
-        if bucket != rows[slot]["bucket"]:
-            _unlink(rows, heads, slot)
-            _link(rows, heads, slot, bucket)
-    return newer
+        bucket = _bucket_of(band, _column_of(lng, around) % around)
+        if bucket != rows[at]["bucket"]:
+            _unlink(rows, heads, at)
+            _link(rows, heads, at, bucket)
 
 
 @kernel
-def remove(rows: RowArray, heads: HeadArray, slots: SlotArray) -> None:
-    """Take workers off the map; the time of what was known stays."""
+def remove(rows: RowArray, heads: HeadArray, counts: CountArray, by_slot: BySlot, slots: SlotArray) -> None:
+    """Take workers off the map."""
     for i in range(len(slots)):
-        _unlink(rows, heads, slots[i])
+        _take_off(rows, heads, counts, by_slot[0], slots[i])
 
 
 @kernel
-def relink(rows: RowArray, heads: HeadArray) -> None:
+def describe(rows: RowArray, by_slot: BySlot, slots: SlotArray) -> None:
+    """Copy skills and statuses of slots to their rows."""
+    row_of, skills, statuses = by_slot
+    for i in range(len(slots)):
+        slot = slots[i]
+        if row_of[slot] != NOBODY:
+            rows[row_of[slot]]["skills"], rows[row_of[slot]]["status"] = skills[slot], statuses[slot]
+
+
+@kernel
+def places(rows: RowArray, row_of: NDArray[np.int32], slots: SlotArray, records: RecordArray) -> None:
+    """Write the place of each slot into `records`, which are all zero."""
+    for i in range(len(slots)):
+        slot = slots[i]
+        at = row_of[slot] if slot < len(row_of) else NOBODY
+        if at == NOBODY:
+            continue
+        row = rows[at]
+        lat, lng = math.atan2(row["z"], math.hypot(row["x"], row["y"])), math.atan2(row["y"], row["x"])
+        records[i]["ts_ms"], records[i]["cell"] = row["ts_ms"], 1
+        records[i]["lat_e7"], records[i]["lng_e7"] = round(lat / _RAD_PER_E7), round(lng / _RAD_PER_E7)
+
+
+@kernel
+def relink(rows: RowArray, heads: HeadArray, used: int) -> None:
     """Build the lists anew, into `heads` that are all `NOBODY`."""
-    for slot in range(len(rows)):
-        bucket = rows[slot]["bucket"]
+    for at in range(used):
+        bucket = rows[at]["bucket"]
         if bucket != NOBODY:
-            _link(rows, heads, slot, bucket)
+            _link(rows, heads, at, bucket)
 
 
 @kernel
-def nearest(
-    rows: RowArray,
-    heads: HeadArray,
-    columns: ColumnArray,
-    cap: Triple,
-    wanted: tuple[int, int, int],
-    slots: SlotArray,
-    distances_m: FloatArray,
-) -> int:
+def nearest(grid: Grid, used: int, cap: Triple, wanted: Mask, slots: SlotArray, distances_m: FloatArray) -> int:
     """Write the nearest workers, nearest first, to `slots` and `distances_m`; return how many there are.
 
-    cap: latitude, longitude, radius, in radians. wanted: skills needed, mask of statuses, oldest fix (Unix ms).
-    Of equal distances the lower slot wins. Places beyond the last one found get `NOBODY` and infinity.
+    cap: latitude, longitude, radius, in radians. Of equal distances the lower slot wins. Places beyond the last one
+    found get `NOBODY` and infinity.
     """
-    lat, lng, radius = cap[0], cap[1], min(cap[2], math.pi)
-    center = (math.cos(lat) * math.cos(lng), math.cos(lat) * math.sin(lng), math.sin(lat))
-    circle = min(_START_RAD, radius)
+    rows, _, columns = grid
+    radius = min(cap[2], math.pi)
+    query = (_vector_of(cap[0], cap[1]), _chord2_of(radius), wanted)
+    best = (slots, distances_m)
+    inner, circle, found = -1.0, min(_START_RAD, radius), 0
     while True:
-        if _buckets_of(columns, lat, circle) > len(rows) * _BUCKETS_PER_ROW:
-            circle = radius
-            found = _look_everywhere(rows, center, _chord2(circle), wanted, slots, distances_m)
-        else:
-            found = _look_around(rows, heads, columns, (lat, lng, circle), center, wanted, slots, distances_m)
-        if found == len(slots) or circle >= radius:
+        if _buckets_of(columns, cap[0], circle) > used * _BUCKETS_PER_ROW:
+            found = _look_everywhere(rows, used, query, best)
             break
-        circle = min(2 * circle, radius)
+        found = _look_around(grid, (cap[0], cap[1], inner, circle), query, best, found)
+        if circle >= radius or (found == len(slots) and distances_m[0] <= _chord2_of(circle)):
+            break
+        inner, circle = circle, min(_wider(circle, found, len(slots), distances_m[0]), radius)
     _sort(slots, distances_m, found)
     for i in range(found):
-        distances_m[i] = 2 * SPHERE_RADIUS_M * math.asin(min(1.0, math.sqrt(distances_m[i]) / 2))
+        distances_m[i] = _metres(distances_m[i])
     slots[found:] = NOBODY
     distances_m[found:] = np.inf
     return found
 
 
 @kernel
-def _look_everywhere(
-    rows: RowArray,
-    center: Triple,
-    limit: float,
-    wanted: tuple[int, int, int],
-    slots: SlotArray,
-    chords2: FloatArray,
-) -> int:
+def nearest_many(
+    grid: Grid,
+    used: int,
+    places: FloatArray,
+    radius: float,
+    wanted: Mask,
+    answers: tuple[CountArray, SlotArray, FloatArray],
+) -> None:
+    """Answer `nearest` for each of `places` (n, 2): latitude, longitude; radians. answers: (n), (n, k), (n, k)."""
+    found, slots, distances_m = answers
+    for i in range(len(places)):
+        found[i] = nearest(grid, used, (places[i, 0], places[i, 1], radius), wanted, slots[i], distances_m[i])
+
+
+@kernel
+def pairs_within(grid: Grid, used: int, radius: float, wanted: Mask, pairs: SlotArray, distances_m: FloatArray) -> int:
+    """Write pairs of workers within `radius` (radians), the lower slot first, as far as there is room.
+
+    Returns how many there are: more than `len(pairs)` where the room was too small. pairs: (n, 2).
+    """
+    rows, _, columns = grid
     found = 0
-    for slot in range(len(rows)):
-        if rows[slot]["bucket"] != NOBODY:
-            found = _offer(rows, slot, center, limit, wanted, slots, chords2, found)
+    for at in range(used):
+        if rows[at]["bucket"] == NOBODY or not _is_wanted(rows, at, wanted):
+            continue
+        row = rows[at]
+        lat, lng = math.atan2(row["z"], math.hypot(row["x"], row["y"])), math.atan2(row["y"], row["x"])
+        query = ((row["x"], row["y"], row["z"]), _chord2_of(radius), wanted)
+        if _buckets_of(columns, lat, radius) > used * _BUCKETS_PER_ROW:
+            for other in range(at + 1, used):
+                if rows[other]["bucket"] != NOBODY:
+                    found = _offer_pair(rows, at, other, query, (pairs, distances_m), found)
+        else:
+            found = _pairs_around(grid, at, (lat, lng, radius), query, (pairs, distances_m), found)
     return found
 
 
 @kernel
-def _look_around(  # noqa: PLR0913, PLR0917 - a leaf: compiled into its caller
-    rows: RowArray,
-    heads: HeadArray,
-    columns: ColumnArray,
-    cap: Triple,
-    center: Triple,
-    wanted: tuple[int, int, int],
-    slots: SlotArray,
-    chords2: FloatArray,
-) -> int:
-    """Offer everybody in the buckets that a circle (latitude, longitude, radius) touches."""
-    lat, lng, circle = cap
-    limit = _chord2(circle)
-    width = _half_width(lat, circle)
-    found = 0
-    for band in range(_band(lat - circle - _MARGIN_RAD), _band(lat + circle + _MARGIN_RAD) + 1):
+def _pairs_around(grid: Grid, at: int, cap: Triple, query: Query, told: Best, found: int) -> int:
+    """Offer the pairs of one row and those after it in the buckets that a circle around it touches."""
+    rows, heads, columns = grid
+    lat, lng, radius = cap
+    for band in range(_band_of(lat - radius - _MARGIN_RAD), _band_of(lat + radius + _MARGIN_RAD) + 1):
         around = int(columns[band])
-        west = _column(lng - width, around)
-        for column in range(west, min(_column(lng + width, around), west + around - 1) + 1):
-            bucket = _bucket(band, column % around)
-            slot = heads[_list_of(bucket, len(heads))]
-            while slot != NOBODY:
-                if rows[slot]["bucket"] == bucket:
-                    found = _offer(rows, slot, center, limit, wanted, slots, chords2, found)
-                slot = rows[slot]["next"]
+        west, east = _columns_of(lat, lng, radius, around)
+        for column in range(west, east + 1):
+            bucket = _bucket_of(band, column % around)
+            other = heads[_list_of(bucket, len(heads))]
+            while other != NOBODY:
+                if other > at and rows[other]["bucket"] == bucket:
+                    found = _offer_pair(rows, at, other, query, told, found)
+                other = rows[other]["next"]
     return found
 
 
 @kernel
-def _buckets_of(columns: ColumnArray, lat: float, circle: float) -> float:
-    """Return about how many buckets a circle touches."""
-    share = _half_width(lat, circle) / math.pi
-    return (2 * circle / math.pi * BANDS + 2) * (share * float(columns[_band(lat)]) + 2)
+def _offer_pair(rows: RowArray, at: int, other: int, query: Query, told: Best, found: int) -> int:
+    center, limit, wanted = query
+    chord2 = _chord2_to(rows, other, center)
+    if chord2 > limit or not _is_wanted(rows, other, wanted):
+        return found
+    pairs, distances_m = told
+    if found < len(pairs):
+        slot, other_slot = rows[at]["slot"], rows[other]["slot"]
+        pairs[found, 0], pairs[found, 1] = min(slot, other_slot), max(slot, other_slot)
+        distances_m[found] = _metres(chord2)
+    return found + 1
 
 
 @kernel
-def _offer(  # noqa: PLR0913, PLR0917 - a leaf: compiled into its caller
-    rows: RowArray,
-    slot: int,
-    center: Triple,
-    limit: float,
-    wanted: tuple[int, int, int],
-    slots: SlotArray,
-    chords2: FloatArray,
-    found: int,
-) -> int:
+def _look_everywhere(rows: RowArray, used: int, query: Query, best: Best) -> int:
+    found = 0
+    for at in range(used):
+        if rows[at]["bucket"] != NOBODY:
+            found = _offer(rows, at, query, best, found)
+    return found
+
+
+@kernel
+def _look_around(grid: Grid, ring: tuple[float, float, float, float], query: Query, best: Best, found: int) -> int:
+    """Offer everybody in the buckets that a circle touches and a smaller one around the same place does not.
+
+    ring: latitude, longitude, radius of the smaller circle (negative: none) and of the larger, in radians.
+    """
+    rows, heads, columns = grid
+    lat, lng, inner, circle = ring
+    inner_first, inner_last = _band_of(lat - inner - _MARGIN_RAD), _band_of(lat + inner + _MARGIN_RAD)
+    for band in range(_band_of(lat - circle - _MARGIN_RAD), _band_of(lat + circle + _MARGIN_RAD) + 1):
+        around = int(columns[band])
+        west, east = _columns_of(lat, lng, circle, around)
+        seen_from, seen = west, 0
+        if inner >= 0 and inner_first <= band <= inner_last:
+            seen_from, seen_to = _columns_of(lat, lng, inner, around)
+            seen = seen_to - seen_from + 1
+        for column in range(west, east + 1):
+            beyond = column - seen_from
+            if (beyond if beyond >= 0 else beyond + around) < seen:
+                continue
+            bucket = _bucket_of(band, column % around)
+            at = heads[_list_of(bucket, len(heads))]
+            while at != NOBODY:
+                if rows[at]["bucket"] == bucket:
+                    found = _offer(rows, at, query, best, found)
+                at = rows[at]["next"]
+    return found
+
+
+@kernel
+def _wider(circle: float, found: int, enough: int, worst_chord2: float) -> float:
+    """Return the next circle of a search: one that surely holds enough, or about as many as are wanted."""
+    if found == enough:
+        return 2 * math.asin(min(1.0, math.sqrt(worst_chord2) / 2)) + _MARGIN_RAD
+    if found == 0:
+        return _GROWTH_MAX * circle
+    return circle * min(_GROWTH_MAX, 1.2 * math.sqrt(enough / found))
+
+
+@kernel
+def _offer(rows: RowArray, at: int, query: Query, best: Best, found: int) -> int:
     """Take a worker among the best so far (a heap, the worst first) if it belongs there; return how many they are."""
-    row = rows[slot]
-    dx, dy, dz = row["x"] - center[0], row["y"] - center[1], row["z"] - center[2]
-    chord2 = dx * dx + dy * dy + dz * dz
-    if chord2 > limit or (row["skills"] & wanted[0]) != wanted[0]:
+    center, limit, wanted = query
+    slots, chords2 = best
+    chord2 = _chord2_to(rows, at, center)
+    if chord2 > limit or not _is_wanted(rows, at, wanted):
         return found
-    if (wanted[1] >> row["status"]) & 1 == 0 or row["ts_ms"] < wanted[2]:
-        return found
+    slot = int(rows[at]["slot"])
     if found < len(slots):
         _sift_up(slots, chords2, found, slot, chord2)
         return found + 1
     if _is_after(chords2[0], slots[0], chord2, slot):
         _sift_down(slots, chords2, found, slot, chord2)
     return found
+
+
+@kernel
+def _is_wanted(rows: RowArray, at: int, wanted: Mask) -> bool:
+    row = rows[at]
+    if (wanted[1] >> row["status"]) & 1 == 0 or row["ts_ms"] < wanted[2]:
+        return False
+    return bool((row["skills"] & wanted[0]) == wanted[0])
+
+
+@kernel
+def _chord2_to(rows: RowArray, at: int, center: Triple) -> float:
+    row = rows[at]
+    dx, dy, dz = row["x"] - center[0], row["y"] - center[1], row["z"] - center[2]
+    return float(dx * dx + dy * dy + dz * dz)
+
+
+@kernel
+def _metres(chord2: float) -> float:
+    return 2 * SPHERE_RADIUS_M * math.asin(min(1.0, math.sqrt(chord2) / 2))
 
 
 @kernel
@@ -280,9 +377,42 @@ def _sort(slots: SlotArray, chords2: FloatArray, length: int) -> None:
 
 
 @kernel
-def _chord2(angle_rad: float) -> float:
-    half = math.sin(min(angle_rad, math.pi) / 2)
-    return 4 * half * half
+def _take_row(rows: RowArray, counts: CountArray) -> int:
+    counts[WORKERS] += 1
+    at = counts[FREE]
+    if at == NOBODY:
+        at = counts[USED]
+        counts[USED] += 1
+    else:
+        counts[FREE] = rows[at]["next"]
+    return int(at)
+
+
+@kernel
+def _take_off(rows: RowArray, heads: HeadArray, counts: CountArray, row_of: NDArray[np.int32], slot: int) -> None:
+    at = row_of[slot]
+    if at == NOBODY:
+        return
+    _unlink(rows, heads, at)
+    row_of[slot] = NOBODY
+    rows[at]["next"] = counts[FREE]
+    counts[FREE] = at
+    counts[WORKERS] -= 1
+
+
+@kernel
+def _buckets_of(columns: ColumnArray, lat: float, circle: float) -> float:
+    """Return about how many buckets a circle touches."""
+    share = _half_width(lat, circle) / math.pi
+    return (2 * circle / math.pi * BANDS + 2) * (share * float(columns[_band_of(lat)]) + 2)
+
+
+@kernel
+def _columns_of(lat: float, lng: float, circle: float, around: int) -> tuple[int, int]:
+    """Return the first and the last column of a band that a circle may touch, each of them once."""
+    width = _half_width(lat, circle)
+    west = _column_of(lng - width, around)
+    return west, min(_column_of(lng + width, around), west + around - 1)
 
 
 @kernel
@@ -295,18 +425,18 @@ def _half_width(lat: float, circle: float) -> float:
 
 
 @kernel
-def _band(lat: float) -> int:
+def _band_of(lat: float) -> int:
     return min(max(math.floor((lat / math.pi + 0.5) * BANDS), 0), BANDS - 1)
 
 
 @kernel
-def _column(lng: float, around: int) -> int:
+def _column_of(lng: float, around: int) -> int:
     """Return the column of a longitude, not yet taken around the globe."""
     return math.floor((lng / (2 * math.pi) + 0.5) * around)
 
 
 @kernel
-def _bucket(band: int, column: int) -> int:
+def _bucket_of(band: int, column: int) -> int:
     return (band << _COLUMN_BITS) | column
 
 
@@ -317,25 +447,36 @@ def _list_of(bucket: int, lists: int) -> int:
 
 
 @kernel
-def _link(rows: RowArray, heads: HeadArray, slot: int, bucket: int) -> None:
-    at = _list_of(bucket, len(heads))
-    first = heads[at]
-    rows[slot]["bucket"], rows[slot]["next"], rows[slot]["previous"] = bucket, first, NOBODY
-    if first != NOBODY:
-        rows[first]["previous"] = slot
-    heads[at] = slot
+def _vector_of(lat: float, lng: float) -> Triple:
+    return math.cos(lat) * math.cos(lng), math.cos(lat) * math.sin(lng), math.sin(lat)
 
 
 @kernel
-def _unlink(rows: RowArray, heads: HeadArray, slot: int) -> None:
-    bucket = rows[slot]["bucket"]
+def _chord2_of(angle_rad: float) -> float:
+    half = math.sin(min(angle_rad, math.pi) / 2)
+    return 4 * half * half
+
+
+@kernel
+def _link(rows: RowArray, heads: HeadArray, at: int, bucket: int) -> None:
+    head = _list_of(bucket, len(heads))
+    first = heads[head]
+    rows[at]["bucket"], rows[at]["next"], rows[at]["previous"] = bucket, first, NOBODY
+    if first != NOBODY:
+        rows[first]["previous"] = at
+    heads[head] = at
+
+
+@kernel
+def _unlink(rows: RowArray, heads: HeadArray, at: int) -> None:
+    bucket = rows[at]["bucket"]
     if bucket == NOBODY:
         return
-    before, after = rows[slot]["previous"], rows[slot]["next"]
+    before, after = rows[at]["previous"], rows[at]["next"]
     if before == NOBODY:
         heads[_list_of(bucket, len(heads))] = after
     else:
         rows[before]["next"] = after
     if after != NOBODY:
         rows[after]["previous"] = before
-    rows[slot]["bucket"] = NOBODY
+    rows[at]["bucket"] = NOBODY
