@@ -6,13 +6,13 @@ from engine.core.clock import Clock
 from engine.geo.cell_index import CellIndex
 from engine.geo.ingest import Ingest
 from engine.geo.worker_table import WorkerTable
-from engine.people.tokens import AccessTokens
 from gateway_ws.background import Background
 from gateway_ws.engine_calls import EngineCalls
 from gateway_ws.fanout import FanOut
 from gateway_ws.jobs import Jobs
 from gateway_ws.registry import Registry
 from gateway_ws.safetap_client import SafeTapClient
+from gateway_ws.speakers import Speakers
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,7 @@ class Services:
 
     gateway_id: str
     clock: Clock
-    tokens: AccessTokens
+    tokens: Speakers
     table: WorkerTable
     index: CellIndex
     ingest: Ingest

@@ -15,6 +15,7 @@ from engine.core.units import utc_from_ms
 from engine.core.vocabulary import Duty, Role
 from engine.people.audit import append_audit
 from engine.people.enrolment import replace_codes
+from engine.people.revocation import tell_people_ended
 from engine.people.tokens import Principal
 
 SKILL_BITS: Final = "SELECT code, skill_bit FROM service WHERE org_id = $1"
@@ -139,6 +140,7 @@ async def create_people(
         masks = [_skill_mask(person, index, skill_bits) for index, person in enumerate(people)]
         person_ids = await _upsert_people(conn, people, admin=admin, now_ms=now_ms)
         await _upsert_workers(conn, people, person_ids, masks, now_ms=now_ms)
+        await _end_earlier_sign_ins(conn, people, person_ids, now_ms=now_ms)
         codes = await replace_codes(conn, person_ids, now_ms=now_ms)
         await append_audit(
             conn,
@@ -248,6 +250,19 @@ async def _upsert_people(
             raise Conflict("A person with this reference has another role.", field=f"people.{index}.role")
         person_ids.append(PersonId(stored.get(person.external_ref, person.person_id)))
     return person_ids
+
+
+async def _end_earlier_sign_ins(
+    conn: Connection, people: Sequence[NewPerson], person_ids: Sequence[PersonId], *, now_ms: int
+) -> None:
+    """Close the sockets of known people who got a new password: their tokens have ended with the old one."""
+    ended = [
+        person_id
+        for person, person_id in zip(people, person_ids, strict=True)
+        if person.password_hash is not None and person_id != person.person_id
+    ]
+    if ended:
+        await tell_people_ended(conn, ended, now_ms=now_ms)
 
 
 async def _upsert_workers(

@@ -71,13 +71,12 @@ async def spend_refresh_token(conn: Connection, token: str, *, now_ms: int) -> S
     return Reused(PersonId(row["person_id"]), row["family_id"])
 
 
-async def revoke_family_of(conn: Connection, token: str, *, person_id: PersonId, now_ms: int) -> bool:
-    """End the family of this person's token, and return whether it was theirs."""
-    family_id = await conn.fetchval(FAMILY_OF, token_hash(token), person_id)
-    if family_id is None:
-        return False
-    await conn.execute(REVOKE_FAMILY, family_id, utc_from_ms(now_ms))
-    return True
+async def revoke_family_of(conn: Connection, token: str, *, person_id: PersonId, now_ms: int) -> UUID | None:
+    """End the family of this person's token and return it; `None`: the token is not theirs."""
+    family_id: UUID | None = await conn.fetchval(FAMILY_OF, token_hash(token), person_id)
+    if family_id is not None:
+        await conn.execute(REVOKE_FAMILY, family_id, utc_from_ms(now_ms))
+    return family_id
 
 
 def token_hash(token: str) -> bytes:

@@ -16,6 +16,7 @@ from engine.people.audit import append_audit
 from engine.people.enrolment import spend_code
 from engine.people.passwords import Passwords, needs_rehash
 from engine.people.refresh_tokens import Reused, add_refresh_token, revoke_family_of, spend_refresh_token
+from engine.people.revocation import tell_session_ended
 from engine.people.tokens import AccessTokens, Principal
 
 # Two attempts on one account count one after the other, whichever process they reach.
@@ -86,6 +87,7 @@ async def refresh(conn: Connection, tokens: AccessTokens, *, refresh_token: str,
     """
     spent = await spend_refresh_token(conn, refresh_token, now_ms=now_ms)
     if isinstance(spent, Reused):
+        await tell_session_ended(conn, spent.family_id, now_ms=now_ms)
         await _audit_reuse(conn, spent, now_ms=now_ms)
         return None
     if spent is None:
@@ -95,7 +97,9 @@ async def refresh(conn: Connection, tokens: AccessTokens, *, refresh_token: str,
 
 async def sign_out(conn: Connection, *, refresh_token: str, principal: Principal, now_ms: int) -> None:
     """End the session of this token. A token that is unknown or somebody else's ends nothing and tells nothing."""
-    if await revoke_family_of(conn, refresh_token, person_id=principal.person_id, now_ms=now_ms):
+    family_id = await revoke_family_of(conn, refresh_token, person_id=principal.person_id, now_ms=now_ms)
+    if family_id is not None:
+        await tell_session_ended(conn, family_id, now_ms=now_ms)
         await append_audit(
             conn,
             org_id=principal.org_id,
