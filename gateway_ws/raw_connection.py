@@ -66,7 +66,7 @@ class RawConnection:
     def acknowledge(self, seq: int, state: AckState) -> None:
         """Send frame 2. Ordinary ones are cumulative: only the newest of those that wait is sent."""
         if state is AckState.INDEXED:
-            self._latest(FrameType.ACK, FrameType.ACK, seq, state)
+            self._send_latest(FrameType.ACK, wire.ack_frame(seq))
         else:
             self._durable(FrameType.ACK, seq, state)
 
@@ -131,9 +131,11 @@ class RawConnection:
             self.close(Close.SLOW_READER)
 
     def _latest(self, key: Hashable, *elements: object) -> None:
+        self._send_latest(key, wire.websocket_frame(wire.pack(*elements)))
+
+    def _send_latest(self, key: Hashable, frame: bytes) -> None:
         if self.is_closed:
             return
-        frame = wire.websocket_frame(wire.pack(*elements))
         if not self._outbox and self._is_writable:
             self._transport.write(frame)
             return
