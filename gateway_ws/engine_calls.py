@@ -30,7 +30,6 @@ from engine.core.vocabulary import BookingState, Duty
 from engine.matcher.offer_store import answer_offer, worker_state
 from engine.outbox.history import History, Position, read_missed, read_position
 from engine.people.accounts import load_standing
-from engine.people.accounts import load_standing
 from engine.people.devices import DeviceSpeaker, find_speaker
 from engine.people.duty import set_duty
 from engine.people.tokens import Principal
@@ -127,11 +126,6 @@ class EngineCalls:
         """Return since when this worker's fixes count."""
         async with self._connection() as conn:
             return await read_tracking(conn, worker_id)
-
-    async def standing(self, principals: Sequence[Principal]) -> list[bool]:
-        """Return of each whether their sign-in still stands."""
-        async with self._connection() as conn:
-            return await load_standing(conn, principals)
 
     async def standing(self, principals: Sequence[Principal]) -> list[bool]:
         """Return of each whether their sign-in still stands."""

@@ -46,11 +46,9 @@ from gateway_ws.positions import publications
 from gateway_ws.recovery import Recovery
 from gateway_ws.registry import Registry
 from gateway_ws.revocations import Revocations
-from gateway_ws.revocations import Revocations
 from gateway_ws.safetap_client import SafeTapClient
 from gateway_ws.services import Services
 from gateway_ws.socketio_server import GatewayServer
-from gateway_ws.speakers import Speakers
 from gateway_ws.speakers import Speakers
 from gateway_ws.stalled import StalledConnections
 from gateway_ws.trackers.door import TrackerDoor
@@ -101,7 +99,6 @@ class Gateway:
         self._admission = Admission()
         registry, jobs, table, index = Registry(), Jobs(), WorkerTable(), CellIndex(redis)
         speakers = Speakers(stores.tokens)
-        speakers = Speakers(stores.tokens)
         self.trail = TrailWriter(stores.calls.connection, clock=clock)
         self.ingest = Ingest(
             index,
@@ -132,7 +129,6 @@ class Gateway:
             registry=registry,
         )
         self._recovery = Recovery(registry, self.fan_out, stores.calls, clock=clock)
-        self._revocations = Revocations(registry, speakers, self.fan_out, stores.calls, clock=clock)
         self._revocations = Revocations(registry, speakers, self.fan_out, stores.calls, clock=clock)
         self._figures = Figures(
             self.services.gateway_id,
@@ -180,7 +176,6 @@ class Gateway:
                 ("map", self._hub.run),
                 ("stalled", self._stalled.run),
                 ("housekeeping", self._housekeeping),
-                ("revocations", self._revocations.run),
                 ("revocations", self._revocations.run),
                 ("recovery", self._recovery.run),
             )

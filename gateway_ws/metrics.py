@@ -51,7 +51,6 @@ TRACKER_SKIPPED: Final = Counter(
     "clenzy_gateway_tracker_skipped", "Parts of their requests that brought no fix, by reason", ["app", "reason"]
 )
 EVICTED: Final = Counter("clenzy_gateway_evicted", "Sessions closed because their sign-in had ended")
-EVICTED: Final = Counter("clenzy_gateway_evicted", "Sessions closed because their sign-in had ended")
 FAULTS: Final = Counter("clenzy_gateway_faults", "Unexpected errors that a task survived", ["task"])
 
 for _outcome in (*FixOutcome, *FixRefusal):

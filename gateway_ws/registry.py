@@ -77,7 +77,6 @@ class Registry:
         self._sessions: set[Session] = set()
         self._incomplete: dict[Session, None] = {}
         self._unchecked: dict[Session, None] = {}
-        self._unchecked: dict[Session, None] = {}
         self._worker_by_slot: dict[int, Session] = {}
 
     def __len__(self) -> int:
@@ -120,7 +119,6 @@ class Registry:
         if session in self._sessions:
             self._sessions.remove(session)
             self._unchecked.pop(session, None)
-            self._unchecked.pop(session, None)
             self._incomplete.pop(session, None)
             CONNECTIONS.labels(session.kind).dec()
 
@@ -144,19 +142,6 @@ class Registry:
         for session in batch:
             del self._incomplete[session]
         return batch
-
-    def all_unchecked(self) -> None:
-        """Ask again about the sign-in of every session."""
-        self._unchecked.update(dict.fromkeys(self._sessions))
-
-    def not_checked(self, sessions: Iterable[Session]) -> None:
-        """Remember that nobody could tell about the sign-ins of these."""
-        self._unchecked.update(dict.fromkeys(session for session in sessions if session in self._sessions))
-
-    def take_unchecked(self) -> list[Session]:
-        """Remove and return the sessions about whose sign-in nobody has asked yet."""
-        unchecked, self._unchecked = list(self._unchecked), {}
-        return unchecked
 
     def all_unchecked(self) -> None:
         """Ask again about the sign-in of every session."""

@@ -7,6 +7,8 @@ from engine.geo.cell_index import CellIndex
 from engine.geo.ingest import Ingest
 from engine.geo.worker_table import WorkerTable
 from gateway_ws.background import Background
+from gateway_ws.cadence import Cadences
+from gateway_ws.counting import Counting
 from gateway_ws.engine_calls import EngineCalls
 from gateway_ws.fanout import FanOut
 from gateway_ws.jobs import Jobs
@@ -25,6 +27,8 @@ class Services:
     table: WorkerTable
     index: CellIndex
     ingest: Ingest
+    counting: Counting
+    cadences: Cadences
     jobs: Jobs
     calls: EngineCalls
     fan_out: FanOut
