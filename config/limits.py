@@ -84,16 +84,6 @@ STANDING_SESSIONS_MAX: Final = 1_000
 TOKENS_KNOWN_MAX: Final = 20_000
 """Access tokens whose signature a gateway need not check again; beyond it the one known for longest is forgotten."""
 
-# Sign-ins that end while their sockets are open
-STANDING_TICK_MS: Final = 100
-"""How often a gateway asks Postgres whether the sign-ins of new sessions still stand."""
-STANDING_CHECK_MS: Final = 60_000
-"""How often it asks about all sessions, for what no event told it."""
-STANDING_SESSIONS_MAX: Final = 1_000
-"""Sessions of one such question; more take several."""
-TOKENS_KNOWN_MAX: Final = 20_000
-"""Access tokens whose signature a gateway need not check again; beyond it the one known for longest is forgotten."""
-
 # Stock phone trackers
 TRACKER_FIXES_MAX: Final = 1_000
 """Fixes of one request; the oldest beyond are left out and counted as `too_many`: a refusal would block the phone."""
