@@ -12,10 +12,9 @@ from redis.asyncio import Redis
 from bench.fleet import E7, Fleet
 from bench.report import Row, less_is_better, more_is_better
 from bench.resp import BareConnection, packed
-from engine.geo.cell_index import PAGES_KEY, CellIndex, packed_moves
-from engine.geo.cell_scripts import MOVE_SCRIPT
+from engine.geo.cell_index import CellIndex, packed_moves, whole_call
+from engine.geo.cell_scripts import MOVE
 from engine.geo.fixes import RecordArray, SlotArray
-from engine.geo.slab import page_key
 from engine.geo.verify import verify
 
 BATCH: Final = 500
@@ -146,15 +145,15 @@ async def _places(redis: Redis, slots: SlotArray) -> list[Any]:
 
 async def _bare_rates(redis: Redis, url: str, fleet: Fleet, batches: Sequence[SlotArray]) -> tuple[float, float]:
     """Return updates/s of both with everything packed beforehand, in the last round."""
-    sha = await redis.script_load(MOVE_SCRIPT)
+    await redis.script_load(MOVE.text)
     number = fleet.rounds - 1
     rates: tuple[Rates, Rates] = [], []
     with BareConnection(url) as bare:
         for slots in batches:
             batch = packed_moves(slots, fleet.records(number, slots))
-            keys = [PAGES_KEY, *map(page_key, batch.pages)]
+            call = whole_call(batch, fleet.records(number - 1, batch.slots)["cell"])
             commands = (
-                packed("EVALSHA", sha, len(keys), *keys, bytes(8), *batch.parts),
+                packed("EVALSHA", MOVE.name, len(call.keys), *call.keys, *call.arguments),
                 packed("GEOADD", KEY, *geoadd(fleet, number, slots)),
             )
             for command, found in zip(commands, rates, strict=True):

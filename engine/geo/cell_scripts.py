@@ -1,115 +1,137 @@
-"""The scripts of the cell index. Each is one atomic step of Redis; what they promise together says `cell_index`."""
+"""The scripts of the cell index: each an atomic step on the keys it names. What they promise together: `cell_index`."""
 
 from typing import Final
 
 from config.limits import SLAB_PAGE_SLOTS
+from engine.core.redis_store import Script
+from engine.geo.cell_sets import SINCE_BITS
+from engine.geo.slab import HEAD, ROW_BYTES
 
-_CELL_NAME: Final = """
-local no_cell = string.rep('\\0', 8)
-local function cell_key(cell)
-  if cell == no_cell then return nil end
-  local a, b, c, d, e, f, g, h = string.byte(cell, 1, 8)
-  return string.format('geo:cell:%x%02x%02x%02x%02x%02x%02x%02x', h, g, f, e, d, c, b, a)
-end
-"""
-
-_PAGE: Final = (
-    f"local page_slots = {SLAB_PAGE_SLOTS}"
+_PAGES: Final = (
+    f"local page_slots, head_bytes, row_bytes = {SLAB_PAGE_SLOTS}, {HEAD.size}, {ROW_BYTES}"
+    f"\nlocal since_unit = {1 << SINCE_BITS}"
     """
--- Returns the head of a page, which is made if it does not exist. A string that grows in place keeps as much again in
--- reserve: a whole page at once is half the memory.
-local function head_of(slab, epoch, number)
-  local head = call('GETRANGE', slab, 0, 15)
+-- KEYS: the pages, then cells that live on the same server. ARGV[1]: epoch for a page that does not exist, empty where
+-- it must not be made; ARGV[2]: how many pages; ARGV[3]: the cells of the further keys, 8 bytes each.
+local call, sub, unpack, pack, concat = redis.call, string.sub, struct.unpack, struct.pack, table.concat
+local pages, names, declared = tonumber(ARGV[2]), ARGV[3], {}
+for k = pages + 1, #KEYS do
+  local at = (k - pages) * 8 - 7
+  declared[sub(names, at, at + 7)] = KEYS[k]
+end
+local nowhere, left = string.rep('\\0', 8), {}
+-- A page is made whole: a string that grows in place keeps as much again in reserve.
+local function head_of(slab)
+  local head = call('GETRANGE', slab, '0', '15')
   if #head == 16 then return head end
-  head = epoch .. string.rep('\\0', 8)
-  call('SET', slab, head .. string.rep('\\0', page_slots * 32))
-  call('SADD', KEYS[1], number)
+  if ARGV[1] == '' then return nil end
+  head = ARGV[1] .. nowhere
+  call('SET', slab, head .. string.rep('\\0', page_slots * row_bytes))
   return head
 end
-local function tell(slab, head, number, moves)
-  local told = sub(head, 1, 8) .. struct.pack('<I8', unpack('<I8', head, 9) + 1)
-  call('SETRANGE', slab, 0, told)
-  call('PUBLISH', 'geo:feed:' .. number, told .. moves)
+local function tell(slab, head, batch, moves)
+  local told = sub(head, 1, 8) .. pack('<I8', unpack('<I8', head, 9) + 1)
+  call('SETRANGE', slab, '0', told)
+  call('PUBLISH', 'geo:feed:' .. math.floor(unpack('<I4', batch) / page_slots), told .. moves)
+end
+-- `row`: what is stored: since u32, then the record, which ends with the cell.
+local function leave(slot, row)
+  local cell = sub(row, 29)
+  if cell == nowhere then return end
+  local key = declared[cell]
+  if key then
+    call('SREM', key, slot * since_unit + unpack('<I4', row))
+  else
+    left[#left + 1] = pack('<I4', slot) .. cell .. sub(row, 1, 4)
+  end
 end
 """
 )
 
-MOVE_SCRIPT: Final = (
-    """-- KEYS[1]: the pages; KEYS[2..]: one page each. ARGV[1]: epoch of a page that is made; ARGV[2..]: of each page a
--- batch of (slot u32, record of 32 bytes). Returns the refused positions, counted through all batches.
-local call, sub, unpack, floor = redis.call, string.sub, struct.unpack, math.floor
-"""
-    + _CELL_NAME
-    + _PAGE
+MOVE: Final = Script.of(
+    _PAGES
     + """
-local stale, before = {}, 0
-for k = 2, #KEYS do
-  local slab, batch, taken = KEYS[k], ARGV[k], {}
-  local number = floor(unpack('<I4', batch) / page_slots)
-  local head, last = head_of(slab, ARGV[1], number), 0
+-- Further ARGV, two a page: a batch of (slot u32, record of 32 bytes), and a byte a row: 1 where the slot has entered
+-- the record's cell already. Returns four strings: the slots whose stored record is newer; (slot, cell, since) of what
+-- is stored of these and of those who had entered without need; the slots that would have to enter a cell, or a page,
+-- which this call may not touch; (slot, cell, since) of entries still to be removed.
+local stale, stored, unready = {}, {}, {}
+for k = 1, pages do
+  local slab, batch, entered = KEYS[k], ARGV[2 * k + 2], ARGV[2 * k + 3]
+  local head, runs, run = head_of(slab), {}, 1
   for at = 1, #batch, 36 do
     local slot, ts = unpack('<I4i8', batch, at)
-    local offset = (slot % page_slots) * 32 + 16
-    local old, record = call('GETRANGE', slab, offset, offset + 31), sub(batch, at + 4, at + 35)
-    if record ~= old then
-      if ts <= unpack('<i8', old) then
-        stale[#stale + 1] = before + (at - 1) / 36
-      else
-        local cell, old_cell = sub(record, 25), sub(old, 25)
-        if cell ~= old_cell then
-          local key, old_key = cell_key(cell), cell_key(old_cell)
-          if key then call('SADD', key, slot) end
-          if old_key then call('SREM', old_key, slot) end
+    local is_taken, has_entered, has_crossed = false, string.byte(entered, (at + 35) / 36) == 1, false
+    if not head then
+      unready[#unready + 1] = sub(batch, at, at + 3)
+    else
+      local offset = (slot % page_slots) * row_bytes + head_bytes
+      local row, record = call('GETRANGE', slab, offset, offset + 35), sub(batch, at + 4, at + 35)
+      local is_known = sub(row, 5) == record
+      local is_stale = not is_known and ts <= unpack('<i8', row, 5)
+      if is_stale then
+        stale[#stale + 1] = sub(batch, at, at + 3)
+      elseif not is_known then
+        local cell = sub(record, 25)
+        if cell == sub(row, 29) then
+          is_taken = true
+          call('SETRANGE', slab, offset + 4, record)
+        else
+          local key = declared[cell]
+          if key then call('SADD', key, slot * since_unit + ts % since_unit) end
+          if key or has_entered or cell == nowhere then
+            is_taken, has_crossed = true, true
+            call('SETRANGE', slab, offset, pack('<I4', ts % since_unit) .. record)
+            leave(slot, row)
+          else
+            unready[#unready + 1] = sub(batch, at, at + 3)
+          end
         end
-        call('SETRANGE', slab, offset, record)
-        last = last + 1
-        taken[last] = sub(batch, at, at + 35)
+      end
+      if is_stale or (has_entered and not has_crossed) then
+        stored[#stored + 1] = sub(batch, at, at + 3) .. sub(row, 29) .. sub(row, 1, 4)
       end
     end
+    if not is_taken then
+      if at > run then runs[#runs + 1] = sub(batch, run, at - 1) end
+      run = at + 36
+    end
   end
-  if last > 0 then tell(slab, head, number, table.concat(taken)) end
-  before = before + #batch / 36
+  if run <= #batch then runs[#runs + 1] = sub(batch, run) end
+  if #runs > 0 then tell(slab, head, batch, concat(runs)) end
 end
-return stale
+return {concat(stale), concat(stored), concat(unready), concat(left)}
 """
 )
 
-REMOVE_SCRIPT: Final = (
-    """-- KEYS[1]: the pages; KEYS[2..]: one page each. ARGV[1]: not used; ARGV[2..]: of each page a batch of slots u32.
--- Keeps the time of a record, forgets the place.
-local call, sub, unpack, floor = redis.call, string.sub, struct.unpack, math.floor
-"""
-    + _CELL_NAME
-    + _PAGE
+REMOVE: Final = Script.of(
+    _PAGES
     + """
+-- Further ARGV, two a page: a batch of slots u32, and nothing. Keeps the time of a record, forgets the place. Returns
+-- four strings like a move; only the last has anything.
 local nothing = string.rep('\\0', 24)
-for k = 2, #KEYS do
-  local slab, batch, taken = KEYS[k], ARGV[k], {}
-  local head, last = call('GETRANGE', slab, 0, 15), 0
-  if #head == 16 then
-    for at = 1, #batch, 4 do
-      local slot = unpack('<I4', batch, at)
-      local offset = (slot % page_slots) * 32 + 16
-      local old = call('GETRANGE', slab, offset, offset + 31)
-      if sub(old, 9) ~= nothing then
-        local key = cell_key(sub(old, 25))
-        if key then call('SREM', key, slot) end
-        call('SETRANGE', slab, offset + 8, nothing)
-        last = last + 1
-        taken[last] = sub(batch, at, at + 3) .. sub(old, 1, 8) .. nothing
-      end
+for k = 1, pages do
+  local slab, batch, taken = KEYS[k], ARGV[2 * k + 2], {}
+  local head = head_of(slab)
+  for at = 1, head and #batch or 0, 4 do
+    local slot = unpack('<I4', batch, at)
+    local offset = (slot % page_slots) * row_bytes + head_bytes
+    local row = call('GETRANGE', slab, offset, offset + 35)
+    if sub(row, 13) ~= nothing then
+      call('SETRANGE', slab, offset + 12, nothing)
+      taken[#taken + 1] = sub(batch, at, at + 3) .. sub(row, 5, 12) .. nothing
+      leave(slot, row)
     end
-    if last > 0 then tell(slab, head, floor(unpack('<I4', batch) / page_slots), table.concat(taken)) end
   end
+  if #taken > 0 then tell(slab, head, batch, concat(taken)) end
 end
-return {}
+return {'', '', '', concat(left)}
 """
 )
 
-MEMBERS_SCRIPT: Final = """-- ARGV[1]: names of cells. Returns the members of each, in that order.
+MEMBERS: Final = Script.of("""
+-- KEYS: cells. Returns the entries of each.
 local members = {}
-for name in string.gmatch(ARGV[1], '%x+') do
-  members[#members + 1] = redis.call('SMEMBERS', 'geo:cell:' .. name)
-end
+for k = 1, #KEYS do members[k] = redis.call('SMEMBERS', KEYS[k]) end
 return members
-"""
+""")

@@ -44,6 +44,11 @@ def parents_of(cells: CellArray, resolution: int) -> CellArray:
     return np.where(cells == 0, np.uint64(0), (cells & clear) | fill)
 
 
+def parent_of(cell: int, resolution: int) -> int:
+    """Return the ancestor of one cell at `resolution`."""
+    return int(h3.cell_to_parent(cell, resolution))
+
+
 def disk(cell: int, rings: int) -> list[int]:
     """Return `cell` and its neighbours up to `rings` steps away."""
     return [int(each) for each in h3.grid_disk(cell, rings)]

@@ -10,13 +10,16 @@ from typing import Any
 
 import h3
 import numpy as np
-from redis.asyncio import Redis
 
 from config.limits import CELL_RESOLUTION, SLAB_PAGE_SLOTS
+from engine.core.redis_store import RedisClient
 from engine.core.units import DEG_E7
+from engine.geo.cell_index import PAGES_KEY
+from engine.geo.cell_sets import SINCE_BITS
 from engine.geo.slab import rows_of
 
 _SCAN_COUNT = 1_000
+_PAGE_PREFIX = b"geo:{slab:"
 
 
 @dataclass(slots=True)
@@ -34,14 +37,16 @@ class VerifyReport:
     """Missing from the set of the record's cell."""
     in_several: list[int] = field(default_factory=list)
     """In the set of a cell other than the record's, or in a set without having a place."""
+    unlisted_pages: list[int] = field(default_factory=list)
+    """Pages that `geo:pages` does not name: nobody would read them."""
 
     @property
     def is_right(self) -> bool:
         """Whether every worker is in exactly the right cell."""
-        return not (self.wrong_cell or self.not_in_cell or self.in_several)
+        return not (self.wrong_cell or self.not_in_cell or self.in_several or self.unlisted_pages)
 
 
-async def verify(redis: Redis) -> VerifyReport:
+async def verify(redis: RedisClient) -> VerifyReport:
     """Check every record and every set. A moving fleet can look wrong for an instant: look again before you judge."""
     report = VerifyReport()
     cell_of_slot = await _check_records(redis, report)
@@ -53,13 +58,15 @@ async def verify(redis: Redis) -> VerifyReport:
     return report
 
 
-async def _check_records(redis: Redis, report: VerifyReport) -> dict[int, str]:
+async def _check_records(redis: RedisClient, report: VerifyReport) -> dict[int, str]:
     """Return the cell that H3 gives for each slot's place; empty text for a worker without one."""
     cells: dict[int, str] = {}
     async for key in redis.scan_iter(match="geo:{slab:*}", count=_SCAN_COUNT):
-        page = int(key[len(b"geo:{slab:") : -1])
+        page = int(key.removeprefix(_PAGE_PREFIX).removesuffix(b"}"))
         slab: Any = await redis.get(key)
-        records = rows_of(slab)
+        records = rows_of(slab)["record"]
+        if not await redis.sismember(PAGES_KEY, str(page)):
+            report.unlisted_pages.append(page)
         for row in np.nonzero(records["ts_ms"])[0].tolist():
             slot, record = page * SLAB_PAGE_SLOTS + row, records[row]
             if not record["cell"]:
@@ -74,10 +81,11 @@ async def _check_records(redis: Redis, report: VerifyReport) -> dict[int, str]:
     return cells
 
 
-async def _read_sets(redis: Redis, report: VerifyReport) -> defaultdict[int, set[str]]:
+async def _read_sets(redis: RedisClient, report: VerifyReport) -> defaultdict[int, set[str]]:
     found: defaultdict[int, set[str]] = defaultdict(set)
-    async for key in redis.scan_iter(match="geo:cell:*", count=_SCAN_COUNT):
+    async for key in redis.scan_iter(match="geo:{cells:*}:*", count=_SCAN_COUNT):
         report.cells += 1
-        for slot in await redis.smembers(key):
-            found[int(slot)].add(key.rsplit(b":", 1)[1].decode())
+        members: Any = await redis.smembers(key)
+        for member in members:
+            found[int(member) >> SINCE_BITS].add(key.rsplit(b":", 1)[1].decode())
     return found

@@ -1,9 +1,9 @@
 """Looks into Redis: is every worker in exactly the cell that H3 says?
 
 The one place of the simulator outside the public protocol. It is used for verification only and only when a Redis
-URL is given; it reads two key families and writes nothing: `geo:{slab:<page>}`, strings of a 16-byte head and 32-byte
-records (a wire fix and its H3 cell, resolution 8, 0 = in no cell; page = slot // 2048), and `geo:cell:<hex>`, sets of
-slots.
+URL is given; it reads two key families and writes nothing: `geo:{slab:<page>}`, strings of a 16-byte head and 36-byte
+rows (4 bytes of its own, a wire fix and its H3 cell, resolution 8, 0 = in no cell; page = slot // 2048), and
+`geo:{cells:<ancestor>}:<cell>`, sets of slot * 2^31 + a number of its own.
 """
 
 from collections import defaultdict
@@ -24,7 +24,9 @@ PAGES_MAX: Final = 4_096
 CELL_RESOLUTION: Final = 8
 WRONG_SHOWN_MAX: Final = 10
 SLAB_RECORD_BYTES: Final = 32
+SLAB_ROW_DTYPE: Final = np.dtype([("since", "<u4"), ("record", SLAB_DTYPE)])
 SLAB_HEAD_BYTES: Final = 16
+SLOT_SHIFT: Final = 31
 
 assert SLAB_DTYPE.itemsize == SLAB_RECORD_BYTES
 
@@ -83,13 +85,13 @@ async def read_present(redis_url: str) -> Present:
             slab = await client.get(f"geo:{{slab:{page}}}")
             if not isinstance(slab, bytes):
                 break
-            rows = np.frombuffer(slab, SLAB_DTYPE, offset=SLAB_HEAD_BYTES)
+            rows = np.frombuffer(slab, SLAB_ROW_DTYPE, offset=SLAB_HEAD_BYTES)["record"]
             records |= {page * SLOTS_PER_PAGE + int(place): rows[place] for place in np.flatnonzero(rows["ts_ms"])}
         cells_of: defaultdict[int, set[int]] = defaultdict(set)
-        async for key in client.scan_iter(match="geo:cell:*", count=1_000):
+        async for key in client.scan_iter(match="geo:{cells:*}:*", count=1_000):
             cell = int(key.rpartition(b":")[2], 16)
-            for slot in await client.smembers(key):
-                cells_of[int(slot)].add(cell)
+            for member in await client.smembers(key):
+                cells_of[int(member) >> SLOT_SHIFT].add(cell)
     return Present(records, {slot: frozenset(cells) for slot, cells in cells_of.items()})
 
 

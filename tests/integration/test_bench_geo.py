@@ -10,6 +10,7 @@ from redis.asyncio import Redis
 from bench import geo, geo_queries, report
 from bench.fleet import fleet
 from bench.geo_updates import update_rows
+from engine.geo.cell_sets import cell_key
 
 pytestmark = pytest.mark.integration
 
@@ -31,7 +32,7 @@ def test_a_small_run_is_right_and_writes_its_rows(tmp_path: Path, monkeypatch: p
 
 
 async def test_a_worker_in_a_second_cell_fails_the_gate(redis: Redis, redis_url: str, tmp_path: Path) -> None:
-    await redis.sadd("geo:cell:88392281a1fffff", 3)
+    await redis.sadd(cell_key(0x88392281A1FFFFF), 3 << 31)
     driven = fleet(600, 4, np.random.default_rng(1), tmp_path / "none")
     rows = await update_rows(redis, redis_url, driven, np.random.default_rng(1))
     assert report.exit_code(rows) == 1
@@ -42,5 +43,5 @@ def test_a_mirror_that_misses_workers_fails_the_gate(redis_url: str, tmp_path: P
     driven = fleet(600, 4, np.random.default_rng(1), tmp_path / "none")
     half = np.arange(0, 600, 2)
     mirror = geo.Mirror()
-    mirror.apply(half, driven.records(3, half))
+    mirror.moved(half, driven.records(3, half))
     assert report.exit_code(geo_queries.query_rows(redis_url, driven, mirror, np.random.default_rng(2))) == 1

@@ -12,6 +12,7 @@ from redis.asyncio.client import PubSub
 
 from config.limits import SLAB_PAGE_SLOTS
 from engine.geo.cell_index import MOVE, CellIndex
+from engine.geo.cell_sets import cell_key
 from engine.geo.cells import cell_of, cells_of
 from engine.geo.fixes import RECORD
 from engine.geo.slab import HEAD, PAGE_BYTES, page_key
@@ -45,7 +46,8 @@ async def test_a_worker_is_where_the_newest_fix_says(redis: Redis) -> None:
     old_cell, new_cell = int(here["cell"][0]), int(there["cell"][0])
     assert await index.cell_members([old_cell, new_cell]) == {old_cell: [], new_cell: [7]}
     assert (await index.records([7, 8])).tolist() == [there[0].tolist(), (0,) * 9]
-    assert await redis.keys("geo:cell:*") == [f"geo:cell:{h3.int_to_str(new_cell)}".encode()]
+    tag = h3.cell_to_parent(h3.int_to_str(new_cell), 7)
+    assert await redis.keys("geo:{cells:*") == [f"geo:{{cells:{tag}}}:{h3.int_to_str(new_cell)}".encode()]
 
 
 async def test_a_stale_record_is_refused_and_named(redis: Redis) -> None:
@@ -138,9 +140,8 @@ async def test_verify_sees_every_kind_of_fault(redis: Redis) -> None:
     wrong = records((1_000, *PORTO))
     wrong["cell"] = cells_of(np.array([0], np.int32), np.array([10_000_000], np.int32))
     await index.move(slots(1, 2, 3), np.concatenate([wrong, records((1_000, *PORTO), (1_000, *PORTO))]))
-    cell = h3.int_to_str(cell_of(41.15, -8.61))
-    await redis.srem(f"geo:cell:{cell}", 2)
-    await redis.sadd("geo:cell:88754e64ddfffff", 3, 77)
+    await redis.srem(cell_key(cell_of(41.15, -8.61)), (2 << 31) + 1_000)
+    await redis.sadd(cell_key(0x88754E64DDFFFFF), (3 << 31) + 1_000, (77 << 31) + 1_000)
     report = await verify(redis)
     assert not report.is_right
     assert report.wrong_cell == [1]

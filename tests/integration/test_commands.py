@@ -25,6 +25,7 @@ from clenzy.doctor import Finding, Verdict
 from clenzy.file_lock import file_lock
 from clenzy.screen import Screen
 from config.settings import Settings
+from engine.geo.cell_sets import cell_key
 from engine.geo.cells import cell_of
 from engine.geo.fixes import RECORD
 from engine.geo.slab import HEAD, page_key
@@ -117,12 +118,13 @@ def test_geo_verify_tells_what_it_looked_at(redis_url: str, tmp_path: Path) -> N
         record = np.zeros(1, RECORD)
         record["ts_ms"], record["lat_e7"], record["lng_e7"] = 1, 411_500_000, -86_100_000
         record["cell"] = cell_of(41.15, -8.61)
-        client.setrange(page_key(1), HEAD.size, record.tobytes())
-        client.sadd(f"geo:cell:{cell_of(41.15, -8.61):x}", 2_048)
+        client.setrange(page_key(1), HEAD.size + 4, record.tobytes())
+        client.sadd("geo:pages", 1)
+        client.sadd(cell_key(cell_of(41.15, -8.61)), 2_048 << 31)
         right = verify()
         assert (right.returncode, right.stderr) == (0, "")
         assert right.stdout.startswith("looked at 1 workers with a place, 0 without one, and 1 cells\n")
-        client.sadd(f"geo:cell:{cell_of(42.15, -8.61):x}", 2_048)
+        client.sadd(cell_key(cell_of(42.15, -8.61)), 2_048 << 31)
         wrong = verify()
     assert wrong.returncode == 1
     assert "WRONG: 1 workers in a cell where they do not belong: slots 2048" in wrong.stdout

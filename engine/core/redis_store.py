@@ -1,0 +1,111 @@
+"""One Redis or a Redis Cluster behind the few calls that both answer alike.
+
+Commands go out together and come back in order; on a cluster one round trip a node, all nodes at once. A script names
+its keys, and on a cluster the keys of one call share a hash slot: who calls sees to that.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import sha1
+from typing import Any, Final, TypeAlias
+
+from redis.asyncio import Redis, RedisCluster
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import NoScriptError, RedisClusterException, RedisError
+
+RedisClient: TypeAlias = Redis | RedisCluster
+Command: TypeAlias = tuple[str | bytes | int, ...]
+Publication: TypeAlias = tuple[str, bytes]
+"""Channel and payload."""
+
+REDIS_ERRORS: Final = (RedisError, OSError, TimeoutError)
+"""What a Redis that is away raises."""
+
+
+class ClusterClient(RedisCluster):
+    """A cluster whose missing nodes are told like a missing Redis: redis-py's own error for it is no `RedisError`."""
+
+    async def execute_command(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - as in redis-py
+        """Send one command to the node that has its key.
+
+        Raises:
+            RedisError: the cluster did not answer.
+        """
+        try:
+            return await super().execute_command(*args, **kwargs)
+        except RedisClusterException as error:
+            raise RedisConnectionError(str(error)) from error
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """A Lua script and the name under which Redis remembers it."""
+
+    text: str
+    name: str
+
+    @classmethod
+    def of(cls, text: str) -> "Script":
+        """Return the script of a text."""
+        return cls(text, sha1(text.encode(), usedforsecurity=False).hexdigest())
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call of a script."""
+
+    keys: Sequence[str | bytes]
+    arguments: Sequence[bytes | int]
+
+
+async def ask(redis: RedisClient, commands: Sequence[Command], *, publish: Sequence[Publication] = ()) -> list[Any]:
+    """Return the replies to `commands`; what is to be published follows them.
+
+    Everything is published through one node, so that a listener hears it in this order.
+
+    Raises:
+        RedisError: a command failed or was not answered; others may have been carried out.
+    """
+    replies = await _replies(redis, commands, publish)
+    for reply in replies:
+        if isinstance(reply, Exception):
+            raise reply
+    return replies[: len(commands)]
+
+
+async def run_script(
+    redis: RedisClient, script: Script, calls: Sequence[Call], *, publish: Sequence[Publication] = ()
+) -> list[Any]:
+    """Return the answer to each call, also where the script was forgotten.
+
+    Raises:
+        RedisError: a call failed or was not answered; others may have been carried out.
+    """
+    sent = [("EVALSHA", script.name, len(each.keys), *each.keys, *each.arguments) for each in calls]
+    replies = await _replies(redis, sent, publish)
+    forgotten = [at for at in range(len(calls)) if isinstance(replies[at], NoScriptError)]
+    if forgotten:
+        # A node was restarted or flushed its scripts: the full text works everywhere and is remembered there.
+        texts = [("EVAL", script.text, *sent[at][2:]) for at in forgotten]
+        for at, reply in zip(forgotten, await _replies(redis, texts, ()), strict=True):
+            replies[at] = reply
+    for reply in replies:
+        if isinstance(reply, Exception):
+            raise reply
+    return replies[: len(calls)]
+
+
+async def _replies(redis: RedisClient, commands: Sequence[Command], publish: Sequence[Publication]) -> list[Any]:
+    if not commands and not publish:
+        return []
+    pipeline: Any = redis.pipeline(transaction=False)
+    for command in commands:
+        pipeline.execute_command(*command)
+    where = {"target_nodes": redis.get_default_node()} if publish and isinstance(redis, RedisCluster) else {}
+    for channel, payload in publish:
+        pipeline.execute_command("PUBLISH", channel, payload, **where)
+    try:
+        replies: list[Any] = await pipeline.execute(raise_on_error=False)
+    except RedisClusterException as error:
+        raise RedisConnectionError(str(error)) from error
+    return replies
