@@ -1,6 +1,7 @@
 """`make bench-stream`: pings in, map out, beside python-socketio, picows and the like in the same run."""
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 
@@ -22,6 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     console = Console(width=None if sys.stdout.isatty() else 200)
     on = rig(seconds=options.seconds, seed=options.seed)
+    os.sched_setaffinity(0, {on.client_cpu})
     rows: list[Row] = []
     for name in options.only:
         console.print(f"{name} ...")
