@@ -65,7 +65,8 @@ class Yard:
         for _ in range(workers):
             worker_id = uuid4()
             await self.pool.execute(
-                """INSERT INTO person (person_id, org_id, region_id, role, full_name, tokens_valid_after, tz, created_at)
+                """INSERT INTO person
+                          (person_id, org_id, region_id, role, full_name, tokens_valid_after, tz, created_at)
                    VALUES ($1, $2, $3, 'worker', 'Somebody', $4, 'UTC', $4)""",
                 worker_id,
                 self.org_id,
@@ -82,7 +83,8 @@ class Yard:
     async def draw(self, name: str, east_deg: float, *, dwell_s: int | None = None, size_deg: float = 0.01) -> UUID:
         zone_id = uuid4()
         await self.pool.execute(
-            """INSERT INTO zone (zone_id, org_id, kind, name, geometry, dwell_s, active, version, created_at, updated_at)
+            """INSERT INTO zone
+                      (zone_id, org_id, kind, name, geometry, dwell_s, active, version, created_at, updated_at)
                VALUES ($1, $2, 'site', $3, $4::text::jsonb, $5, true, 1, $6, $6)""",
             zone_id,
             self.org_id,
@@ -118,13 +120,13 @@ class Yard:
     async def until_told(self, count: int) -> list[tuple[int, str, str, str]]:
         """Wait for so many events."""
         async with asyncio.timeout(PATIENCE_S):
-            while len(told := await self.told()) < count:
+            while len(told := await self.told()) < count:  # noqa: ASYNC110 - a table sends no event
                 await asyncio.sleep(0.02)
         return told
 
     async def until_present(self, expected: set[tuple[int, str]]) -> None:
         async with asyncio.timeout(PATIENCE_S):
-            while await self.present() != expected:
+            while await self.present() != expected:  # noqa: ASYNC110 - a table sends no event
                 await asyncio.sleep(0.02)
 
     async def check_books(self) -> None:
