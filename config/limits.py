@@ -27,6 +27,14 @@ CLOSE_TIMEOUT_MS: Final = 2_000
 """A peer that does not answer a close frame by then is cut off."""
 CONNECTIONS_MAX: Final = 20_000
 """Open sockets of one gateway, signed in or not; a further one is refused with 503."""
+HEARTBEAT_INTERVAL_MS: Final = 25_000
+"""How often a Socket.IO client is pinged, counted from its last answer."""
+HEARTBEAT_TIMEOUT_MS: Final = 20_000
+"""A Socket.IO client that has not answered a ping by then is taken for gone."""
+ENGINE_PACKETS_MAX: Final = 256
+"""Answers of the Socket.IO protocol itself that wait for one slow reader; at one more it is cut off."""
+POLL_PACKETS_MAX: Final = 64
+"""Packets of one POST of a polling Socket.IO client; with more its session is closed."""
 COMMANDS_PENDING_MAX: Final = 8
 """Commands of one connection under way or waiting; the next one is refused with `too_many`."""
 TRIGGERS_PENDING_MAX: Final = 8

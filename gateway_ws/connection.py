@@ -38,8 +38,8 @@ class Connection(Protocol):
         """Confirm ping frames up to `seq`, or with a `state` the trigger `seq`."""
         ...
 
-    def cadence(self, cadence_ms: int) -> None:
-        """Ask for a fix this often."""
+    def cadence(self, body: Mapping[str, int]) -> None:
+        """Ask for fixes this often: `gateway_ws.cadence.Cadence` as a dictionary."""
         ...
 
     def refuse(self, error: ClenzyError, seq: int | None = None) -> None:

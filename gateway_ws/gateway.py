@@ -10,7 +10,6 @@ from uuid import uuid4
 import numpy as np
 import structlog
 from aiohttp import web
-from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
@@ -18,6 +17,7 @@ from redis.exceptions import RedisError
 from config.limits import CLOSE_TIMEOUT_MS, HOUSEKEEPING_MS, OUTBOX_RETRY_MS
 from config.settings import Settings
 from engine.core.clock import Clock
+from engine.core.redis_store import RedisClient
 from engine.core.units import MS_PER_S
 from engine.geo import acceptance
 from engine.geo.cell_index import CellIndex
@@ -35,6 +35,7 @@ from gateway_ws.counting import Counting
 from gateway_ws.customer_ns import CustomerNamespace
 from gateway_ws.drain import Drain
 from gateway_ws.engine_calls import EngineCalls
+from gateway_ws.engineio_server import EngineOptions, EngineServer
 from gateway_ws.fanout import FanOut
 from gateway_ws.figures import Figures
 from gateway_ws.jobs import Jobs
@@ -65,7 +66,7 @@ class Stores:
     """What a gateway is given: clocks, clients and keys, opened by who closes them."""
 
     settings: Settings
-    redis: Redis
+    redis: RedisClient
     calls: EngineCalls
     tokens: AccessTokens
     clock: Clock
@@ -76,7 +77,7 @@ class Stores:
 class Gateway:
     """The parts of one process. `running` starts its loops; `app` serves its routes.
 
-    `lane=False`: raw sockets keep to aiohttp's public interface, as they do where its private one has changed.
+    `lane=False`: sockets keep to aiohttp's public interface, as they do where its private one has changed.
     """
 
     def __init__(
@@ -142,10 +143,11 @@ class Gateway:
         )
         self._hub = MapHub(index, self.fan_out, stores.calls, clock=clock, fix_clock=fix_clock)
         self._stalled = StalledConnections(clock)
-        self._sio = GatewayServer(clock, stores.settings.origins)
-        self._ping_socket = PingSocket(
-            self.services, self._stalled, stores.settings.origins, has_lane=lane and has_lane()
-        )
+        has_lane_now = lane and has_lane()
+        engine = _engine_options(stores.settings, has_lane=has_lane_now)
+        self._engineio = EngineServer(clock, self.services.background, self._stalled, engine)
+        self._sio = GatewayServer(self._engineio, clock)
+        self._ping_socket = PingSocket(self.services, self._stalled, stores.settings.origins, has_lane=has_lane_now)
         self._trackers = TrackerDoor(self.services)
 
     def app(self) -> web.Application:
@@ -175,6 +177,7 @@ class Gateway:
                 ("fan_out", self.fan_out.run),
                 ("map", self._hub.run),
                 ("stalled", self._stalled.run),
+                ("heartbeat", self._engineio.run),
                 ("housekeeping", self._housekeeping),
                 ("revocations", self._revocations.run),
                 ("recovery", self._recovery.run),
@@ -256,6 +259,16 @@ class Gateway:
             for console in consoles:
                 if console.principal.org_id == org_id:
                     console.tell_figures(figures)
+
+
+def _engine_options(settings: Settings, *, has_lane: bool) -> EngineOptions:
+    # Gateways that share a port share its clients' requests: a poll would meet a process without its session.
+    may_poll = settings.gateway_polling and settings.gateway_processes == 1
+    return EngineOptions(
+        origins=settings.origins,
+        transports=("polling", "websocket") if may_poll else ("websocket",),
+        has_lane=has_lane,
+    )
 
 
 async def _forever(work: Callable[[], Awaitable[None]], name: str) -> None:

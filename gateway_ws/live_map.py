@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from config.limits import FANOUT_RESOLUTION, WORKER_SILENT_MS
 from engine.geo.cells import CellArray, parents_of
 from engine.geo.fixes import RecordArray, SlotArray
-from gateway_ws.positions import MAP_ROW, MapRows, map_rows
+from gateway_ws.positions import MAP_ROW, OFF_DUTY, MapRows, map_rows
 
 FREE: Final = 0
 OFFERED: Final = 1
@@ -33,6 +33,8 @@ class LiveMap:
         self.changed: NDArray[np.int64] = np.zeros(_ROWS_AT_START, np.int64)
         self.org: NDArray[np.int32] = np.full(_ROWS_AT_START, -1, np.int32)
         """Number of the worker's organisation; -1: not asked yet."""
+        self.is_off_duty: NDArray[np.bool_] = np.zeros(_ROWS_AT_START, np.bool_)
+        """Whose alarm is open; it goes before what the matcher says."""
         self.version = 0
 
     def load(self, slots: SlotArray, records: RecordArray) -> None:
@@ -60,6 +62,7 @@ class LiveMap:
         status = np.zeros(len(self.rows), np.uint8)
         known = np.frombuffer(statuses, np.uint8)[: len(status)]
         status[: len(known)] = _STATUS_OF_BYTE[np.minimum(known, BUSY + 1)]
+        status[self.is_off_duty] = OFF_DUTY
         status[self.rows["ts_ms"] < now_ms - WORKER_SILENT_MS] = SILENT
         differs = (status != self.rows["status"]) & (self.cells != 0)
         if differs.any():
@@ -80,6 +83,7 @@ class LiveMap:
 
     def _put(self, slots: SlotArray, rows: MapRows, cells: CellArray) -> None:
         status = self.rows["status"][slots]
+        self.is_off_duty[slots] = rows["status"] == OFF_DUTY
         self.rows[slots] = rows
         self.rows["status"][slots] = status
         self.cells[slots] = cells
@@ -94,4 +98,5 @@ class LiveMap:
         self.rows = np.concatenate([self.rows, np.zeros(more, MAP_ROW)])
         self.cells = np.concatenate([self.cells, np.zeros(more, np.uint64)])
         self.changed = np.concatenate([self.changed, np.zeros(more, np.int64)])
+        self.is_off_duty = np.concatenate([self.is_off_duty, np.zeros(more, np.bool_)])
         self.org = np.concatenate([self.org, np.full(more, -1, np.int32)])

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from config.limits import FANOUT_RESOLUTION
 from engine.core.units import e7_to_deg
+from engine.core.vocabulary import FixFlag
 from engine.eta.straight_line import estimate
 from engine.geo.cells import CellArray, parents_of, text_of
 from engine.geo.fixes import UNKNOWN_U16, RecordArray, SlotArray
@@ -33,6 +34,9 @@ MAP_ROW: Final = np.dtype(
 """A worker on the console's map (docs/protocol.md, section 3)."""
 assert MAP_ROW.itemsize == 24  # noqa: PLR2004 - the protocol's
 
+OFF_DUTY: Final = 4
+"""The status of somebody who is on the map because of an open alarm."""
+
 MapRows: TypeAlias = NDArray[np.void]
 Publication: TypeAlias = tuple[str, bytes]
 
@@ -43,11 +47,12 @@ def publications(moves: Moves, jobs: Jobs) -> list[Publication]:
 
 
 def map_rows(slots: SlotArray, records: RecordArray) -> MapRows:
-    """Return the map's rows of records; who shows them fills in the status."""
+    """Return the map's rows of records; who shows them fills in the status of those on duty."""
     rows = np.zeros(len(slots), MAP_ROW)
     rows["slot"] = slots
     for column in ("lat_e7", "lng_e7", "ts_ms", "heading_cdeg", "battery_pct"):
         rows[column] = records[column]
+    rows["status"][(records["flags"] & FixFlag.OFF_DUTY) != 0] = OFF_DUTY
     return rows
 
 

@@ -70,9 +70,9 @@ class RawConnection:
         else:
             self._durable(FrameType.ACK, seq, state)
 
-    def cadence(self, cadence_ms: int) -> None:
+    def cadence(self, body: Mapping[str, int]) -> None:
         """Send frame 9."""
-        self._latest(FrameType.CADENCE, FrameType.CADENCE, {"cadence_ms": cadence_ms})
+        self._latest(FrameType.CADENCE, FrameType.CADENCE, body)
 
     def answer(self, command_id: int, *, is_done: bool, result: Mapping[str, Any]) -> None:
         """Send frame 5."""

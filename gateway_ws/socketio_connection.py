@@ -1,27 +1,27 @@
 """The way out to a client in a namespace of Socket.IO."""
 
-import asyncio
 from collections.abc import Hashable, Mapping
 from typing import Any
 
 import socketio
 
-from config.limits import OUTBOX_BUFFER_BYTES_MAX, OUTBOX_RETRY_MS
-from engine.core.clock import Clock
 from engine.core.errors import ClenzyError
 from gateway_ws import wire
 from gateway_ws.background import Background
 from gateway_ws.closing import Close
+from gateway_ws.engineio_session import EngineSession
 from gateway_ws.message import Encodings
 from gateway_ws.metrics import CLOSED, OUTBOX_DROPPED, REFUSED
 from gateway_ws.outbox import Outbox
+from gateway_ws.socketio_event import SocketIoEvent
 from gateway_ws.wire import AckState
 
 
 class SocketIoConnection:
     """One client in one namespace.
 
-    python-socketio queues without bound and wakes a task per message, so events wait here while the socket is busy.
+    Events are written to the connection at once, without a task and, where others get the same one, without encoding it
+    again. While the connection takes nothing they wait here: python-socketio itself would queue without bound.
     """
 
     def __init__(
@@ -29,21 +29,18 @@ class SocketIoConnection:
         server: socketio.AsyncServer,
         namespace: str,
         sid: str,
-        transport: asyncio.Transport,
+        line: EngineSession,
         *,
-        clock: Clock,
         background: Background,
     ) -> None:
         self._server = server
         self._namespace = namespace
         self._sid = sid
-        self._transport = transport
-        self._clock = clock
-        self._outbox: Outbox[tuple[str, object]] = Outbox()
-        self._wake = asyncio.Event()
+        self._line = line
         self._background = background
+        self._outbox: Outbox[SocketIoEvent] | None = None
+        """Made when something has to wait for the first time."""
         self._is_closed = False
-        background.start(self._write(), name="connection.write")
 
     @property
     def is_closed(self) -> bool:
@@ -60,8 +57,11 @@ class SocketIoConnection:
         """Emit an event; an offset is its last argument, as text: stock clients bring that back as `auth.offset`."""
         if self._is_closed:
             return
-        if self._outbox.put((name, body if offset is None else (body, str(offset)))):
-            self._wake.set()
+        event = self._event(name, body, offset, shared)
+        if not self._outbox and self._line.offer(event):
+            return
+        if self._waiting().put(event):
+            self._line.wait(self)
         else:
             self.close(Close.SLOW_READER)
 
@@ -69,13 +69,16 @@ class SocketIoConnection:
         """Emit a replaceable event."""
         if self._is_closed:
             return
-        if self._outbox.put_latest(key, (name, body)):
+        event = self._event(name, body, None, shared)
+        if not self._outbox and self._line.offer(event):
+            return
+        if self._waiting().put_latest(key, event):
             OUTBOX_DROPPED.inc()
-        self._wake.set()
+        self._line.wait(self)
 
     def is_waiting(self, key: Hashable) -> bool:
         """Return whether the last replaceable event of this key has not been sent yet."""
-        return self._outbox.is_waiting(key)
+        return self._outbox is not None and self._outbox.is_waiting(key)
 
     def acknowledge(self, seq: int, state: AckState) -> None:
         """Emit `ack`."""
@@ -91,32 +94,46 @@ class SocketIoConnection:
         self.event("error", wire.refusal_body(error, seq))
 
     def close(self, reason: Close, detail: str = "", *, retry_after_ms: int | None = None) -> None:
-        """Say why in an `error` event, then disconnect the namespace."""
+        """Say why in an `error` event, then disconnect the namespace; a slow reader is just cut off."""
         if self._is_closed:
             return
         self.mark_closed()
         CLOSED.labels(reason.code).inc()
-        self._background.start(self._close(reason, reason.told(detail, retry_after_ms)), name="connection.close")
+        if reason is Close.SLOW_READER:
+            self._line.abort()
+            return
+        self._line.offer(SocketIoEvent(self._namespace, "error", reason.told(detail, retry_after_ms)))
+        self._background.start(self._disconnect(), name="connection.close")
 
     def mark_closed(self) -> None:
         """Take note that the peer is gone."""
         self._is_closed = True
-        self._outbox.clear()
-        self._wake.set()
+        self._outbox = None
 
-    async def _write(self) -> None:
-        while not self._is_closed:
-            await self._wake.wait()
-            self._wake.clear()
-            while (waiting := self._outbox.take()) is not None:
-                name, body = waiting
-                await self._server.emit(name, body, to=self._sid, namespace=self._namespace)
-                while not self.is_closed and self._transport.get_write_buffer_size() > OUTBOX_BUFFER_BYTES_MAX:
-                    await self._clock.sleep_ms(OUTBOX_RETRY_MS)
+    def pump(self) -> bool:
+        """Send on what waits; return whether nothing waits any more."""
+        if self._outbox is None:
+            return True
+        while self._line.has_room and (event := self._outbox.take()) is not None:
+            self._line.offer(event)
+        if self._outbox:
+            return False
+        self._outbox = None
+        return True
 
-    async def _close(self, reason: Close, body: Mapping[str, Any]) -> None:
-        if reason is Close.SLOW_READER:
-            self._transport.abort()
-            return
-        await self._server.emit("error", body, to=self._sid, namespace=self._namespace)
+    def _event(self, name: str, body: object, offset: int | None, shared: Encodings | None) -> SocketIoEvent:
+        if shared is None:
+            return self._encoded(name, body, offset)
+        return shared.frame((self._namespace, name, offset), lambda: self._encoded(name, body, offset))
+
+    def _encoded(self, name: str, body: object, offset: int | None) -> SocketIoEvent:
+        arguments = (body,) if offset is None else (body, str(offset))
+        return SocketIoEvent(self._namespace, name, *arguments)
+
+    def _waiting(self) -> Outbox[SocketIoEvent]:
+        if self._outbox is None:
+            self._outbox = Outbox()
+        return self._outbox
+
+    async def _disconnect(self) -> None:
         await self._server.disconnect(self._sid, namespace=self._namespace)

@@ -20,6 +20,9 @@ class ManualClock:
     def steady_ns(self) -> int:
         return self._steady_ns
 
+    def at_ms(self, wall_ms: int) -> int:
+        return wall_ms
+
     async def sleep_ms(self, delay_ms: float) -> None:
         if delay_ms <= 0:
             await asyncio.sleep(0)

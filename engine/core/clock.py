@@ -16,6 +16,10 @@ class Clock(Protocol):
         """Return a counter that never goes back, in nanoseconds."""
         ...
 
+    def at_ms(self, wall_ms: int) -> int:
+        """Return what `now_ms` says when the machine's clock shows `wall_ms`."""
+        ...
+
     async def sleep_ms(self, delay_ms: float) -> None:
         """Wait for `delay_ms` milliseconds of this clock."""
         ...
@@ -31,6 +35,10 @@ class SystemClock:
     def steady_ns(self) -> int:
         """Return `time.monotonic_ns`."""
         return time.monotonic_ns()
+
+    def at_ms(self, wall_ms: int) -> int:
+        """Return `wall_ms`."""
+        return wall_ms
 
     async def sleep_ms(self, delay_ms: float) -> None:
         """Wait on the running event loop."""
@@ -51,7 +59,11 @@ class ScaledClock:
 
     def now_ms(self) -> int:
         """Return scaled Unix time in milliseconds."""
-        return self._epoch_ms + round((self._base.now_ms() - self._epoch_ms) * self._scale)
+        return self.at_ms(self._base.now_ms())
+
+    def at_ms(self, wall_ms: int) -> int:
+        """Return the scaled time of an instant of the base."""
+        return self._epoch_ms + round((wall_ms - self._epoch_ms) * self._scale)
 
     def steady_ns(self) -> int:
         """Return the base's steady counter, unscaled: it measures how long our own work takes."""

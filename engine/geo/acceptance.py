@@ -128,6 +128,8 @@ class Columns(NamedTuple):
     recent_ms: TimeArray
     """Times of the newest `RECENT_FIXES` fixes that went to the trail: (slots, RECENT_FIXES), a ring."""
     recent_at: NDArray[np.uint8]
+    moved_ms: TimeArray
+    """Time of the fix that the present place is from."""
     dirty: FlagArray
     """Whether Redis has yet to hear of the slot's present."""
 
@@ -321,6 +323,7 @@ def accept(
             refresh(record, fix, columns.marks[slot])
         if outcome == ACCEPTED:
             move(record, fix)
+            columns.moved_ms[slot] = fix.ts_ms
 
 
 def warm_up() -> None:
@@ -332,6 +335,7 @@ def warm_up() -> None:
         np.zeros(1, np.uint8),
         np.zeros((1, RECENT_FIXES), np.int64),
         np.zeros(1, np.uint8),
+        np.zeros(1, np.int64),
         np.zeros(1, np.bool_),
     )
     fixes = np.frombuffer(bytes(FIX.itemsize), FIX)

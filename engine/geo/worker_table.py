@@ -25,6 +25,7 @@ class WorkerTable:
         self.suspects: SuspectArray = np.zeros(rows, SUSPECT)
         self.recent_ms: TimeArray = np.zeros((rows, RECENT_FIXES), np.int64)
         self.recent_at: NDArray[np.uint8] = np.zeros(rows, np.uint8)
+        self.moved_ms: TimeArray = np.zeros(rows, np.int64)
         self.dirty: FlagArray = np.zeros(rows, np.bool_)
         self.duty_since_ms: TimeArray = np.full(rows, NEVER_MS)
         """`NEVER_MS`: off duty."""
@@ -38,7 +39,14 @@ class WorkerTable:
     def columns(self) -> Columns:
         """What the rules read and write."""
         return Columns(
-            self.last, self.suspects, self.counts_from_ms, self.marks, self.recent_ms, self.recent_at, self.dirty
+            self.last,
+            self.suspects,
+            self.counts_from_ms,
+            self.marks,
+            self.recent_ms,
+            self.recent_at,
+            self.moved_ms,
+            self.dirty,
         )
 
     def ensure(self, slot: int) -> None:
@@ -57,6 +65,7 @@ class WorkerTable:
         self.suspects = _grown(self.suspects, more)
         self.recent_ms = _grown(self.recent_ms, more)
         self.recent_at = _grown(self.recent_at, more)
+        self.moved_ms = _grown(self.moved_ms, more)
         self.dirty = _grown(self.dirty, more)
         self.duty_since_ms = _grown(self.duty_since_ms, more, NEVER_MS)
         self.alarm_since_ms = _grown(self.alarm_since_ms, more, NEVER_MS)
@@ -79,6 +88,10 @@ class WorkerTable:
         """Return whether the worker takes part."""
         return bool(self.duty_since_ms[slot] != NEVER_MS)
 
+    def has_alarm(self, slot: int) -> bool:
+        """Return whether an alarm of the worker is open."""
+        return bool(self.alarm_since_ms[slot] != NEVER_MS)
+
     def counts(self, slot: int) -> bool:
         """Return whether fixes of now count."""
         return bool(self.counts_from_ms[slot] != NEVER_MS)
@@ -88,6 +101,7 @@ class WorkerTable:
         self.ensure(slot)
         if record["ts_ms"] > self.last[slot]["ts_ms"]:
             self.last[slot] = record
+            self.moved_ms[slot] = record["ts_ms"]
             self.suspects[slot] = np.zeros((), SUSPECT)
             self.dirty[slot] = False
 

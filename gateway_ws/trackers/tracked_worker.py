@@ -26,6 +26,7 @@ class TrackedWorker:
         self._services = services
         self._slot: int = speaker.slot
         self._person_id = speaker.person_id
+        self._org_id = speaker.org_id
         self._topic = f"user:{speaker.person_id}"
         self._budget = FixBudget(services.clock.now_ms())
         self._duty: Duty | None = None
@@ -90,6 +91,8 @@ class TrackedWorker:
         """Let go of everything."""
         services = self._services
         services.ingest.close(self)
+        if self._is_subscribed:
+            services.counting.let_go(self._person_id)
         await services.fan_out.unsubscribe(self._topic, self._hear)
         if not services.ingest.has_source(self._slot):
             services.jobs.remove(self._slot)
@@ -105,6 +108,7 @@ class TrackedWorker:
             if not self._is_subscribed:
                 self._is_subscribed = True
                 await services.fan_out.subscribe(self._topic, self._hear, timeout_ms=SESSION_STATE_TIMEOUT_MS)
+                await services.counting.follow(self._slot, self._person_id, self._org_id)
                 await self._prime()
             if not self._is_current and services.clock.now_ms() >= self._ask_again_ms:
                 await self._load()
@@ -121,7 +125,7 @@ class TrackedWorker:
 
     async def _load(self) -> None:
         """Read duty and job; an event that comes meanwhile may be newer, so it is read again with the next request."""
-        events = self._events
+        events, news = self._events, self._services.counting.news(self._person_id)
         try:
             state = await self._services.calls.state_of_worker(self._person_id)
         except Unavailable:
@@ -130,26 +134,24 @@ class TrackedWorker:
         self._is_current = self._events == events
         if self._is_current:
             self._services.jobs.replace(self._slot, state["booking"])
-            self._set_duty(Duty(state["duty"]))
+            self._duty = Duty(state["duty"])
+            self._services.counting.loaded(self._person_id, state["tracking"], news)
 
     def _believe_redis(self) -> None:
         """Without Postgres: who is in a cell is on duty."""
-        if not self._services.table.last[self._slot]["cell"]:
+        if not self._services.counting.believe_redis(self._slot):
             raise Unavailable
-        self._set_duty(Duty.ON)
+        self._duty = Duty.ON
 
     def _hear(self, message: Message) -> None:
         event = message.json()
         if event["kind"] == "duty":
             self._events += 1
-            self._set_duty(Duty(event["body"]["duty"]))
+            self._duty = Duty(event["body"]["duty"])
+            self._services.counting.set_duty(self._slot, self._duty, since=event["body"].get("since"))
         elif event["kind"] == "booking":
             self._events += 1
             self._services.jobs.update(self._slot, event["body"])
-
-    def _set_duty(self, duty: Duty) -> None:
-        self._duty = duty
-        self._services.ingest.set_duty(self._slot, on=duty is Duty.ON)
 
 
 class TrackedWorkers:

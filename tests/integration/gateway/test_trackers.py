@@ -18,7 +18,7 @@ from config.limits import DEVICE_FRESH_MS, DEVICE_TRUSTED_MS, TRACKER_BODY_BYTES
 from engine.core.database import Pool
 from engine.core.errors import NotSignedIn, Unavailable
 from engine.core.ids import DeviceId, PersonId
-from engine.core.units import utc_from_ms
+from engine.core.units import rfc3339, utc_from_ms
 from engine.core.vocabulary import DeviceKind, Role
 from engine.people.devices import add_device, new_token
 from gateway_ws.engine_calls import EngineCalls
@@ -199,7 +199,8 @@ async def test_off_duty_leaves_nothing_but_a_count(tracker: Tracker, city: City,
     assert logs == []
     # On duty again by any door: the next fix counts, and off duty the place is gone at once.
     await city.relay(tracker.stage)
-    await tracker.stage.publish(f"user:{tracker.worker_id}", "duty", {"duty": "on"})
+    since = rfc3339(utc_from_ms(tracker.stage.clock.now_ms() - 5_000))
+    await tracker.stage.publish(f"user:{tracker.worker_id}", "duty", {"duty": "on", "since": since})
     table = tracker.stage.gateway.services.table
     await eventually(lambda: table.is_on_duty(SLOT))
     await tracker.post("owntracks", tracker.owntracks(), headers=tracker.basic)
