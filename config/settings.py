@@ -32,6 +32,9 @@ class Settings(BaseSettings):
         default=None, validation_alias=AliasChoices("REDIS_URL", "CLENZY_REDIS_URL", "redis_url")
     )
 
+    redis_cluster: bool = False
+    """`REDIS_URL` names one node of a Redis Cluster; the others are asked for there."""
+
     host: str = "127.0.0.1"
     """The address that every port binds to. `0.0.0.0` only together with TLS."""
     api_port: int = Field(default=8080, ge=1, le=65535)
@@ -50,6 +53,8 @@ class Settings(BaseSettings):
     gateway_public_url: str | None = None
     safetap_public_url: str | None = None
     """What browsers and phones are told. Default: scheme, host and port above."""
+    gateway_polling: bool = True
+    """Lets Socket.IO clients start by HTTP polling. Off where requests of one client may reach several gateways."""
     allowed_origins: list[str] = []
     """Web origins besides `api_public_url` that may open sockets."""
 

@@ -16,6 +16,7 @@ from engine.core.vocabulary import Role
 from engine.people.tokens import Principal
 from gateway_ws import resume_point, wire
 from gateway_ws.closing import Close, UnknownType
+from gateway_ws.engineio_session import EngineSession
 from gateway_ws.metrics import FRAMES
 from gateway_ws.registry import Session
 from gateway_ws.resume_point import ResumePoint
@@ -96,8 +97,8 @@ class SessionNamespace(socketio.AsyncNamespace, Generic[SomeSession]):
     async def trigger_event(self, event: str, *args: Any) -> None:  # noqa: ANN401 - the library's signature
         """Handle the library's own two events; those of clients come through `receive`."""
         if event == "connect":
-            sid, environ, *auth = args
-            await self._connect(sid, environ, auth[0] if auth else None)
+            sid, _environ, *auth = args
+            await self._connect(sid, auth[0] if auth else None)
         elif event == "disconnect":
             await self._disconnect(args[0])
 
@@ -113,7 +114,8 @@ class SessionNamespace(socketio.AsyncNamespace, Generic[SomeSession]):
                 await self._answer(entry, eio_sid, ack_id, UnknownType(f"there is no event {event[:40]!r}"))
                 return
             case _:
-                raise WireError("an event is an array that starts with its name")
+                entry.session.refused(WireError("an event is an array that starts with its name"))
+                return
         FRAMES.labels(event).inc()
         work = self._run(entry, eio_sid, ack_id, event, body)
         if event not in self.unordered:
@@ -131,12 +133,16 @@ class SessionNamespace(socketio.AsyncNamespace, Generic[SomeSession]):
         if entry is not None:
             entry.session.refused(error)
 
+    async def receive_ping(self, sid: str, _data: bytes) -> None:
+        """Take a ping frame that could not be taken at once."""
+        self.refuse(sid, WireError("only workers send pings"))
+
     def pid(self, sid: str) -> str | None:
         """Return what a client's CONNECT is answered with besides its `sid`: the same as before means recovered."""
         entry = self._entries.get(sid)
         return None if entry is None else entry.pid
 
-    async def _connect(self, sid: str, environ: Mapping[str, Any], auth: object) -> None:
+    async def _connect(self, sid: str, auth: object) -> None:
         fields: Mapping[str, Any] = auth if isinstance(auth, dict) else {}
         try:
             match fields:
@@ -146,7 +152,7 @@ class SessionNamespace(socketio.AsyncNamespace, Generic[SomeSession]):
                     raise NotAllowed("auth carries {token}")
             if principal.role not in self.roles:
                 raise NotAllowed(f"{self.namespace} is not for the role {principal.role}")
-            entry = self._enter(sid, environ, principal, token)
+            entry = self._enter(sid, principal, token)
         except ClenzyError as error:
             raise socketio.exceptions.ConnectionRefusedError(error.detail, {"code": error.code}) from None
         try:
@@ -154,20 +160,13 @@ class SessionNamespace(socketio.AsyncNamespace, Generic[SomeSession]):
         finally:
             self._services.background.start(self._open(entry), name="session.open")
 
-    def _enter(self, sid: str, environ: Mapping[str, Any], principal: Principal, token: str) -> Entry[SomeSession]:
-        transport = environ["aiohttp.request"].transport
-        if transport is None:
+    def _enter(self, sid: str, principal: Principal, token: str) -> Entry[SomeSession]:
+        line: EngineSession | None = self.server.line(sid, self.namespace)
+        if line is None:
             raise Unavailable
         if principal.slot is not None:
             self._services.table.ensure(principal.slot)
-        connection = SocketIoConnection(
-            self.server,
-            self.namespace,
-            sid,
-            cast("asyncio.Transport", transport),
-            clock=self._services.clock,
-            background=self._services.background,
-        )
+        connection = SocketIoConnection(self.server, self.namespace, sid, line, background=self._services.background)
         entry = Entry(self.session(principal, token, connection), connection)
         try:
             self._services.registry.add(entry.session)
@@ -175,6 +174,7 @@ class SessionNamespace(socketio.AsyncNamespace, Generic[SomeSession]):
             connection.mark_closed()
             raise
         self._entries[sid] = entry
+        self.entered(entry, line)
         return entry
 
     async def _resume(self, entry: Entry[SomeSession], person_id: PersonId, auth: Mapping[str, Any]) -> None:
@@ -200,6 +200,9 @@ class SessionNamespace(socketio.AsyncNamespace, Generic[SomeSession]):
         await entry.is_open.wait()
         await self.leave(entry.session)
         await entry.session.closed()
+
+    def entered(self, entry: Entry[SomeSession], line: EngineSession) -> None:
+        """Take note that a client of this connection is in."""
 
     async def leave(self, session: SomeSession) -> None:
         """Take note that a session ends."""

@@ -1,53 +1,37 @@
-"""python-socketio with what it lacks for strangers on the line.
+"""The Socket.IO side of the gateway: the three namespaces on one server, told apart by who signed in.
 
-Stock clients work unchanged. What differs from the library's own server: broken packets are told to their sender
-instead of logged with a traceback, reserved event names of clients run no handlers, attachments are bounded, nothing
-is compressed (127 MB per 1,000 connections otherwise), and events that wait for a store do not hold up the ones behind
-them. The overridden methods are private to python-socketio 5: the tests of this package hold them in place.
+Stock clients work unchanged. Reserved event names of clients run no handlers, events that wait for a store do not hold
+up the ones behind them, and what is wrong with a packet is told to its sender by name.
 """
 
-import json
 from typing import Any
 
-import orjson
 import socketio
-import structlog
-from aiohttp import web
-from engineio.async_drivers import aiohttp as engineio_aiohttp
 
-from config.limits import CLOSE_TIMEOUT_MS, FRAME_BYTES_MAX, HELLO_TIMEOUT_MS
+from config.limits import HELLO_TIMEOUT_MS
 from engine.core.clock import Clock
-from engine.core.errors import ClenzyError, WireError
+from engine.core.errors import ClenzyError
+from gateway_ws.engineio_server import EngineServer
+from gateway_ws.engineio_session import EngineSession
 from gateway_ws.namespace import SessionNamespace
-
-log = structlog.get_logger(__name__)
+from gateway_ws.ping_frame import is_ping
+from gateway_ws.socketio_protocol import ProtocolServer
 
 _ATTACHMENTS_MAX = 1
 """Binary values of one event: clients send fixes, nothing else."""
-_PING_INTERVAL_S = 25
-_PING_TIMEOUT_S = 20
 
 
-class GatewayServer(socketio.AsyncServer):
-    """The Socket.IO side of the gateway."""
+class GatewayServer(ProtocolServer):
+    """Namespaces whose clients have sessions."""
 
-    def __init__(self, clock: Clock, origins: frozenset[str]) -> None:
-        super().__init__(
-            async_mode="aiohttp",
-            async_handlers=False,
-            transports=["websocket"],
-            max_http_buffer_size=FRAME_BYTES_MAX,
-            http_compression=False,
-            cors_allowed_origins=sorted(origins),
-            ping_interval=_PING_INTERVAL_S,
-            ping_timeout=_PING_TIMEOUT_S,
-            json=_Json,
-            logger=_Quiet(),
-            engineio_logger=_Quiet(),
-        )
+    def __init__(self, engine: EngineServer, clock: Clock) -> None:
+        super().__init__(engine, attachments_max=_ATTACHMENTS_MAX)
         self._clock = clock
         self._silent_since_ms: dict[str, int] = {}
-        self.eio._async = {**self.eio._async, "websocket": _PlainWebSocket}  # noqa: SLF001 - no public way to set it
+
+    def line(self, sid: str, namespace: str) -> EngineSession | None:
+        """Return the connection that a client of a namespace speaks over, while it stands."""
+        return self._engine.sessions.get(self.manager.eio_sid_from_sid(sid, namespace))
 
     async def close_silent(self) -> None:
         """Disconnect clients that opened a socket and signed in to no namespace within `HELLO_TIMEOUT_MS`."""
@@ -57,12 +41,26 @@ class GatewayServer(socketio.AsyncServer):
                 del self._silent_since_ms[eio_sid]
             elif now_ms - since_ms >= HELLO_TIMEOUT_MS:
                 del self._silent_since_ms[eio_sid]
-                await self.eio.disconnect(eio_sid)
+                await self._engine.disconnect(eio_sid)
 
     async def answer(self, eio_sid: str, namespace: str, ack_id: int, body: dict[str, Any]) -> None:
         """Answer an event that carried a callback."""
         packet = self.packet_class(socketio.packet.ACK, namespace=namespace, id=ack_id, data=[body])
         await self._send_packet(eio_sid, packet)
+
+    async def broken(self, eio_sid: str, error: ClenzyError) -> None:
+        """Say what was wrong in every namespace, then disconnect."""
+        for sid, handler in self._namespaces_of(eio_sid):
+            handler.refuse(sid, error)
+        await super().broken(eio_sid, error)
+
+    async def take_event(self, eio_sid: str, namespace: str, ack_id: int | None, data: list[Any]) -> None:
+        """Hand an event to its namespace; from a client that is not in it, to nobody."""
+        sid = self.manager.sid_from_eio_sid(eio_sid, namespace)
+        handler = self.namespace_handlers.get(namespace)
+        if sid is None or not isinstance(handler, SessionNamespace) or not self.manager.is_connected(sid, namespace):
+            return
+        await handler.receive(sid, eio_sid, ack_id, data)
 
     async def _send_packet(self, eio_sid: str, pkt: socketio.packet.Packet) -> None:
         if pkt.packet_type == socketio.packet.CONNECT:
@@ -81,32 +79,11 @@ class GatewayServer(socketio.AsyncServer):
         await super()._handle_eio_disconnect(eio_sid, reason)
 
     async def _handle_eio_message(self, eio_sid: str, data: str | bytes) -> None:
-        try:
+        if not is_ping(data) or self.awaits_attachment(eio_sid):
             await super()._handle_eio_message(eio_sid, data)
-        except ClenzyError as error:
-            await self._refuse(eio_sid, error)
-        except Exception as error:  # noqa: BLE001 - whatever a stranger's packet makes the library raise
-            log.debug("socketio.broken_packet", error=type(error).__name__)
-            await self._refuse(eio_sid, WireError("this is not a packet of Socket.IO"))
-        waiting = self._binary_packet.get(eio_sid)
-        if waiting is not None and waiting.attachment_count > _ATTACHMENTS_MAX:
-            del self._binary_packet[eio_sid]
-            await self._refuse(eio_sid, WireError("an event carries at most one binary value"))
-
-    async def _handle_event(self, eio_sid: str, namespace: str | None, id: int | None, data: Any) -> None:  # noqa: A002, ANN401 - the library's signature
-        name = namespace or "/"
-        sid = self.manager.sid_from_eio_sid(eio_sid, name)
-        handler = self.namespace_handlers.get(name)
-        if sid is None or not isinstance(handler, SessionNamespace) or not self.manager.is_connected(sid, name):
             return
-        await handler.receive(sid, eio_sid, id, data)
-
-    async def _refuse(self, eio_sid: str, error: ClenzyError) -> None:
-        namespaces = self._namespaces_of(eio_sid)
-        for sid, handler in namespaces:
-            handler.refuse(sid, error)
-        if not namespaces:
-            await self.eio.disconnect(eio_sid)
+        for sid, handler in self._namespaces_of(eio_sid):
+            await handler.receive_ping(sid, data)
 
     def _namespaces_of(self, eio_sid: str) -> list[tuple[str, SessionNamespace[Any]]]:
         found = []
@@ -115,45 +92,3 @@ class GatewayServer(socketio.AsyncServer):
             if sid is not None and isinstance(handler, SessionNamespace):
                 found.append((sid, handler))
         return found
-
-
-class _Json:
-    """The JSON of Socket.IO packets: reads NaN (a fix with it is counted, not the packet lost), writes fast."""
-
-    @staticmethod
-    def dumps(value: object, **_options: object) -> str:
-        return orjson.dumps(value, default=str).decode()
-
-    @staticmethod
-    def loads(text: str) -> object:
-        return json.loads(text)
-
-
-class _PlainWebSocket(engineio_aiohttp.WebSocket):
-    """The library's websocket without compression, and without seconds of waiting for a peer that is gone."""
-
-    async def __call__(self, environ: dict[str, Any]) -> web.WebSocketResponse:
-        self._sock = web.WebSocketResponse(
-            compress=False, max_msg_size=FRAME_BYTES_MAX, timeout=CLOSE_TIMEOUT_MS / 1000
-        )
-        await self._sock.prepare(environ["aiohttp.request"])
-        self.environ = environ
-        await self.handler(self)
-        return self._sock
-
-
-class _Quiet:
-    """The library's log: per packet and with its content, so only its errors go on, without their arguments."""
-
-    def info(self, *_args: object) -> None: ...
-
-    def debug(self, *_args: object) -> None: ...
-
-    def warning(self, message: str, *_args: object, **_options: object) -> None:
-        log.debug("socketio.warning", template=message)
-
-    def error(self, message: str, *_args: object, **_options: object) -> None:
-        log.warning("socketio.error", template=message)
-
-    def exception(self, message: str, *_args: object, **_options: object) -> None:
-        log.exception("socketio.error", template=message)  # noqa: LOG004 - called inside the library's handlers

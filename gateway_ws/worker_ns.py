@@ -1,18 +1,23 @@
 """`/worker`: a worker's phone over Socket.IO, the same session as the raw websocket's."""
 
-from typing import Any, ClassVar
+from functools import partial
+from typing import Any, ClassVar, Final
 
 from config.limits import FIXES_PER_FRAME_MAX
-from engine.core.errors import WireError
+from engine.core.errors import ClenzyError, WireError
 from engine.core.vocabulary import Role
 from engine.geo.fixes import payload_of_objects
 from engine.people.tokens import Principal
+from gateway_ws import ping_frame
 from gateway_ws.closing import TooManyFixes
-from gateway_ws.namespace import SessionNamespace
+from gateway_ws.engineio_session import EngineSession
+from gateway_ws.metrics import FRAMES
+from gateway_ws.namespace import Entry, SessionNamespace
 from gateway_ws.socketio_connection import SocketIoConnection
 from gateway_ws.wire import SEQ_MAX, check_fixes
 from gateway_ws.worker_session import WorkerSession
 
+_PING_FRAMES: Final = FRAMES.labels("ping frame")
 _COMMANDS = frozenset({"duty", "offer.accept", "offer.decline", "booking.transition", "state"})
 
 
@@ -27,6 +32,23 @@ class WorkerNamespace(SessionNamespace[WorkerSession]):
         """Return a new session."""
         return WorkerSession(principal, token, connection, self._services)
 
+    def entered(self, entry: Entry[WorkerSession], line: EngineSession) -> None:
+        """Have the ping frames of this connection from now on."""
+        line.take_ping = partial(self._take_ping, entry, line)
+
+    async def receive_ping(self, sid: str, data: bytes) -> None:
+        """Take a ping frame that came before the session was open, or behind an event that is not handled yet."""
+        entry = self._entries.get(sid)
+        if entry is not None:
+            await entry.is_open.wait()
+            _ping_frame(entry, data)
+
+    def _take_ping(self, entry: Entry[WorkerSession], line: EngineSession, data: bytes) -> bool:
+        if not ping_frame.is_ping(data) or self.server.awaits_attachment(line.sid) or not entry.is_open.is_set():
+            return False
+        _ping_frame(entry, data)
+        return True
+
     async def handle(self, session: WorkerSession, event: str, body: Any) -> dict[str, Any]:  # noqa: ANN401
         """Take a ping or run a command."""
         if not isinstance(body, dict):
@@ -37,6 +59,18 @@ class WorkerNamespace(SessionNamespace[WorkerSession]):
         seq, payload = _ping(body)
         session.fixes(seq, payload)
         return {}
+
+
+def _ping_frame(entry: Entry[WorkerSession], data: bytes) -> None:
+    if entry.connection.is_closed:
+        return
+    _PING_FRAMES.inc()
+    seq: int | None = None
+    try:
+        seq, payload = ping_frame.decode(data)
+        entry.session.fixes(seq, payload)
+    except ClenzyError as error:
+        entry.session.refused(error, seq)
 
 
 def _ping(body: dict[str, Any]) -> tuple[int, bytes]:

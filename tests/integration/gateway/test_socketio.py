@@ -2,6 +2,8 @@
 
 import asyncio
 import math
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -76,8 +78,12 @@ async def test_origins_and_compression(stage: Stage) -> None:
             await client.ws_connect(url, origin="https://evil.example")
         async with client.ws_connect(url, origin="https://desk.example", compress=15) as socket:
             assert socket.compress == 0, "the client offers deflate, the gateway declines"
-        async with client.get(f"{stage.url}/socket.io/?EIO=4&transport=polling") as polled:
-            assert polled.status == 400
+        polling = f"{stage.url}/socket.io/?EIO=4&transport=polling"
+        async with client.get(polling, headers={"Origin": "https://evil.example"}) as polled:
+            assert polled.status == 403
+        async with client.get(polling, headers={"Origin": "https://desk.example"}) as polled:
+            assert polled.status == 200
+            assert polled.headers["Access-Control-Allow-Origin"] == "https://desk.example"
 
 
 # ---------------------------------------------------------------- workers
@@ -147,19 +153,30 @@ async def test_an_unknown_event_that_asks_for_an_answer_gets_it(
 @pytest.mark.parametrize(
     "packet", ["42/worker,{bad json", "4zzz", '459-/worker,["ping"]', "42/worker,[]", "47/worker,"]
 )
-async def test_broken_packets_are_named_and_abuse_ends_the_session(stage: Stage, city: City, packet: str) -> None:
+async def test_a_broken_packet_is_named_and_ends_the_connection(stage: Stage, city: City, packet: str) -> None:
+    async with _worker_socket(stage, city) as socket:
+        await socket.send_str(packet)
+        assert "malformed_frame" in await _text_with(socket, "error")
+        assert (await socket.receive(5)).type is aiohttp.WSMsgType.CLOSE
+
+
+async def test_abuse_ends_the_session(stage: Stage, city: City) -> None:
+    async with _worker_socket(stage, city) as socket:
+        for _ in range(BAD_FRAMES_MAX):
+            await socket.send_str("42/worker,[5]")
+        await _text_with(socket, '"abuse"')
+        await _text_with(socket, "41/worker")
+
+
+@asynccontextmanager
+async def _worker_socket(stage: Stage, city: City) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
     token = stage.token(Role.WORKER, await city.worker(4), slot=4)
     async with aiohttp.ClientSession() as client:
         url = f"{stage.url}/socket.io/?EIO=4&transport=websocket"
         async with client.ws_connect(url) as socket:
             await socket.send_str(f'40/worker,{{"token":"{token}"}}')
             await _text_with(socket, "welcome")
-            await socket.send_str(packet)
-            assert "malformed_frame" in await _text_with(socket, "error")
-            for _ in range(BAD_FRAMES_MAX - 1):
-                await socket.send_str("42/worker,[5]")
-            await _text_with(socket, '"abuse"')
-            await _text_with(socket, "41/worker")
+            yield socket
 
 
 async def _text_with(socket: aiohttp.ClientWebSocketResponse, wanted: str) -> str:
