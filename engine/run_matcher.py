@@ -9,6 +9,9 @@ from redis.exceptions import RedisError
 
 from engine.core.clock import SystemClock
 from engine.core.database import POSTGRES_ERRORS
+from engine.geo import mirror
+from engine.geo.cell_index import CellIndex
+from engine.geo.followed_mirror import FollowedMirror
 from engine.matcher import kernels
 from engine.matcher.dispatch import Dispatcher
 from engine.wiring import open_database, open_fix_clock, open_redis
@@ -29,8 +32,10 @@ async def root(process: Process) -> None:
         stack.callback(pool.terminate)  # every write is one transaction: there is nothing to wait for
         redis = open_redis(settings)
         stack.push_async_callback(redis.aclose)
-        dispatcher = Dispatcher(pool=pool, redis=redis, clock=clock, fix_clock=open_fix_clock(settings))
+        places = FollowedMirror(redis, CellIndex(redis), clock=clock)
+        dispatcher = Dispatcher(pool=pool, redis=redis, clock=clock, fix_clock=open_fix_clock(settings), places=places)
         await asyncio.to_thread(kernels.warm_up)
+        await asyncio.to_thread(mirror.warm_up)
         readiness.set("kernels", ok=True)
         check = partial(keep_checked, readiness, sleep_ms=clock.sleep_ms)
         async with asyncio.TaskGroup() as tasks:

@@ -1,7 +1,7 @@
 """A copy of the cell index in the memory of a process, for questions that Redis answers a hundred times slower.
 
 `engine.geo.feed_follower` keeps it: whole pages where it has to read them, moves as they are written. It takes over
-what it is told, so its order is the feed's. 64 bytes a worker with a place and 9 a slot; no Python object stands for a
+what it is told, so its order is the feed's. 64 bytes a worker with a place and 13 a slot; no Python object stands for a
 worker. One thread at a time.
 """
 
@@ -37,11 +37,13 @@ class Wanted:
     """Bit `1 << status` of each status that will do."""
     since_ms: int = 0
     """Unix ms of the oldest fix that still counts."""
+    group: int = 0
+    """Whose workers, by a number of the caller's; 0: anybody's."""
 
     @property
     def mask(self) -> layout.Mask:
         """The same as the kernels take it."""
-        return self.skills, self.statuses, self.since_ms
+        return self.skills, self.statuses, self.since_ms, self.group
 
 
 ANYBODY: Final = Wanted()
@@ -139,11 +141,22 @@ class Mirror:
         self._ensure_slots(slots)
         kernels.remove(self._rows, self._heads, self._counts, self._by_slot, slots)
 
-    def describe(self, slots: SlotArray, *, skills: NDArray[np.int32], statuses: NDArray[np.uint8]) -> None:
-        """Set what workers can do and whether they are free; a slot never described has no skill and status 0."""
+    def describe(
+        self,
+        slots: SlotArray,
+        *,
+        skills: NDArray[np.int32],
+        statuses: NDArray[np.uint8],
+        groups: NDArray[np.int32] | None = None,
+    ) -> None:
+        """Set what workers can do, whether they are free and whose they are.
+
+        A slot never described has no skill, status 0 and group 0.
+        """
         assert not len(statuses) or int(statuses.max()) < _STATUSES
         self._ensure_slots(slots)
         self._by_slot[1][slots], self._by_slot[2][slots] = skills, statuses
+        self._by_slot[3][slots] = 0 if groups is None else groups
         kernels.describe(self._rows, self._by_slot, slots)
 
     def rebuild(self, slots: SlotArray, records: RecordArray) -> None:
@@ -256,12 +269,13 @@ def warm_up() -> None:
 
 def _by_slot(length: int, known: layout.BySlot | None = None) -> layout.BySlot:
     """Return columns of `length` slots that begin with what is `known`."""
-    row_of, skills, statuses = columns = (
+    row_of, skills, statuses, groups = columns = (
         np.full(length, layout.NOBODY, np.int32),
         np.zeros(length, np.int32),
         np.zeros(length, np.uint8),
+        np.zeros(length, np.int32),
     )
     if known is not None:
         before = len(known[0])
-        row_of[:before], skills[:before], statuses[:before] = known
+        row_of[:before], skills[:before], statuses[:before], groups[:before] = known
     return columns

@@ -84,7 +84,7 @@ def place(
     A record without a cell, or with a place that is none, takes its worker off the map.
     """
     rows, heads, columns = grid
-    row_of, skills, statuses = by_slot
+    row_of, skills, statuses, groups = by_slot
     for i in range(len(slots)):
         slot, record = slots[i], records[i]
         lat_e7, lng_e7 = record["lat_e7"], record["lng_e7"]
@@ -95,7 +95,8 @@ def place(
         if at == NOBODY:
             at = _take_row(rows, counts)
             row_of[slot] = at
-            rows[at]["slot"], rows[at]["skills"], rows[at]["status"] = slot, skills[slot], statuses[slot]
+            rows[at]["slot"], rows[at]["group"] = slot, groups[slot]
+            rows[at]["skills"], rows[at]["status"] = skills[slot], statuses[slot]
         rows[at]["ts_ms"] = record["ts_ms"]
         lat, lng = lat_e7 * _RAD_PER_E7, lng_e7 * _RAD_PER_E7
         rows[at]["x"] = math.cos(lat) * math.cos(lng)
@@ -118,12 +119,13 @@ def remove(rows: RowArray, heads: HeadArray, counts: CountArray, by_slot: BySlot
 
 @kernel
 def describe(rows: RowArray, by_slot: BySlot, slots: SlotArray) -> None:
-    """Copy skills and statuses of slots to their rows."""
-    row_of, skills, statuses = by_slot
+    """Copy what is known of slots to their rows."""
+    row_of, skills, statuses, groups = by_slot
     for i in range(len(slots)):
         slot = slots[i]
-        if row_of[slot] != NOBODY:
-            rows[row_of[slot]]["skills"], rows[row_of[slot]]["status"] = skills[slot], statuses[slot]
+        at = row_of[slot]
+        if at != NOBODY:
+            rows[at]["skills"], rows[at]["status"], rows[at]["group"] = skills[slot], statuses[slot], groups[slot]
 
 
 @kernel
@@ -316,6 +318,9 @@ def _offer(rows: RowArray, at: int, query: Query, best: Best, found: int) -> int
 def _is_wanted(rows: RowArray, at: int, wanted: Mask) -> bool:
     row = rows[at]
     if (wanted[1] >> row["status"]) & 1 == 0 or row["ts_ms"] < wanted[2]:
+        return False
+    group = wanted[3]
+    if group and row["group"] != group:
         return False
     return bool((row["skills"] & wanted[0]) == wanted[0])
 

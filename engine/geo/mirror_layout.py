@@ -17,7 +17,7 @@ ROW: Final = np.dtype(
         ("next", "<i4"),
         ("previous", "<i4"),
         ("slot", "<i4"),
-        ("spare", "<i4"),
+        ("group", "<i4"),
     ]
 )
 """What is known of one worker with a place, in one cache line: who walks a list of them touches one line a worker.
@@ -39,8 +39,8 @@ ColumnArray: TypeAlias = NDArray[np.int32]
 """How many buckets go around the globe in each band of latitude."""
 Grid: TypeAlias = tuple[RowArray, HeadArray, ColumnArray]
 CountArray: TypeAlias = NDArray[np.int64]
-BySlot: TypeAlias = tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.uint8]]
-"""Of each slot: its row, the worker's skills and status."""
+BySlot: TypeAlias = tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.uint8], NDArray[np.int32]]
+"""Of each slot: its row, the worker's skills, status and group."""
 FloatArray: TypeAlias = NDArray[np.float64]
-Mask: TypeAlias = tuple[int, int, int]
-"""Skills needed, mask of statuses, oldest fix (Unix ms)."""
+Mask: TypeAlias = tuple[int, int, int, int]
+"""Skills needed, mask of statuses, oldest fix (Unix ms), group (0: any)."""

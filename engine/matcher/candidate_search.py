@@ -1,4 +1,8 @@
-"""Who is near: cells outwards from the pin until nobody further away could be cheaper."""
+"""Who is near: outwards from the pin until nobody further away could be cheaper.
+
+Asked of the mirror while it holds everything that was written: some microseconds, and nothing is awaited. While it does
+not (at the start, after Redis was away) the cells in Redis are read instead: a booking does not wait for a copy.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,12 +16,15 @@ from engine.core.clock import Clock
 from engine.core.ids import OrgId, PersonId
 from engine.geo.cell_index import CellIndex
 from engine.geo.cells import cell_of, disk, rings_for
-from engine.geo.fixes import RECORD
+from engine.geo.fixes import RECORD, RecordArray
+from engine.geo.mirror import Mirror, Wanted
 from engine.matcher.decision import SEARCH_RADII_M, Ask, Ranking, is_surely_best, rank
 from engine.matcher.frame import DEFAULT_WEIGHTS, Candidates, CostWeights, SlotArray
-from engine.matcher.worker_table import WorkerTable
+from engine.matcher.worker_table import WorkerStatus, WorkerTable
 
 S_PER_NS: Final = 1e-9
+MIRROR_REACH: Final = 1.002
+"""A mirror is asked this much further: it measures on the sphere, the ranking on a plane around the pin."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +44,10 @@ RANK_SECONDS = Histogram(
 
 
 class CandidateSearch:
-    """One round's view of who is where: a cell is read once, however many bookings of the round ask for it."""
+    """One round's view of who is where: a cell is read once, however many bookings of the round ask for it.
+
+    `mirror` answers instead of the cells where it is given; `WorkerTable.describe` has told it of the workers.
+    """
 
     def __init__(
         self,
@@ -47,7 +57,9 @@ class CandidateSearch:
         clock: Clock,
         fix_clock: Clock,
         weights: CostWeights = DEFAULT_WEIGHTS,
+        mirror: Mirror | None = None,
     ) -> None:
+        self._mirror = mirror
         self._cells = cells
         self._table = table
         self._clock = clock
@@ -79,15 +91,41 @@ class CandidateSearch:
 
     async def _widen(self, slots: SlotArray, ask: Ask, *, org_id: OrgId, radius_m: int) -> SlotArray:
         """Return `slots` with those of the cells up to `radius_m`, ascending; at the limit the new ones give way."""
-        cells = disk(cell_of(ask.lat_deg, ask.lng_deg), rings_for(radius_m))
-        await self._read(cells)
-        near = np.array([slot for cell in cells for slot in self._members[cell]], np.int64)
+        near = await self._near(ask, org_id=org_id, radius_m=radius_m)
         new = np.setdiff1d(self._table.of_org(near, org_id), slots, assume_unique=True)
         room = CANDIDATES_MAX - len(slots)
         if len(new) > room:
             could_go = self._table.could_go(new, ask.skill_bit)
             new = np.concatenate([new[could_go], new[~could_go]])[:room]
         return np.union1d(slots, new)
+
+    async def _near(self, ask: Ask, *, org_id: OrgId, radius_m: int) -> SlotArray:
+        """Return everybody within `radius_m` and some beyond; of a crowd at least the nearest who could go."""
+        if self._mirror is not None:
+            return self._mirrored(self._mirror, ask, org_id=org_id, radius_m=radius_m)
+        cells = disk(cell_of(ask.lat_deg, ask.lng_deg), rings_for(radius_m))
+        await self._read(cells)
+        return np.array([slot for cell in cells for slot in self._members[cell]], np.int64)
+
+    def _mirrored(self, mirror: Mirror, ask: Ask, *, org_id: OrgId, radius_m: int) -> SlotArray:
+        group = self._table.org_code(org_id)
+        ready = Wanted(
+            skills=1 << ask.skill_bit,
+            statuses=1 << WorkerStatus.FREE,
+            since_ms=self._fix_clock.now_ms() - WORKER_SILENT_MS,
+            group=group,
+        )
+        reach_m = radius_m * MIRROR_REACH
+        everybody = mirror.within(ask.lat_deg, ask.lng_deg, radius_m=reach_m, wanted=Wanted(group=group))
+        if len(everybody) < CANDIDATES_MAX:
+            return everybody
+        could_go = mirror.within(ask.lat_deg, ask.lng_deg, radius_m=reach_m, wanted=ready)
+        return np.concatenate([could_go, everybody])
+
+    async def _read_records(self, slots: SlotArray) -> RecordArray:
+        if self._mirror is not None:
+            return self._mirror.places(slots)
+        return await self._cells.records(slots)
 
     async def _read(self, cells: Sequence[int]) -> None:
         unread = [cell for cell in cells if cell not in self._members]
@@ -98,7 +136,7 @@ class CandidateSearch:
         # Who cannot go anyway is ruled out by the table alone; only the others' positions are read.
         records = np.zeros(len(slots), RECORD)
         could_go = np.flatnonzero(self._table.could_go(slots, ask.skill_bit))
-        records[could_go] = await self._cells.records(slots[could_go])
+        records[could_go] = await self._read_records(slots[could_go])
         started_ns = self._clock.steady_ns()
         candidates = self._table.candidates(
             slots,

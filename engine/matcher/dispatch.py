@@ -12,7 +12,6 @@ from uuid import UUID, uuid4
 
 import structlog
 from prometheus_client import Counter, Histogram
-from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from config.limits import (
@@ -25,9 +24,11 @@ from engine.core.clock import Clock
 from engine.core.database import CONNECTION_LOST, POSTGRES_ERRORS, Pool
 from engine.core.errors import Conflict
 from engine.core.ids import OfferId, PersonId
+from engine.core.redis_store import RedisClient
 from engine.core.units import MS_PER_S
 from engine.core.vocabulary import OfferState
 from engine.geo.cell_index import CellIndex
+from engine.geo.followed_mirror import FollowedMirror
 from engine.matcher.candidate_search import CandidateSearch, Found
 from engine.matcher.decision import Ask, Ranked
 from engine.matcher.dispatch_store import (
@@ -95,16 +96,17 @@ class _Job:
 class Dispatcher:
     """Turns searching bookings into offers, and takes back offers that ended unanswered."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the stores, the clocks and the model: a matcher is made of them
         self,
         *,
         pool: Pool,
-        redis: Redis,
+        redis: RedisClient,
         clock: Clock,
         fix_clock: Clock,
         surface: RiskSurface = NEUTRAL,
         weights: CostWeights = DEFAULT_WEIGHTS,
         new_id: Callable[[], UUID] = uuid4,
+        places: FollowedMirror | None = None,
     ) -> None:
         self._pool = pool
         self._cells = CellIndex(redis)
@@ -113,11 +115,13 @@ class Dispatcher:
         self._surface = surface
         self._weights = weights
         self._new_id = new_id
+        self._followed = places
         self._places = asyncio.Semaphore(DISPATCH_PARALLEL_MAX)
         self._due = Wake()
         self._idle = Wake()
         self.table = WorkerTable()
-        self.feed = WorkerFeed(pool=pool, redis=redis, table=self.table, clock=clock)
+        mirror = None if places is None else places.mirror
+        self.feed = WorkerFeed(pool=pool, redis=redis, table=self.table, clock=clock, mirror=mirror)
 
     async def run(self) -> None:
         """Dispatch until cancelled, through restarts of both stores."""
@@ -130,6 +134,8 @@ class Dispatcher:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(listener.run())
             tasks.create_task(self.feed.run())
+            if self._followed is not None:
+                tasks.create_task(self._followed.run())
             for name, step in (("dispatch", self._dispatch_round), ("sweep", self._sweep_round)):
                 tasks.create_task(keep_running(step, name=name, clock=self._clock, errors=STORE_ERRORS))
 
@@ -143,7 +149,12 @@ class Dispatcher:
             asked_before = [claim.booking_id for claim in claims if claim.version > NEW_VERSION]
             past = await past_offers(conn, asked_before) if asked_before else {}
         search = CandidateSearch(
-            self._cells, self.table, clock=self._clock, fix_clock=self._fix_clock, weights=self._weights
+            self._cells,
+            self.table,
+            clock=self._clock,
+            fix_clock=self._fix_clock,
+            weights=self._weights,
+            mirror=None if self._followed is None else self._followed.whole,
         )
         decisions = (self._decide(claim, past.get(claim.booking_id, []), search) for claim in claims)
         results = await asyncio.gather(*decisions, return_exceptions=True)

@@ -6,21 +6,23 @@ Redis, a second matcher or a lost write all end in the same bytes.
 """
 
 import asyncio
+from collections.abc import Sequence
 from typing import Final
 from uuid import UUID
 
 import asyncpg
 import numpy as np
 from prometheus_client import Gauge
-from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from config.limits import STATUS_CHECK_MS, STATUS_WRITE_MS, WORKER_REFRESH_MS, WORKERS_PER_READ_MAX
 from engine.core.clock import Clock
 from engine.core.database import POSTGRES_ERRORS, Pool
 from engine.core.ids import OrgId, PersonId, WorkerSlot
+from engine.core.redis_store import RedisClient, ask
 from engine.core.units import ms_from_utc
 from engine.geo.cell_index import STATUS_KEY, CellIndex
+from engine.geo.mirror import Mirror
 from engine.matcher.worker_table import WorkerRow, WorkerStatus, WorkerTable
 from engine.outbox.durable_loop import keep_running
 from engine.outbox.listener import Wake
@@ -46,13 +48,16 @@ WORKERS_BY_SLOT: Final = _WORKERS + " WHERE w.slot >= $1 ORDER BY w.slot LIMIT $
 
 
 class WorkerFeed:
-    """Reads workers into `table`, writes their status to Redis."""
+    """Reads workers into `table`, tells `mirror` what they can do and writes their status to Redis."""
 
-    def __init__(self, *, pool: Pool, redis: Redis, table: WorkerTable, clock: Clock) -> None:
+    def __init__(
+        self, *, pool: Pool, redis: RedisClient, table: WorkerTable, clock: Clock, mirror: Mirror | None = None
+    ) -> None:
         self._pool = pool
         self._redis = redis
         self._cells = CellIndex(redis)
         self._table = table
+        self._mirror = mirror
         self._clock = clock
         self._to_read: set[PersonId] = set()
         self._read_all_at_ms = 0
@@ -87,7 +92,7 @@ class WorkerFeed:
                 self._read_all_at_ms = now_ms + WORKER_REFRESH_MS
                 await self._read_all()
             elif named:
-                self._table.apply(map(_row, await self._pool.fetch(WORKERS_BY_ID, list(named))))
+                self._apply(await self._pool.fetch(WORKERS_BY_ID, list(named)))
         except BaseException:
             self._to_read |= named
             self._read_all_at_ms = min(self._read_all_at_ms, now_ms)
@@ -102,20 +107,23 @@ class WorkerFeed:
             return
         wanted = self._table.status_bytes()
         found = await self._cells.statuses()
-        pipeline = self._redis.pipeline(transaction=False)
-        for start, part in changed_runs(found, wanted):
-            pipeline.setrange(STATUS_KEY, start, part)  # type: ignore[unused-awaitable]  # only queued
-        await pipeline.execute()
+        await ask(self._redis, [("SETRANGE", STATUS_KEY, start, part) for start, part in changed_runs(found, wanted)])
 
     async def _read_all(self) -> None:
         first_slot = 0
         while True:
             rows = await self._pool.fetch(WORKERS_BY_SLOT, first_slot, WORKERS_PER_READ_MAX)
-            self._table.apply(map(_row, rows))
+            self._apply(rows)
             if len(rows) < WORKERS_PER_READ_MAX:
                 break
             first_slot = rows[-1]["slot"] + 1
         self.is_loaded = True
+
+    def _apply(self, records: Sequence[asyncpg.Record]) -> None:
+        rows = [_row(record) for record in records]
+        self._table.apply(rows)
+        if self._mirror is not None:
+            self._table.describe(self._mirror, np.fromiter((row.slot for row in rows), np.int64, len(rows)))
 
     async def _read_round(self) -> None:
         await self.read()

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from engine.core.ids import OrgId, PersonId, WorkerSlot
 from engine.core.units import DEG_E7, MS_PER_S
 from engine.geo.fixes import RecordArray
+from engine.geo.mirror import Mirror
 from engine.matcher.frame import Candidates, Ready, SlotArray
 
 BoolArray: TypeAlias = NDArray[np.bool_]
@@ -98,8 +99,22 @@ class WorkerTable:
     def of_org(self, slots: SlotArray, org_id: OrgId) -> SlotArray:
         """Return those of `slots`, ascending and distinct, that belong to workers of this organisation."""
         known = np.unique(slots[slots < self._slots])
-        of_org: SlotArray = known[self._columns["org"][known] == self._org_codes.get(org_id, -1)]
+        of_org: SlotArray = known[self._columns["org"][known] == self.org_code(org_id)]
         return of_org
+
+    def org_code(self, org_id: OrgId) -> int:
+        """Return the number of an organisation in this table; -1 for one that no worker belongs to."""
+        return self._org_codes.get(org_id, -1)
+
+    def describe(self, mirror: Mirror, slots: SlotArray) -> None:
+        """Tell a mirror of workers; who is held is described as busy, for a held worker is no candidate."""
+        rows = self._columns[slots]
+        mirror.describe(
+            slots,
+            skills=rows["skills"],
+            statuses=np.where(rows["is_held"], np.uint8(WorkerStatus.BUSY), rows["status"]),
+            groups=rows["org"],
+        )
 
     def could_go(self, slots: SlotArray, skill_bit: int) -> BoolArray:
         """Return which of `slots` are free, not held and skilled, wherever they are."""

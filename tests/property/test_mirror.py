@@ -62,13 +62,14 @@ def test_nearest_and_within_are_those_of_brute_force(world, k, radius_m, is_pick
     known = dict(zip(slots.tolist(), moves, strict=True))
     every = np.arange(int(slots.max(initial=0)) + 1)
     skills, statuses = every % 4, (every % 3).astype(np.uint8)
-    mirror.describe(every, skills=skills.astype(np.int32), statuses=statuses)
-    wanted = Wanted(skills=2, statuses=0b101, since_ms=20) if is_picky else module.ANYBODY
+    mirror.describe(every, skills=skills.astype(np.int32), statuses=statuses, groups=(every % 2 + 1).astype(np.int32))
+    wanted = Wanted(skills=2, statuses=0b101, since_ms=20, group=2) if is_picky else module.ANYBODY
 
     there = {
         slot: distance_m(lat, lng, move["lat_e7"] / 1e7, move["lng_e7"] / 1e7)
         for slot, move in known.items()
-        if move["cell"] and (not is_picky or (slot % 4 >= 2 and slot % 3 != 1 and move["ts_ms"] >= 20))
+        if move["cell"]
+        and (not is_picky or (slot % 4 >= 2 and slot % 3 != 1 and slot % 2 == 1 and move["ts_ms"] >= 20))
     }
     near = mirror.nearest(lat, lng, k=k, radius_m=radius_m, wanted=wanted)
     surely = sorted(distance for distance in there.values() if distance <= radius_m - CLOSE_M)

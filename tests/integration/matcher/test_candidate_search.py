@@ -1,4 +1,4 @@
-"""The search in Redis' cells finds who a look at everybody would find."""
+"""The search finds who a look at everybody would find, in a mirror as in Redis' cells."""
 
 from uuid import UUID
 
@@ -12,6 +12,7 @@ from engine.eta.straight_line import straight_m
 from engine.geo.cell_index import CellIndex
 from engine.geo.cells import cells_of
 from engine.geo.fixes import RECORD
+from engine.geo.mirror import Mirror
 from engine.matcher.candidate_search import CandidateSearch
 from engine.matcher.decision import Ask, rank
 from engine.matcher.worker_table import WorkerRow, WorkerStatus, WorkerTable
@@ -26,7 +27,10 @@ PIN = (41.15, -8.61)
 class Crowd:
     """Workers in Redis and in a table."""
 
-    def __init__(self, redis: Redis, clock: ManualClock, lat_deg: np.ndarray, lng_deg: np.ndarray) -> None:
+    def __init__(
+        self, redis: Redis, clock: ManualClock, lat_deg: np.ndarray, lng_deg: np.ndarray, mirror: Mirror | None
+    ) -> None:
+        self.mirror = mirror
         self.cells, self.clock, self.table = CellIndex(redis), clock, WorkerTable()
         self.slots = np.arange(len(lat_deg))
         self.records = np.zeros(len(lat_deg), RECORD)
@@ -35,16 +39,21 @@ class Crowd:
         self.records["cell"] = cells_of(self.records["lat_e7"], self.records["lng_e7"])
 
     async def arrive(self, **changes) -> None:
-        await self.cells.move(self.slots, self.records)
+        if self.mirror is None:
+            await self.cells.move(self.slots, self.records)
+        else:
+            self.mirror.moved(self.slots, self.records)
         columns = {name: np.broadcast_to(value, len(self.slots)).tolist() for name, value in changes.items()}
         for slot in self.slots.tolist():
             values = {"skills": 1, "status": WorkerStatus.FREE, "is_held": False, "rating": 5.0, "experience": 1.0}
             values |= {name: column[slot] for name, column in columns.items()}
             worker_id = PersonId(UUID(int=slot + 1))
             self.table.apply([WorkerRow(WorkerSlot(slot), worker_id, ORG, idle_since_ms=1, **values)])
+        if self.mirror is not None:
+            self.table.describe(self.mirror, self.slots)
 
     async def find(self, ask: Ask):
-        search = CandidateSearch(self.cells, self.table, clock=self.clock, fix_clock=self.clock)
+        search = CandidateSearch(self.cells, self.table, clock=self.clock, fix_clock=self.clock, mirror=self.mirror)
         return await search.find(ask, org_id=ORG, not_to_ask=frozenset())
 
     def everybody(self, ask: Ask):
@@ -59,10 +68,15 @@ class Crowd:
         return rank(candidates, ask)
 
 
+@pytest.fixture(params=["cells", "mirror"])
+def mirror(request: pytest.FixtureRequest) -> Mirror | None:
+    return Mirror() if request.param == "mirror" else None
+
+
 @pytest.mark.parametrize("spread_deg", [0.005, 0.03, 0.2])
-async def test_finds_the_cheapest_of_all(redis: Redis, clock: ManualClock, spread_deg: float):
+async def test_finds_the_cheapest_of_all(redis: Redis, clock: ManualClock, mirror, spread_deg: float):
     random = np.random.default_rng(int(spread_deg * 1_000))
-    crowd = Crowd(redis, clock, *(random.normal(at, spread_deg, 300) for at in PIN))
+    crowd = Crowd(redis, clock, *(random.normal(at, spread_deg, 300) for at in PIN), mirror)
     await crowd.arrive(
         skills=random.integers(1, 4, 300), rating=random.uniform(1, 5, 300), experience=random.uniform(0, 1, 300)
     )
@@ -76,7 +90,7 @@ async def test_finds_the_cheapest_of_all(redis: Redis, clock: ManualClock, sprea
     assert stopped_early > 0, "or the search saves nothing"
 
 
-async def test_reaches_to_the_limit_in_every_direction_and_no_further(redis: Redis, clock: ManualClock):
+async def test_reaches_to_the_limit_in_every_direction_and_no_further(redis: Redis, clock: ManualClock, mirror):
     bearings = np.radians(np.arange(0, 360, 15))
     for metres, is_found in ((SEARCH_RADIUS_M_MAX - 20, True), (SEARCH_RADIUS_M_MAX + 20, False)):
         await redis.flushall()
@@ -84,7 +98,7 @@ async def test_reaches_to_the_limit_in_every_direction_and_no_further(redis: Red
         # As far as the mean latitude has it: the measure that `straight_m` uses.
         lng_deg = PIN[1] + metres / 111_319.5 * np.sin(bearings) / np.cos(np.radians((lat_deg + PIN[0]) / 2))
         assert abs(straight_m(lat_deg[3], lng_deg[3], *PIN) - metres) < 1
-        crowd = Crowd(redis, clock, lat_deg, lng_deg)
+        crowd = Crowd(redis, clock, lat_deg, lng_deg, None if mirror is None else Mirror())
         await crowd.arrive()
         found = await crowd.find(Ask(*PIN, skill_bit=0, risk=0))
         assert bool(found.ranking.ranked) is is_found
@@ -92,9 +106,9 @@ async def test_reaches_to_the_limit_in_every_direction_and_no_further(redis: Red
         assert (counted == len(bearings)) is is_found
 
 
-async def test_a_rare_skill_is_found_behind_a_crowd_without_it(redis: Redis, clock: ManualClock):
+async def test_a_rare_skill_is_found_behind_a_crowd_without_it(redis: Redis, clock: ManualClock, mirror):
     random, n = np.random.default_rng(1), CANDIDATES_MAX + 500
-    crowd = Crowd(redis, clock, PIN[0] + random.normal(0, 0.002, n), PIN[1] + random.normal(0, 0.002, n))
+    crowd = Crowd(redis, clock, PIN[0] + random.normal(0, 0.002, n), PIN[1] + random.normal(0, 0.002, n), mirror)
     skills = np.ones(n, np.int64)
     skills[-1] = 0b10
     await crowd.arrive(skills=skills)

@@ -1,0 +1,31 @@
+"""A mirror that follows the cell index for as long as a process runs."""
+
+from redis.asyncio import Redis, RedisCluster
+
+from engine.core.clock import Clock
+from engine.geo.cell_index import CellIndex
+from engine.geo.feed_follower import FeedFollower
+from engine.geo.mirror import Mirror, Region
+
+
+class FollowedMirror:
+    """The mirror with what keeps it. `run` it in a task; one thread, one event loop."""
+
+    def __init__(
+        self, redis: "Redis | RedisCluster", index: CellIndex, *, clock: Clock, region: Region | None = None
+    ) -> None:
+        self.mirror = Mirror(region)
+        self._follower = FeedFollower(redis, index, clock=clock, listener=self.mirror)
+
+    @property
+    def whole(self) -> Mirror | None:
+        """The mirror while it holds everything that was written; else `None`: ask the index."""
+        return self.mirror if self._follower.is_whole else None
+
+    async def until_whole(self) -> None:
+        """Wait until it holds everything."""
+        await self._follower.whole()
+
+    async def run(self) -> None:
+        """Follow until cancelled, through restarts of Redis."""
+        await self._follower.run()
