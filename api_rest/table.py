@@ -2,7 +2,21 @@
 
 from typing import Final
 
-from api_rest import auth, bookings, config, devices, incidents, me, offers, people, safetap, services, trails, workers
+from api_rest import (
+    auth,
+    bookings,
+    config,
+    devices,
+    incidents,
+    me,
+    offers,
+    people,
+    safetap,
+    services,
+    trails,
+    workers,
+    zones,
+)
 from api_rest.route import AnyRoute, check_table
 
 TABLE: Final[tuple[AnyRoute, ...]] = check_table(
@@ -15,6 +29,7 @@ TABLE: Final[tuple[AnyRoute, ...]] = check_table(
         *offers.ROUTES,
         *workers.ROUTES,
         *trails.ROUTES,
+        *zones.ROUTES,
         *people.ROUTES,
         *devices.ROUTES,
         *safetap.ROUTES,

@@ -209,7 +209,7 @@ def _told(event: PendingEvent) -> Event:
     change, zone = event.change, event.change.zone
     body = {
         "event_id": event.event_id,
-        "event": change.kind.value,
+        "kind": change.kind.value,
         "reason": change.reason.value,
         "zone_id": str(zone.zone_id),
         "zone_kind": zone.kind.value,
