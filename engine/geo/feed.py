@@ -49,6 +49,8 @@ class Heard(Enum):
     """Part of what is known already, or of a read that was not sent yet."""
     HELD = "held"
     """Its page is being read; `FeedOrder.read` hands it back."""
+    NEW_PAGE = "new_page"
+    """The first that is heard of its page, which has to be read."""
     GAP = "gap"
     """Something before it is missing: its page has to be read."""
     NEW_EPOCH = "new_epoch"
@@ -236,12 +238,12 @@ class FeedOrder:
         state = self._pages.get(page)
         if state is None:
             self._must_read(page)
-            return Heard.GAP
+            return Heard.NEW_PAGE
         if state.is_stale:
             return self._hold(page, message)
         if message.epoch != state.epoch:
             self._new_epoch(page, was_there=state.epoch != 0)
-            return Heard.NEW_EPOCH if state.epoch else Heard.GAP
+            return Heard.NEW_EPOCH if state.epoch else Heard.NEW_PAGE
         if message.seq == state.seq + 1:
             state.seq = message.seq
             return Heard.NEXT

@@ -9,12 +9,13 @@ from typing import Any, Final, Protocol
 
 import structlog
 from prometheus_client import Counter, Gauge
-from redis.asyncio import Connection, Redis, RedisCluster
+from redis.asyncio import Connection
 from redis.exceptions import RedisError
 
 from config.limits import FEED_HELD_RECORDS_MAX, FEED_LOOK_MS, FEED_PING_MS, FEED_RETRY_MS, FEED_SILENCE_MS
 from engine.core.clock import Clock
 from engine.core.errors import WireError
+from engine.core.redis_store import RedisClient, own_connection
 from engine.geo.cell_index import CellIndex
 from engine.geo.feed import CHANNELS, FeedOrder, Heard, decode, page_of
 from engine.geo.fixes import RecordArray, SlotArray
@@ -44,9 +45,7 @@ class FeedListener(Protocol):
 class FeedFollower:
     """Keeps `listener` equal to the index. `run` it in a task."""
 
-    def __init__(
-        self, redis: "Redis | RedisCluster", index: CellIndex, *, clock: Clock, listener: FeedListener
-    ) -> None:
+    def __init__(self, redis: RedisClient, index: CellIndex, *, clock: Clock, listener: FeedListener) -> None:
         self._redis = redis
         self._index = index
         self._clock = clock
@@ -84,7 +83,7 @@ class FeedFollower:
             await self._clock.sleep_ms(FEED_RETRY_MS)
 
     async def _converse(self) -> None:
-        connection = _own_connection(self._redis)
+        connection = await own_connection(self._redis)
         try:
             await connection.connect()  # type: ignore[no-untyped-call]
             await connection.send_command("PSUBSCRIBE", CHANNELS)
@@ -136,6 +135,8 @@ class FeedFollower:
             self._listener.moved(message.slots, message.records)
         elif heard in {Heard.GAP, Heard.NEW_EPOCH, Heard.FLOOD}:
             MISSED.labels(heard.value).inc()
+            self._tell()
+        elif heard is Heard.NEW_PAGE:
             self._tell()
 
     async def _read(self) -> None:
@@ -197,15 +198,6 @@ class FeedFollower:
         WHOLE.set(self._order.is_whole)
         if self._order.is_whole:
             self._whole.set()
-
-
-def _own_connection(redis: "Redis | RedisCluster") -> Connection:
-    """Return a connection that nobody else uses. In a cluster any node hears what is published on all of them."""
-    if isinstance(redis, RedisCluster):
-        node = redis.get_random_node()
-        return node.connection_class(**node.connection_kwargs)
-    connection: Connection = redis.connection_pool.make_connection()  # type: ignore[no-untyped-call]
-    return connection
 
 
 async def _next(connection: Connection) -> Any:  # noqa: ANN401 - a RESP value
