@@ -1,6 +1,5 @@
 """What one console looks at, and the frames that keep it up to date. Pure."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Self
@@ -18,6 +17,8 @@ from gateway_ws.live_map import BUSY, LiveMap
 CELL_ROW: Final = np.dtype([("h3", "<u8"), ("workers", "<u4"), ("busy", "<u4")])
 _CORNERS: Final = 4
 _ZOOM_MAX: Final = 24
+_NUMBER_END: Final = 1e6
+"""Beyond every degree and zoom; JSON has integers that no float holds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,7 @@ class Box:
                 numbers = [*corners, zoom]
             case _:
                 raise WireError("a view is {bbox: [west, south, east, north], zoom}")
-        if not all(isinstance(each, (int, float)) and math.isfinite(each) for each in numbers):
+        if not all(isinstance(each, (int, float)) and abs(each) < _NUMBER_END for each in numbers):
             raise WireError("bbox and zoom are numbers", field="bbox")
         west, south, east, north = (float(each) for each in corners)
         if not -90 <= south <= north <= 90:  # noqa: PLR2004 - degrees

@@ -115,7 +115,7 @@ def _row_of_object(each: object) -> tuple[int, ...]:
 
 def _integer(each: Mapping[str, Any], field: str, *, scale: int, high: int, otherwise: int) -> int:
     value = _number(each, field)
-    if value is None or not math.isfinite(value) or abs(value) * scale >= high:
+    if value is None or not abs(value) < math.inf or abs(value) * scale >= high:
         return otherwise
     return round(value * scale)
 
@@ -123,12 +123,13 @@ def _integer(each: Mapping[str, Any], field: str, *, scale: int, high: int, othe
 def _optional(each: Mapping[str, Any], field: str, *, scale: int, unknown: int) -> int:
     """Return an optional field; one that is too large is its largest value, so a hopeless accuracy stays hopeless."""
     value = _number(each, field)
-    if value is None or not math.isfinite(value) or value < 0:
+    if value is None or not abs(value) < math.inf or value < 0:
         return unknown
     return round(min(value * scale, unknown - 1))
 
 
 def _number(each: Mapping[str, Any], field: str) -> float | int | None:
+    """Return a number as JSON has it: NaN, infinite, or an integer of any length, which no float need hold."""
     value = each.get(field)
     if value is None or (isinstance(value, (int, float)) and not isinstance(value, bool)):
         return value
