@@ -8,12 +8,12 @@ from uuid import UUID
 
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict
-from redis.asyncio import Redis
 
 from config.settings import Settings
 from engine.core.clock import Clock
 from engine.core.database import Connection, Pool
 from engine.core.errors import ClenzyError
+from engine.core.redis_store import RedisClient
 from engine.people.passwords import Passwords
 from engine.people.tokens import AccessTokens, Principal
 from engine.safetap.forwarding import Forwarder
@@ -50,7 +50,7 @@ class Services:
     settings: Settings
     clock: Clock
     pool: Pool
-    redis: Redis
+    redis: RedisClient
     tokens: AccessTokens
     passwords: Passwords
     safetap: Forwarder

@@ -47,6 +47,8 @@ HOUSEKEEPING_MS: Final = 1_000
 """How often a gateway looks for expired tokens, reports refused fixes and tells consoles their figures."""
 SESSION_STATE_TIMEOUT_MS: Final = 2_000
 """Loading the state of one session; later the session starts without it and gets it when Postgres answers."""
+ARRIVALS_MAX: Final = 500
+"""Sessions that open at the same time and are read, or told to others, in one question; more take several."""
 STATE_RELOADS_MAX: Final = 4
 """Sessions whose state is loaded again at the same time, after a gap in the fan-out."""
 CADENCE_IDLE_MS: Final = 5_000
@@ -67,6 +69,9 @@ BATTERY_FINE_PCT: Final = 20
 """...until it is at this or more, or charging."""
 ACCEPT_BACKLOG: Final = 4_096
 """Connections that the kernel holds until we accept them; it drops further ones, and their clients try again."""
+
+GC_OBJECTS: Final = 50_000
+"""New objects of a gateway from which Python looks for unreachable cycles among them (2 ms)."""
 
 # Gateways that come and go
 GATEWAY_PROCESSES_MAX: Final = 64
@@ -168,6 +173,8 @@ LEAVES_OWED_MAX: Final = 20_000
 """Entries of old cells whose removal a Redis did not answer, tried again with the next write; more are left to repair."""
 REPAIR_EVERY_MS: Final = 60_000
 """How often the keeper compares cells with records and mends them."""
+REPAIR_KEYS_PER_READ: Final = 500
+"""Cells that one round trip of a repair reads; the rest follows in the next one."""
 REPAIR_GRACE_MS: Final = 30_000
 """An entry newer than its worker's record may be of a write under way; one that is still so after this is removed."""
 WORKER_SILENT_MS: Final = 60_000

@@ -41,7 +41,7 @@ class Settings(BaseSettings):
     gateway_port: int = Field(default=8081, ge=1, le=65535)
     safetap_port: int = Field(default=8082, ge=1, le=65535)
     ops_port: int | None = Field(default=None, ge=1, le=65535)
-    """Health and metrics of matcher, notify and keeper, which serve nothing else, and of each gateway."""
+    """Health and metrics of matcher, notify, zone watch and keeper, which serve nothing else, and of each gateway."""
     gateway_processes: int = Field(default=1, ge=1, le=GATEWAY_PROCESSES_MAX)
     """Gateways that share `gateway_port`; the kernel spreads connections over them (Linux only)."""
     drain_ms: int | None = Field(default=None, ge=0, le=DRAIN_MS_MAX)

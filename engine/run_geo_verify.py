@@ -6,10 +6,10 @@ Prints what was looked at. Exit code 1: a worker is in a wrong cell, in none, or
 import asyncio
 import sys
 
-from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from config.settings import Settings
+from engine.core.redis_store import RedisClient
 from engine.geo.verify import VerifyReport, verify
 from engine.wiring import open_redis
 
@@ -18,7 +18,7 @@ LOOKS_MAX = 3
 SLOTS_SHOWN_MAX = 10
 
 
-async def look(redis: Redis) -> VerifyReport:
+async def look(redis: RedisClient) -> VerifyReport:
     """Return the report of the last look; what was not wrong at every look is not in it.
 
     Raises:

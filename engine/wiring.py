@@ -1,11 +1,12 @@
 """Opens the stores for a composition root. Who calls it closes what it gets."""
 
 import asyncpg
-import redis.asyncio as redis
+from redis.asyncio import Redis
 
 from config.limits import DATABASE_CONNECT_MS_MAX, DATABASE_POOL_MAX, REDIS_TIMEOUT_MS, STATEMENT_TIMEOUT_MS
 from config.settings import Settings
 from engine.core.clock import Clock, ScaledClock, SystemClock
+from engine.core.redis_store import ClusterClient, RedisClient
 from engine.core.units import MS_PER_S
 from engine.geo import acceptance
 from engine.geo.acceptance import AcceptanceRules
@@ -30,15 +31,16 @@ async def open_database(settings: Settings, *, pool_max: int = DATABASE_POOL_MAX
     )
 
 
-def open_redis(settings: Settings) -> "redis.Redis":
-    """Return a client of the configured Redis (bytes in, bytes out); it connects on first use.
+def open_redis(settings: Settings) -> RedisClient:
+    """Return a client of the configured Redis or Redis Cluster (bytes in, bytes out); it connects on first use.
 
     Raises:
         ValueError: `REDIS_URL` is not set.
     """
     if settings.redis_url is None:
         raise ValueError("REDIS_URL is not set: start with `clenzy up`, or point it at a Redis 6.2 or later")
-    client: redis.Redis = redis.Redis.from_url(
+    kind: type[RedisClient] = ClusterClient if settings.redis_cluster else Redis
+    client: RedisClient = kind.from_url(
         settings.redis_url.get_secret_value(),
         protocol=2,
         socket_timeout=REDIS_TIMEOUT_MS / MS_PER_S,

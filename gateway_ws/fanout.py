@@ -7,16 +7,18 @@ before it: what is heard from then on may have a hole before it.
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from typing import Any, TypeAlias
 
 import structlog
-from redis.asyncio import Connection, Redis
+from redis.asyncio import Connection
 from redis.exceptions import RedisError
 
-from config.limits import FANOUT_CHANNELS_PER_COMMAND, FANOUT_PING_MS, FANOUT_SILENCE_MS, INGEST_RETRY_MS
+from config.limits import ARRIVALS_MAX, FANOUT_CHANNELS_PER_COMMAND, FANOUT_PING_MS, FANOUT_SILENCE_MS, INGEST_RETRY_MS
 from engine.core.clock import Clock
+from engine.core.redis_store import RedisClient, own_connection, publish_together
+from gateway_ws.batched import Batched
 from gateway_ws.message import Message
 from gateway_ws.metrics import FANOUT_CONNECTS
 
@@ -33,8 +35,11 @@ Listener: TypeAlias = Callable[[Message], None]
 class FanOut:
     """Topics and who listens to them. A topic that ends in `*` is a pattern."""
 
-    def __init__(self, redis: Redis, *, clock: Clock, on_break: Callable[[], None], on_gap: Callable[[], None]) -> None:
+    def __init__(
+        self, redis: RedisClient, *, clock: Clock, on_break: Callable[[], None], on_gap: Callable[[], None]
+    ) -> None:
         self._redis = redis
+        self._publish = Batched(self._publish_together, keys_max=ARRIVALS_MAX)
         self._clock = clock
         self._on_break = on_break
         self._on_gap = on_gap
@@ -44,7 +49,8 @@ class FanOut:
         self._sending = asyncio.Lock()
         self._unconfirmed: Counter[str] = Counter()
         """SUBSCRIBEs under way. A topic may have several: who leaves and comes back at once leaves one behind."""
-        self._confirmed = asyncio.Condition()
+        self._awaited: dict[str, set[asyncio.Future[None]]] = {}
+        """Who waits for the confirmation of a topic: thousands may subscribe in one second, each to its own."""
         self._has_gap = True
 
     @property
@@ -65,13 +71,11 @@ class FanOut:
         listeners.add(listener)
         if len(listeners) == 1:
             await self._send("SUBSCRIBE", [topic])
-        try:
-            async with asyncio.timeout(timeout_ms / 1000), self._confirmed:
-                await self._confirmed.wait_for(lambda: self.is_heard(topic))
-        except TimeoutError:
-            self._has_gap = True
-            return False
-        return True
+        if not self.is_heard(topic):
+            await self._confirmation(topic, timeout_ms)
+        is_heard = self.is_heard(topic)
+        self._has_gap |= not is_heard
+        return is_heard
 
     async def unsubscribe(self, topic: str, listener: Listener) -> None:
         """Hear `topic` no longer."""
@@ -89,7 +93,11 @@ class FanOut:
         Raises:
             RedisError: Redis did not answer.
         """
-        await self._redis.publish(PREFIX + topic, payload)
+        await self._publish((PREFIX + topic, payload))
+
+    async def _publish_together(self, messages: Sequence[tuple[str, bytes]]) -> list[None]:
+        await publish_together(self._redis, messages)
+        return [None] * len(messages)
 
     async def run(self) -> None:
         """Keep the connection open, for ever."""
@@ -101,7 +109,7 @@ class FanOut:
             await self._clock.sleep_ms(INGEST_RETRY_MS)
 
     async def _converse(self) -> None:
-        connection: Connection = self._redis.connection_pool.make_connection()  # type: ignore[no-untyped-call]
+        connection = await own_connection(self._redis)
         try:
             await connection.connect()  # type: ignore[no-untyped-call]
             FANOUT_CONNECTS.inc()
@@ -171,11 +179,27 @@ class FanOut:
         for listener in tuple(self._listeners.get(key, ())):
             listener(message)
 
+    async def _confirmation(self, topic: str, timeout_ms: int) -> None:
+        """Return when Redis has confirmed `topic`, or did not in time."""
+        confirmed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._awaited.setdefault(topic, set()).add(confirmed)
+        try:
+            async with asyncio.timeout(timeout_ms / 1000):
+                await confirmed
+        except TimeoutError:
+            log.debug("fanout.unconfirmed")
+        finally:
+            self._awaited[topic].discard(confirmed)
+            if not self._awaited[topic]:
+                del self._awaited[topic]
+
     async def _confirm(self, topic: str) -> None:
         self._unconfirmed[topic] -= 1
         self._unconfirmed = +self._unconfirmed
-        async with self._confirmed:
-            self._confirmed.notify_all()
+        if self.is_heard(topic):
+            for confirmed in self._awaited.get(topic, ()):
+                if not confirmed.done():
+                    confirmed.set_result(None)
         if self._has_gap and not self._unconfirmed:
             self._has_gap = False
             self._on_gap()

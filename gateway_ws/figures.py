@@ -5,12 +5,12 @@ from typing import Any
 
 import numpy as np
 import orjson
-from redis.asyncio import Redis
 
 from config.limits import BOOKING_COUNTS_KEPT_MS, RATE_KEPT_MS, WORKER_SILENT_MS
 from engine.core.clock import Clock
 from engine.core.errors import Unavailable
 from engine.core.ids import OrgId
+from engine.core.redis_store import RedisClient
 from engine.core.units import MS_PER_S
 from engine.geo.acceptance import NEVER_MS
 from engine.geo.worker_table import WorkerTable
@@ -28,7 +28,7 @@ class Figures:
     def __init__(  # noqa: PLR0913 - what it counts from
         self,
         gateway_id: str,
-        redis: Redis,
+        redis: RedisClient,
         *,
         registry: Registry,
         table: WorkerTable,

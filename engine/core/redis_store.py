@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from hashlib import sha1
 from typing import Any, Final, TypeAlias
 
-from redis.asyncio import Redis, RedisCluster
+from redis.asyncio import Connection, Redis, RedisCluster
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError, RedisClusterException, RedisError
 
@@ -36,6 +38,10 @@ class ClusterClient(RedisCluster):
         except RedisClusterException as error:
             raise RedisConnectionError(str(error)) from error
 
+    def set_retry(self, retry: Retry) -> None:
+        """Try again as often as said, but once at least: only then does redis-py ask anew which node has what."""
+        super().set_retry(Retry(NoBackoff(), max(1, retry.get_retries())))
+
 
 @dataclass(frozen=True, slots=True)
 class Script:
@@ -55,7 +61,10 @@ class Call:
     """One call of a script."""
 
     keys: Sequence[str | bytes]
-    arguments: Sequence[bytes | int]
+    arguments: Sequence[str | bytes | int]
+
+
+_PUBLISH: Final = Script.of("for k = 1, #ARGV, 2 do redis.call('PUBLISH', ARGV[k], ARGV[k + 1]) end")
 
 
 async def ask(redis: RedisClient, commands: Sequence[Command], *, publish: Sequence[Publication] = ()) -> list[Any]:
@@ -95,16 +104,52 @@ async def run_script(
     return replies[: len(calls)]
 
 
+async def publish_together(redis: RedisClient, publications: Sequence[Publication]) -> None:
+    """Publish in this order, all or nothing.
+
+    Raises:
+        RedisError: Redis did not answer; all of it was published or nothing.
+    """
+    words = [word for publication in publications for word in publication]
+    if not isinstance(redis, RedisCluster):
+        await run_script(redis, _PUBLISH, [Call((), words)])
+        return
+    # Without a key any node would do, but only one and the same keeps the order.
+    try:
+        node = (await redis.initialize()).get_default_node()
+        await redis.execute_command("EVAL", _PUBLISH.text, 0, *words, target_nodes=node)
+    except RedisClusterException as error:
+        raise RedisConnectionError(str(error)) from error
+
+
+async def own_connection(redis: RedisClient) -> Connection:
+    """Return a connection that nobody else uses, to subscribe with: any node of a cluster hears all publications.
+
+    Raises:
+        RedisError: no node of the cluster answers.
+    """
+    if not isinstance(redis, RedisCluster):
+        connection: Connection = redis.connection_pool.make_connection()  # type: ignore[no-untyped-call]
+        return connection
+    try:
+        node = (await redis.initialize()).get_random_node()
+    except RedisClusterException as error:
+        raise RedisConnectionError(str(error)) from error
+    return node.connection_class(**node.connection_kwargs)
+
+
 async def _replies(redis: RedisClient, commands: Sequence[Command], publish: Sequence[Publication]) -> list[Any]:
     if not commands and not publish:
         return []
     pipeline: Any = redis.pipeline(transaction=False)
     for command in commands:
         pipeline.execute_command(*command)
-    where = {"target_nodes": redis.get_default_node()} if publish and isinstance(redis, RedisCluster) else {}
-    for channel, payload in publish:
-        pipeline.execute_command("PUBLISH", channel, payload, **where)
     try:
+        where = {}
+        if publish and isinstance(redis, RedisCluster):
+            where = {"target_nodes": (await redis.initialize()).get_default_node()}
+        for channel, payload in publish:
+            pipeline.execute_command("PUBLISH", channel, payload, **where)
         replies: list[Any] = await pipeline.execute(raise_on_error=False)
     except RedisClusterException as error:
         raise RedisConnectionError(str(error)) from error

@@ -74,6 +74,8 @@ def entries_of(cell: int, members: Iterable[Any]) -> EntryArray:
 def commands(name: str, some: EntryArray) -> list[Command]:
     """Return the commands (`SADD` or `SREM`) for entries, one a cell."""
     some = some[some["cell"] != 0]
+    if not len(some):
+        return []
     order = np.argsort(some["cell"], kind="stable")
     cells, starts = np.unique(some["cell"][order], return_index=True)
     members = members_of(some)[order].tolist()

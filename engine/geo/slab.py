@@ -19,6 +19,8 @@ HEAD: Final = struct.Struct("<QQ")
 ROW: Final = np.dtype([("since", "<u4"), ("record", RECORD)])
 """A worker: the record, and which of the entries in the set of its cell is the right one (`cell_sets.ENTRY`)."""
 ROW_BYTES: Final = 36
+PAGE_KEYS: Final = "geo:{slab:*}"
+"""The pattern of all keys of pages."""
 PAGE_BYTES: Final = HEAD.size + SLAB_PAGE_SLOTS * ROW_BYTES
 assert ROW.itemsize == ROW_BYTES
 
@@ -43,6 +45,11 @@ class Page:
 def page_key(page: int) -> str:
     """Return the key of a page; the page is its hash tag."""
     return f"geo:{{slab:{page}}}"
+
+
+def page_of_key(key: bytes) -> int:
+    """Return the page of a key."""
+    return int(key.removeprefix(b"geo:{slab:").removesuffix(b"}"))
 
 
 def feed_channel(page: int) -> str:

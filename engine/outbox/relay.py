@@ -20,12 +20,12 @@ import asyncpg
 import orjson
 import structlog
 from prometheus_client import Counter, Histogram
-from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from config.limits import RELAY_BATCH_MAX, RELAY_POLL_MS, RELAY_STALL_MS
 from engine.core.clock import Clock
 from engine.core.database import POSTGRES_ERRORS, Connection, Pool
+from engine.core.redis_store import RedisClient, publish_together
 from engine.core.units import MS_PER_S, ms_from_utc, utc_from_ms
 from engine.outbox.durable_loop import end_if_cancelled, keep_running
 from engine.outbox.listener import Listener, Wake
@@ -69,7 +69,7 @@ SELECT event_id, coalesce(waiting.seq, numbered.seq) AS seq, topic, kind, body::
 class Relay:
     """Publishes the outbox to `fan:<topic>` as `{"event_id", "seq", "kind", "body"}`."""
 
-    def __init__(self, *, pool: Pool, redis: Redis, clock: Clock) -> None:
+    def __init__(self, *, pool: Pool, redis: RedisClient, clock: Clock) -> None:
         self._pool = pool
         self._redis = redis
         self._clock = clock
@@ -105,7 +105,7 @@ class Relay:
 class Turn:
     """One relay's time as the active one: a connection that holds the lock, and how far it got."""
 
-    def __init__(self, conn: Connection, redis: Redis, clock: Clock) -> None:
+    def __init__(self, conn: Connection, redis: RedisClient, clock: Clock) -> None:
         self._conn = conn
         self._redis = redis
         self._clock = clock
@@ -128,10 +128,7 @@ class Turn:
 
     async def publish(self, rows: list[asyncpg.Record]) -> None:
         """Publish a numbered batch: all of it or, when Redis fails, perhaps nothing; never a later event alone."""
-        pipeline = self._redis.pipeline(transaction=True)
-        for row in rows:
-            pipeline.publish(f"fan:{row['topic']}", _message(row))  # type: ignore[unused-awaitable]  # only queued
-        await pipeline.execute()
+        await publish_together(self._redis, [(f"fan:{row['topic']}", _message(row)) for row in rows])
         self._published = rows[-1]["seq"]
         now_ms = self._clock.now_ms()
         PUBLISHED.inc(len(rows))
