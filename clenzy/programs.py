@@ -47,6 +47,7 @@ ROLES: Final = (
     Role("safetap_door", "safetap_door", "CLENZY_SAFETAP_PORT"),
     Role("matcher", "engine.run_matcher", OPS_PORT_VARIABLE),
     Role("notify", "engine.run_notify", OPS_PORT_VARIABLE),
+    Role("zones", "engine.run_zones", OPS_PORT_VARIABLE),
     Role("keeper", "engine.run_keeper", OPS_PORT_VARIABLE),
 )
 

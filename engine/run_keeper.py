@@ -22,6 +22,7 @@ from config.limits import (
     OUTBOX_KEPT_MS,
     SIGN_IN_WINDOW_MS,
     TRAIL_KEEP_EVERY_MS,
+    ZONE_EVENTS_KEPT_MS,
 )
 from engine.core.clock import Clock, SystemClock
 from engine.core.database import POSTGRES_ERRORS, Pool
@@ -108,6 +109,16 @@ JOBS: Final[tuple[Job, ...]] = (
         """
         DELETE FROM sign_in_failure WHERE ctid = ANY (ARRAY(
           SELECT ctid FROM sign_in_failure WHERE at <= $1 LIMIT $2 FOR UPDATE SKIP LOCKED))
+        """,
+    ),
+    Job(
+        "zone_events",
+        ZONE_EVENTS_KEPT_MS,
+        30 * MS_PER_MIN,
+        """
+        DELETE FROM zone_event WHERE event_id IN (
+          SELECT event_id FROM zone_event WHERE detected_at <= $1
+           ORDER BY detected_at LIMIT $2 FOR UPDATE SKIP LOCKED)
         """,
     ),
 )

@@ -25,6 +25,7 @@ MODULES = {
     "safetap_door": "safetap_door",
     "matcher": "engine.run_matcher",
     "notify": "engine.run_notify",
+    "zones": "engine.run_zones",
     "keeper": "engine.run_keeper",
 }
 STORES = {"redis": "redis-server", "postgres": "postgres"}

@@ -26,7 +26,7 @@ BOOKINGS_EACH: Final = 4
 IN_DANGER: Final = 6
 """They do not book: a safety hold keeps everybody from the door of somebody who raised an alarm."""
 SEED: Final = 20
-VICTIMS: Final = ("gateway_ws", "redis", "matcher", "api_rest", "safetap_door", "notify", "postgres", "keeper")
+VICTIMS: Final = ("gateway_ws", "redis", "matcher", "api_rest", "safetap_door", "notify", "postgres", "zones", "keeper")
 SETTLE_S: Final = 120
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.chaos, pytest.mark.timeout(300)]

@@ -107,7 +107,7 @@ def told_by_the_engine(*, to: str) -> set[str]:
     for path in (ROOT / "engine").rglob("*.py"):
         text = path.read_text()
         found |= set(re.findall(rf"topic={to}_topic\(.*?\), kind=\"([a-z.]+)\"", text, re.DOTALL))
-        found |= set(re.findall(rf"Event\({to}_topic\(.*?\)\), \"([a-z.]+)\"", text))
+        found |= set(re.findall(rf"Event\({to}_topic\(.*?\)+, \"([a-z.]+)\"", text))
         found |= set(re.findall(rf"'{to}:' \|\| i\.org_id, '([a-z.]+)'", text))
     return found
 

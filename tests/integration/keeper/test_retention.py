@@ -43,6 +43,17 @@ INSERTS = {
                          SELECT uuid_send(gen_random_uuid()), $1, $1, $2, $2 FROM generate_series(1, $3)""",
     "enrolment_codes": """INSERT INTO enrolment_code (code_hash, person_id, created_at, expires_at, used_at)
                           SELECT uuid_send(gen_random_uuid()), $1, $2, $2, $2 FROM generate_series(1, $3)""",
+    "zone_events": """WITH who AS (INSERT INTO worker (worker_id, updated_at) VALUES ($1, $2) ON CONFLICT DO NOTHING),
+                           place AS (
+                             INSERT INTO zone (zone_id, org_id, kind, name, geometry, active, version, created_at,
+                                               updated_at)
+                             SELECT gen_random_uuid(), org_id, 'site', 'Depot', '{}', true, 1, $2, $2
+                               FROM person WHERE person_id = $1
+                             RETURNING zone_id, org_id)
+                      INSERT INTO zone_event
+                      SELECT (extract(epoch FROM $2::timestamptz) * 1000)::bigint * 1000 + n, org_id, zone_id, $1,
+                             'enter', 'moved', $2, $2
+                        FROM place, generate_series(1, $3) n""",
     "sign_in_failures": "INSERT INTO sign_in_failure SELECT uuid_send($1), $2 FROM generate_series(1, $3)",
 }
 TABLES = {
@@ -50,6 +61,7 @@ TABLES = {
     "idempotency_keys": "idempotency_key",
     "refresh_tokens": "refresh_token",
     "enrolment_codes": "enrolment_code",
+    "zone_events": "zone_event",
     "sign_in_failures": "sign_in_failure",
 }
 
