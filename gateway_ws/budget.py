@@ -1,6 +1,7 @@
 """What one connection may spend: a token bucket for fixes, a window for refused frames. Pure."""
 
 from collections import deque
+from typing import Final
 
 from config.limits import (
     BAD_FRAMES_MAX,
@@ -9,23 +10,25 @@ from config.limits import (
 )
 from engine.core.units import MS_PER_MIN, MS_PER_S
 
+_FIX_MS: Final = MS_PER_S / CONNECTION_FIXES_PER_S_MAX
+_FULL_MS: Final = CONNECTION_FIXES_BURST * _FIX_MS
+
 
 class FixBudget:
-    """Token bucket: `CONNECTION_FIXES_BURST` deep, filled with `CONNECTION_FIXES_PER_S_MAX` a second."""
+    """Token bucket: `CONNECTION_FIXES_BURST` deep, filled with `CONNECTION_FIXES_PER_S_MAX` a second.
 
-    def __init__(self, now_ms: int) -> None:
-        self._tokens = float(CONNECTION_FIXES_BURST)
-        self._filled_ms = now_ms
+    Kept as the instant up to which everything is spent: one number. Times are of a clock that never goes back.
+    """
 
-    def spend(self, amount: int, now_ms: int) -> bool:
+    def __init__(self, now_ms: float) -> None:
+        self._spent_until_ms = now_ms - _FULL_MS
+
+    def spend(self, amount: int, now_ms: float) -> bool:
         """Take `amount`, or nothing where there is not enough."""
-        elapsed_ms = max(0, now_ms - self._filled_ms)
-        self._filled_ms = now_ms
-        filled = self._tokens + elapsed_ms * CONNECTION_FIXES_PER_S_MAX / MS_PER_S
-        self._tokens = min(float(CONNECTION_FIXES_BURST), filled)
-        if amount > self._tokens:
+        until_ms = max(self._spent_until_ms, now_ms - _FULL_MS) + amount * _FIX_MS
+        if until_ms > now_ms:
             return False
-        self._tokens -= amount
+        self._spent_until_ms = until_ms
         return True
 
 

@@ -15,7 +15,21 @@ from engine.geo.ingest import FlushReport
 
 FIXES: Final = Counter("clenzy_gateway_fixes", "Fixes by outcome", ["outcome"])
 FRAMES: Final = Counter("clenzy_gateway_frames", "Frames and events received, by type", ["type"])
-FIX_FRAMES: Final = FRAMES.labels("Fixes")
+
+
+class FrameTally:
+    """Ping frames since the last settling: a counter with a lock takes as long as the rest of a frame's way."""
+
+    def __init__(self) -> None:
+        self.frames = 0
+
+    def settle(self) -> None:
+        """Add them to the counter."""
+        frames, self.frames = self.frames, 0
+        FRAMES.labels("Fixes").inc(frames)
+
+
+FIX_FRAMES: Final = FrameTally()
 REFUSED: Final = Counter("clenzy_gateway_refused", "Frames and commands refused, by code", ["code"])
 CONNECTIONS: Final = Gauge("clenzy_gateway_connections", "Open sessions", ["kind"])
 SOCKETS: Final = Gauge("clenzy_gateway_sockets", "Open sockets, signed in or not")
@@ -50,6 +64,7 @@ TRACKER_REQUESTS: Final = Counter("clenzy_gateway_tracker_requests", "Requests o
 TRACKER_SKIPPED: Final = Counter(
     "clenzy_gateway_tracker_skipped", "Parts of their requests that brought no fix, by reason", ["app", "reason"]
 )
+UNANNOUNCED: Final = Counter("clenzy_gateway_unannounced", "Sessions that could not tell other gateways of themselves")
 EVICTED: Final = Counter("clenzy_gateway_evicted", "Sessions closed because their sign-in had ended")
 FAULTS: Final = Counter("clenzy_gateway_faults", "Unexpected errors that a task survived", ["task"])
 
@@ -100,6 +115,7 @@ class IngestMetrics:
     def judged(self, taken: Tally[FixOutcome], refused: Tally[FixRefusal]) -> None:
         """Count fixes by outcome."""
         self.fixes += taken.total() + refused.total()
+        FIX_FRAMES.settle()
         for outcomes in (taken, refused):
             for outcome, count in outcomes.items():
                 FIXES.labels(outcome.value).inc(count)

@@ -154,10 +154,11 @@ class _Phone:
         if self._connection.is_closed:
             return True
         seq, payload = found
-        FIX_FRAMES.inc()
+        FIX_FRAMES.frames += 1
         try:
             self._session.fixes(seq, payload)
         except ClenzyError as error:
+            FIX_FRAMES.settle()
             self._session.refused(error, seq)
         return True
 

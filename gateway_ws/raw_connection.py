@@ -36,6 +36,8 @@ class RawConnection:
         self._stalled = stalled
         self._background = background
         self._outbox: Outbox[bytes] = Outbox()
+        self._has_waiting = False
+        """Whether frames may be in the outbox: asked for every acknowledgement."""
         self._is_closed = False
         self._has_ended = asyncio.Event()
 
@@ -66,7 +68,11 @@ class RawConnection:
     def acknowledge(self, seq: int, state: AckState) -> None:
         """Send frame 2. Ordinary ones are cumulative: only the newest of those that wait is sent."""
         if state is AckState.INDEXED:
-            self._send_latest(FrameType.ACK, wire.ack_frame(seq))
+            frame, transport = wire.ack_frame(seq), self._transport
+            if self._has_waiting or self._is_closed or transport.is_closing() or not self._is_writable:
+                self._send_latest(FrameType.ACK, frame)
+            else:
+                transport.write(frame)
         else:
             self._durable(FrameType.ACK, seq, state)
 
@@ -103,7 +109,8 @@ class RawConnection:
         """Send on what waits; return whether nothing waits any more."""
         while not self.is_closed and self._is_writable and (frame := self._outbox.take()) is not None:
             self._transport.write(frame)
-        return self.is_closed or not self._outbox
+        self._has_waiting = not self.is_closed and bool(self._outbox)
+        return not self._has_waiting
 
     async def end(self) -> None:
         """Take note that the peer has closed, or answered our close."""
@@ -123,10 +130,10 @@ class RawConnection:
         if self.is_closed:
             return
         frame = wire.websocket_frame(wire.pack(*elements))
-        if not self._outbox and self._is_writable:
+        if not self._has_waiting and self._is_writable:
             self._transport.write(frame)
         elif self._outbox.put(frame):
-            self._stalled.add(self)
+            self._wait()
         else:
             self.close(Close.SLOW_READER)
 
@@ -136,11 +143,15 @@ class RawConnection:
     def _send_latest(self, key: Hashable, frame: bytes) -> None:
         if self.is_closed:
             return
-        if not self._outbox and self._is_writable:
+        if not self._has_waiting and self._is_writable:
             self._transport.write(frame)
             return
         if self._outbox.put_latest(key, frame):
             OUTBOX_DROPPED.inc()
+        self._wait()
+
+    def _wait(self) -> None:
+        self._has_waiting = True
         self._stalled.add(self)
 
     async def _hang_up(self) -> None:

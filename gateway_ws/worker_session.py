@@ -14,7 +14,7 @@ from config.limits import (
     TRIGGERS_PENDING_MAX,
 )
 from engine.core.errors import ClenzyError, TooMany, Unavailable
-from engine.core.units import DEG_E7, e7_to_deg
+from engine.core.units import DEG_E7, NS_PER_MS, e7_to_deg
 from engine.core.vocabulary import Duty, FixRefusal
 from engine.geo.fixes import FIX, FIX_BYTES, UNKNOWN_U16
 from engine.outbox.history import Position
@@ -44,7 +44,7 @@ class WorkerSession(PhoneSession):
         super().__init__(principal, token, connection, services)
         self.slot: int = principal.slot
         now_ms = services.clock.now_ms()
-        self._budget = FixBudget(now_ms)
+        self._budget = FixBudget(services.clock.steady_ns() / NS_PER_MS)
         self._duty: Duty | None = None
         """Unknown until Postgres, or else the worker's cell in Redis, has told it."""
         self._is_followed = False
@@ -76,8 +76,10 @@ class WorkerSession(PhoneSession):
         """
         if self._duty is None:
             raise Unavailable
-        self.spend(len(payload) // FIX_BYTES)
-        self._services.ingest.add(self, seq, payload)
+        now_ns = self._services.clock.steady_ns()
+        if not self._budget.spend(len(payload) // FIX_BYTES, now_ns / NS_PER_MS):
+            raise TooMany("too many fixes a second")
+        self._services.ingest.add(self, seq, payload, now_ns)
 
     def spend(self, amount: int) -> None:
         """Take from the connection's budget: one for a fix, one for a command.
@@ -85,7 +87,7 @@ class WorkerSession(PhoneSession):
         Raises:
             TooMany: it is spent.
         """
-        if not self._budget.spend(amount, self._services.clock.now_ms()):
+        if not self._budget.spend(amount, self._services.clock.steady_ns() / NS_PER_MS):
             raise TooMany("too many fixes a second")
 
     def acknowledge(self, seq: int) -> None:

@@ -10,6 +10,7 @@ METRES_PER_DEG: Final = 111_319.49079327358
 """Metres in a degree of latitude on the WGS84 equatorial radius (6,378,137 m)."""
 
 MS_PER_S: Final = 1000
+NS_PER_MS: Final = 1_000_000
 MS_PER_MIN: Final = 60_000
 MS_PER_DAY: Final = 86_400_000
 

@@ -6,6 +6,7 @@ from typing import Final, TypeAlias
 
 import h3.api.basic_int as h3
 import numpy as np
+from h3ronpy.vector import coordinates_to_cells
 from numpy.typing import NDArray
 
 from config.limits import CELL_RESOLUTION, SEARCH_RINGS_MAX
@@ -17,6 +18,8 @@ _EDGE_M: Final = float(h3.average_hexagon_edge_length(CELL_RESOLUTION, unit="m")
 _RING_REACH: Final = 0.9
 """Guaranteed radius of a disk of k rings, in k x edge: the smallest cells and the worst direction. Measured."""
 _RESOLUTION_SHIFT: Final = 52
+_VECTOR_PLACES: Final = 100
+"""From so many places on the vectorised library is faster: 10 us however few they are, then a fifth less each."""
 
 
 def cell_of(lat_deg: float, lng_deg: float) -> int:
@@ -26,11 +29,15 @@ def cell_of(lat_deg: float, lng_deg: float) -> int:
 
 def cells_of(lat_e7: NDArray[np.int32], lng_e7: NDArray[np.int32]) -> CellArray:
     """Return the index cell of each place."""
+    if len(lat_e7) >= _VECTOR_PLACES:
+        cells: CellArray = np.asarray(coordinates_to_cells(lat_e7 / DEG_E7, lng_e7 / DEG_E7, CELL_RESOLUTION))
+        return cells
     lats_deg = (lat_e7 / DEG_E7).tolist()
     lngs_deg = (lng_e7 / DEG_E7).tolist()
     to_cell = h3.latlng_to_cell
-    cells = [to_cell(lat, lng, CELL_RESOLUTION) for lat, lng in zip(lats_deg, lngs_deg, strict=True)]
-    return np.array(cells, np.uint64)
+    return np.array(
+        [to_cell(lat, lng, CELL_RESOLUTION) for lat, lng in zip(lats_deg, lngs_deg, strict=True)], np.uint64
+    )
 
 
 def parents_of(cells: CellArray, resolution: int) -> CellArray:

@@ -138,11 +138,14 @@ class Ingest:
         """Return whether a connection of this worker is open."""
         return slot in self._sources
 
-    def add(self, source: FixSource, seq: int, payload: bytes) -> None:
-        """Take one checked frame. Where a flush is full it is judged at once, so that nothing piles up."""
+    def add(self, source: FixSource, seq: int, payload: bytes, received_ns: int | None = None) -> None:
+        """Take one checked frame. Where a flush is full it is judged at once, so that nothing piles up.
+
+        `received_ns`: what the steady clock said when the frame came, where the caller has asked it already.
+        """
         self._payloads.append(payload)
         self._slots.append(source.slot)
-        self._received_ns.append(self._clock.steady_ns())
+        self._received_ns.append(self._clock.steady_ns() if received_ns is None else received_ns)
         self._pending_seq[source] = seq
         self._pending_fixes += len(payload) // FIX_BYTES
         if self._pending_fixes >= FLUSH_FIXES_MAX:
