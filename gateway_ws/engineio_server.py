@@ -1,7 +1,7 @@
 """Engine.IO 4 on aiohttp: opens sessions, checks requests, carries packets. What they mean is the handlers' business.
 
-Written for python-socketio, which asks of its Engine.IO server just `on`, `send`, `disconnect`, `generate_id` and
-`attach`. Source: github.com/socketio/engine.io-protocol.
+Written for python-socketio, which asks of its Engine.IO server just `on`, `send`, `send_packet`, `disconnect`,
+`generate_id` and `attach`. Source: github.com/socketio/engine.io-protocol.
 """
 
 import asyncio
@@ -11,6 +11,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Final
 
+import engineio
 import orjson
 import structlog
 from aiohttp import WSMessage, WSMsgType, web
@@ -107,6 +108,12 @@ class EngineServer:
         session = self.sessions.get(sid)
         if session is not None:
             session.send(MESSAGE + data if isinstance(data, str) else data)
+
+    async def send_packet(self, sid: str, packet: engineio.packet.Packet) -> None:
+        """Send a packet of the library's own making."""
+        session = self.sessions.get(sid)
+        if session is not None:
+            session.send(packet.encode())
 
     async def disconnect(self, sid: str) -> None:
         """End a session."""

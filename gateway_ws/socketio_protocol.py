@@ -11,6 +11,7 @@ import orjson
 import socketio
 import structlog
 
+from engine.core.clock import Clock
 from engine.core.errors import ClenzyError, WireError
 from gateway_ws.engineio_server import EngineServer
 
@@ -20,13 +21,26 @@ log = structlog.get_logger(__name__)
 class ProtocolServer(socketio.AsyncServer):
     """A Socket.IO server whose events are handled one after another."""
 
-    def __init__(self, engine: EngineServer, *, attachments_max: int) -> None:
+    def __init__(self, engine: EngineServer, clock: Clock, *, attachments_max: int, hello_timeout_ms: int) -> None:
         self._engine = engine
+        self._clock = clock
         self._attachments_max = attachments_max
+        self._hello_timeout_ms = hello_timeout_ms
+        self._silent_since_ms: dict[str, int] = {}
         super().__init__(async_handlers=False, namespaces=[], json=_Json, logger=_Quiet())
 
     def _engineio_server_class(self) -> Any:  # noqa: ANN401 - the library calls it with the options of its own server
         return lambda **_options: self._engine
+
+    async def close_silent(self) -> None:
+        """Disconnect clients that connected and entered no namespace in time."""
+        now_ms = self._clock.now_ms()
+        for eio_sid, since_ms in list(self._silent_since_ms.items()):
+            if any(self.manager.sid_from_eio_sid(eio_sid, name) for name in self.namespace_handlers):
+                del self._silent_since_ms[eio_sid]
+            elif now_ms - since_ms >= self._hello_timeout_ms:
+                del self._silent_since_ms[eio_sid]
+                await self._engine.disconnect(eio_sid)
 
     async def broken(self, eio_sid: str, error: ClenzyError) -> None:
         """Deal with a client that sent what is no packet."""
@@ -67,7 +81,12 @@ class ProtocolServer(socketio.AsyncServer):
         """Handle an event: its name and its arguments."""
         await super()._handle_event(eio_sid, namespace, ack_id, data)
 
+    async def _handle_eio_connect(self, eio_sid: str, environ: dict[str, Any]) -> None:
+        self._silent_since_ms[eio_sid] = self._clock.now_ms()
+        await super()._handle_eio_connect(eio_sid, environ)
+
     async def _handle_eio_disconnect(self, eio_sid: str, reason: str) -> None:
+        self._silent_since_ms.pop(eio_sid, None)
         self._binary_packet.pop(eio_sid, None)
         await super()._handle_eio_disconnect(eio_sid, reason)
 

@@ -25,23 +25,11 @@ class GatewayServer(ProtocolServer):
     """Namespaces whose clients have sessions."""
 
     def __init__(self, engine: EngineServer, clock: Clock) -> None:
-        super().__init__(engine, attachments_max=_ATTACHMENTS_MAX)
-        self._clock = clock
-        self._silent_since_ms: dict[str, int] = {}
+        super().__init__(engine, clock, attachments_max=_ATTACHMENTS_MAX, hello_timeout_ms=HELLO_TIMEOUT_MS)
 
     def line(self, sid: str, namespace: str) -> EngineSession | None:
         """Return the connection that a client of a namespace speaks over, while it stands."""
         return self._engine.sessions.get(self.manager.eio_sid_from_sid(sid, namespace))
-
-    async def close_silent(self) -> None:
-        """Disconnect clients that opened a socket and signed in to no namespace within `HELLO_TIMEOUT_MS`."""
-        now_ms = self._clock.now_ms()
-        for eio_sid, since_ms in list(self._silent_since_ms.items()):
-            if self._namespaces_of(eio_sid):
-                del self._silent_since_ms[eio_sid]
-            elif now_ms - since_ms >= HELLO_TIMEOUT_MS:
-                del self._silent_since_ms[eio_sid]
-                await self._engine.disconnect(eio_sid)
 
     async def answer(self, eio_sid: str, namespace: str, ack_id: int, body: dict[str, Any]) -> None:
         """Answer an event that carried a callback."""
@@ -69,14 +57,6 @@ class GatewayServer(ProtocolServer):
             if pid is not None:
                 pkt.data["pid"] = pid
         await super()._send_packet(eio_sid, pkt)
-
-    async def _handle_eio_connect(self, eio_sid: str, environ: dict[str, Any]) -> None:
-        self._silent_since_ms[eio_sid] = self._clock.now_ms()
-        await super()._handle_eio_connect(eio_sid, environ)
-
-    async def _handle_eio_disconnect(self, eio_sid: str, reason: str) -> None:
-        self._silent_since_ms.pop(eio_sid, None)
-        await super()._handle_eio_disconnect(eio_sid, reason)
 
     async def _handle_eio_message(self, eio_sid: str, data: str | bytes) -> None:
         if not is_ping(data) or self.awaits_attachment(eio_sid):
