@@ -12,6 +12,7 @@ from uuid import UUID
 import structlog
 
 from config.limits import (
+    ARRIVALS_MAX,
     COMMAND_TEXT_CHARS_MAX,
     COMMAND_TIMEOUT_MS,
     GATEWAY_POOL_MAX,
@@ -23,18 +24,19 @@ from engine.booking.booking_store import transition
 from engine.booking.views import open_bookings_of_customer
 from engine.core.clock import Clock
 from engine.core.database import CONNECTION_LOST, POSTGRES_ERRORS, Connection, Pool
-from engine.core.errors import InvalidInput, Unavailable
+from engine.core.errors import InvalidInput, NotFound, Unavailable
 from engine.core.ids import BookingId, OfferId, OrgId, PersonId
 from engine.core.units import MS_PER_DAY, utc_from_ms
 from engine.core.vocabulary import BookingState, Duty
-from engine.matcher.offer_store import answer_offer, worker_state
+from engine.matcher.offer_store import answer_offer, worker_state, worker_states
 from engine.outbox.history import History, Position, read_missed, read_position
 from engine.people.accounts import load_standing
 from engine.people.devices import DeviceSpeaker, find_speaker
 from engine.people.duty import set_duty
 from engine.people.tokens import Principal
-from engine.people.tracking import Tracking, read_tracking
+from engine.people.tracking import Tracking, read_tracking, read_trackings
 from engine.wiring import open_database
+from gateway_ws.batched import Batched
 from gateway_ws.closing import UnknownType
 
 log = structlog.get_logger(__name__)
@@ -57,6 +59,8 @@ class EngineCalls:
         self._clock = clock
         self._pool = pool
         self._epoch: str | None = None
+        self._snapshots = Batched(self._read_snapshots, keys_max=ARRIVALS_MAX)
+        self._histories = Batched(self._read_missed, keys_max=ARRIVALS_MAX)
 
     @property
     def is_connected(self) -> bool:
@@ -113,9 +117,10 @@ class EngineCalls:
 
     async def worker_snapshot(self, worker: Principal) -> tuple[Position, Json]:
         """Return the same after a position of the outbox: every event up to there is in it."""
-        async with self._connection() as conn:
-            position = self._seen(await read_position(conn))
-            return position, await _state_of(conn, worker.person_id)
+        position, state = await self._snapshots(worker.person_id)
+        if state is None:
+            raise NotFound
+        return position, state
 
     async def state_of_worker(self, worker_id: PersonId) -> Json:
         """Return the same of a worker whose tracker speaks."""
@@ -150,10 +155,7 @@ class EngineCalls:
 
     async def missed(self, after: Mapping[str, int]) -> History:
         """Return what was told on each topic after the number beside it."""
-        async with self._connection() as conn:
-            history = await read_missed(conn, after)
-        self._seen(history.position)
-        return history
+        return await self._histories(after)
 
     async def epoch(self) -> str | None:
         """Return the outbox's epoch as it was last seen; None as long as Postgres has never told it."""
@@ -179,6 +181,25 @@ class EngineCalls:
     def _seen(self, position: Position) -> Position:
         self._epoch = position.epoch
         return position
+
+    async def _read_snapshots(self, worker_ids: Sequence[PersonId]) -> list[tuple[Position, Json | None]]:
+        async with self._connection() as conn:
+            position = self._seen(await read_position(conn))
+            states = await worker_states(conn, worker_ids)
+            trackings = await read_trackings(conn, worker_ids)
+        found = {each: {**states[each], "tracking": trackings[each]} for each in states.keys() & trackings.keys()}
+        return [(position, found.get(worker_id)) for worker_id in worker_ids]
+
+    async def _read_missed(self, wanted: Sequence[Mapping[str, int]]) -> list[History]:
+        """Return one history for all: from the earliest number that somebody asked for on each topic."""
+        after: dict[str, int] = {}
+        for each in wanted:
+            for topic, offset in each.items():
+                after[topic] = min(offset, after.get(topic, offset))
+        async with self._connection() as conn:
+            history = await read_missed(conn, after)
+        self._seen(history.position)
+        return [history] * len(wanted)
 
     async def _duty(self, worker: Principal, body: Mapping[str, Any]) -> Json:
         try:

@@ -2,9 +2,10 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from uuid import uuid4
 
 import numpy as np
@@ -14,7 +15,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from config.limits import CLOSE_TIMEOUT_MS, HOUSEKEEPING_MS, OUTBOX_RETRY_MS
+from config.limits import ARRIVALS_MAX, CLOSE_TIMEOUT_MS, HOUSEKEEPING_MS, OUTBOX_RETRY_MS
 from config.settings import Settings
 from engine.core.clock import Clock
 from engine.core.redis_store import RedisClient
@@ -28,6 +29,7 @@ from engine.people.tokens import AccessTokens
 from engine.wiring import acceptance_rules
 from gateway_ws.admission import Admission
 from gateway_ws.background import Background
+from gateway_ws.batched import Batched
 from gateway_ws.cadence import Cadences
 from gateway_ws.closing import Close
 from gateway_ws.console_ns import ConsoleNamespace
@@ -128,6 +130,7 @@ class Gateway:
             safetap=safetap,
             background=Background(tasks),
             registry=registry,
+            newest=Batched(partial(_newest, index), keys_max=ARRIVALS_MAX),
         )
         self._recovery = Recovery(registry, self.fan_out, stores.calls, clock=clock)
         self._revocations = Revocations(registry, speakers, self.fan_out, stores.calls, clock=clock)
@@ -269,6 +272,10 @@ def _engine_options(settings: Settings, *, has_lane: bool) -> EngineOptions:
         transports=("polling", "websocket") if may_poll else ("websocket",),
         has_lane=has_lane,
     )
+
+
+async def _newest(index: CellIndex, slots: Sequence[int]) -> list[np.void]:
+    return list(await index.records(slots))
 
 
 async def _forever(work: Callable[[], Awaitable[None]], name: str) -> None:

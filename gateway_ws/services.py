@@ -2,11 +2,14 @@
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from engine.core.clock import Clock
 from engine.geo.cell_index import CellIndex
 from engine.geo.ingest import Ingest
 from engine.geo.worker_table import WorkerTable
 from gateway_ws.background import Background
+from gateway_ws.batched import Batched
 from gateway_ws.cadence import Cadences
 from gateway_ws.counting import Counting
 from gateway_ws.engine_calls import EngineCalls
@@ -35,3 +38,5 @@ class Services:
     safetap: SafeTapClient
     background: Background
     registry: Registry
+    newest: Batched[int, np.void]
+    """The record of a slot in the cell index: the newest fix that any gateway has accepted."""

@@ -7,7 +7,6 @@ from uuid import uuid4
 
 import numpy as np
 import orjson
-import structlog
 from redis.exceptions import RedisError
 
 from config.limits import (
@@ -24,11 +23,10 @@ from gateway_ws.closing import Close
 from gateway_ws.connection import Connection
 from gateway_ws.event_line import Told
 from gateway_ws.message import Message
+from gateway_ws.metrics import UNANNOUNCED
 from gateway_ws.services import Services
 from gateway_ws.session import NOWHERE, PhoneSession
 from gateway_ws.wire import AckState, Trigger
-
-log = structlog.get_logger(__name__)
 
 _SESSION_EVENT = "gateway.session"
 """Told on the worker's own topic: somebody signed in as this worker, older connections end."""
@@ -216,15 +214,15 @@ class WorkerSession(PhoneSession):
         try:
             await self._services.fan_out.publish(self.topic, orjson.dumps(message))
         except (RedisError, OSError, TimeoutError):
-            log.warning("session.announce_failed")
+            UNANNOUNCED.inc()  # Redis is away: whoever it tells of that will do
 
     async def _prime(self) -> None:
         """Know what another gateway, or this one before a restart, has accepted last."""
         try:
-            records = await self._services.index.records([self.slot])
+            record = await self._services.newest(self.slot)
         except (RedisError, OSError, TimeoutError):
             return
-        self._services.table.prime(self.slot, records[0])
+        self._services.table.prime(self.slot, record)
 
     async def _forward(self, trigger: Trigger) -> None:
         trigger_id = str(trigger.trigger_id)

@@ -102,6 +102,15 @@ SELECT o.offer_id, o.booking_id
  ORDER BY o.offer_id LIMIT $1
 """
 
+WORKER_STATES: Final = """
+SELECT w.worker_id, w.duty,
+       EXISTS (SELECT FROM offer o WHERE o.worker_id = w.worker_id AND o.state = 'open') AS has_offer,
+       EXISTS (SELECT FROM booking b WHERE b.worker_id = w.worker_id
+                  AND b.state IN ('assigned', 'en_route', 'arrived', 'in_progress')) AS has_job
+  FROM worker w
+ WHERE w.worker_id = ANY($1::uuid[])
+"""
+
 OPEN_OFFER_OF_BOOKING: Final = "SELECT offer_id FROM offer WHERE booking_id = $1 AND state = 'open'"
 
 PAST_OFFERS: Final = """
@@ -184,14 +193,23 @@ async def worker_state(conn: Connection, worker_id: PersonId) -> JsonObject:
     Raises:
         NotFound: this person is no worker.
     """
-    duty = await conn.fetchval("SELECT duty FROM worker WHERE worker_id = $1", worker_id)
-    if duty is None:
+    states = await worker_states(conn, [worker_id])
+    if worker_id not in states:
         raise NotFound
-    return {
-        "duty": duty,
-        "offer": await current_offer(conn, worker_id),
-        "booking": await active_booking_of_worker(conn, worker_id),
-    }
+    return states[worker_id]
+
+
+async def worker_states(conn: Connection, worker_ids: Sequence[PersonId]) -> dict[PersonId, JsonObject]:
+    """Return the same of each who is a worker. Most have neither an offer nor a job: one statement tells who has."""
+    states: dict[PersonId, JsonObject] = {}
+    for row in await conn.fetch(WORKER_STATES, worker_ids):
+        worker_id = PersonId(row["worker_id"])
+        states[worker_id] = {
+            "duty": row["duty"],
+            "offer": await current_offer(conn, worker_id) if row["has_offer"] else None,
+            "booking": await active_booking_of_worker(conn, worker_id) if row["has_job"] else None,
+        }
+    return states
 
 
 async def expire_offers(conn: Connection, *, now_ms: int, limit: int) -> int:

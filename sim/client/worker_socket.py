@@ -5,6 +5,8 @@ while there is no connection wait in a backlog. Both are bounded: the oldest fix
 """
 
 import asyncio
+import os
+import socket
 import time
 from collections import Counter, deque
 from collections.abc import Mapping
@@ -108,6 +110,7 @@ class WorkerSocket:
         """Why the server sent this phone away for good; None while it may come back."""
         self.connected = asyncio.Event()
         self._token = ""
+        self._ws: aiohttp.ClientWebSocketResponse | None = None
         self._window: deque[_Sent] = deque()
         self._backlog = bytearray()
         self._outgoing: deque[bytes] = deque()
@@ -182,6 +185,18 @@ class WorkerSocket:
             self._token = token
             self._send(wire.fresh_token(token))
 
+    def cut(self) -> None:
+        """End the line below the websocket, as a phone that loses its network: no close frame is sent."""
+        line = None if self._ws is None else self._ws.get_extra_info("socket")
+        if line is not None:
+            with socket.socket(fileno=os.dup(line.fileno())) as same:
+                same.shutdown(socket.SHUT_RDWR)
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether nothing waits for an acknowledgement."""
+        return self._settled.is_set()
+
     async def settled(self) -> None:
         """Wait until every posted fix is acknowledged, dropped or in a refused frame."""
         await self._settled.wait()
@@ -214,10 +229,12 @@ class WorkerSocket:
             except BaseException:
                 await ws.close()
                 raise
+        self._ws = ws
         try:
             self._went_live(welcome)
             await self._converse(ws)
         finally:
+            self._ws = None
             self._went_dark()
             await ws.close()
         await self._look_at_close_code(ws.close_code)
