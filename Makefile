@@ -57,7 +57,7 @@ spell: setup
 	@$(BIN)/codespell $(SOURCES) docs migrations console/src Makefile *.md
 
 # ---------------------------------------------------------------- test
-.PHONY: test load chaos e2e bench bench-geo bench-stream
+.PHONY: test load chaos drops e2e bench bench-geo bench-stream
 test: setup pages  ## All tests: real Postgres, Redis, processes, browser
 	@$(BIN)/pytest -n 2 --dist loadfile $(ARGS)
 
@@ -66,6 +66,9 @@ load: setup  ## A short load run of workers and customers over the public protoc
 
 chaos: setup pages  ## Kill every process and store during a run; nothing acknowledged may be lost
 	@$(BIN)/pytest -m chaos $(ARGS)
+
+drops: setup  ## Cut 10,000 connections, kill gateways, relays and Redis; no durable event may be lost or doubled
+	@exec $(BIN)/python -m tests.acceptance.drops $(ARGS)
 
 e2e: setup pages  ## The browser tests only
 	@$(BIN)/pytest -m browser $(ARGS)
