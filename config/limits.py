@@ -203,6 +203,12 @@ TRAIL_SPAN_MS_MAX: Final = 86_400_000
 """A request for a longer piece of a trail is refused with 422."""
 TRAIL_ROWS_MAX: Final = 50_000
 """A request for more fixes is refused with 422: ask for a shorter time."""
+REPLAY_FIXES_DEFAULT: Final = 1_000
+"""Fixes of a page of a replay that names no limit."""
+REPLAY_FIXES_MAX: Final = 5_000
+"""A page that asks for more is refused with 422."""
+REPLAY_STEP_MS_MAX: Final = 600_000
+"""A replay that asks for coarser steps is refused with 422."""
 TRAIL_GAP_MS: Final = 600_000
 """A line is broken where the phone was silent for longer: nobody knows the way between."""
 TRAIL_SIMPLIFY_M_MAX: Final = 1_000
@@ -265,6 +271,8 @@ ZONE_CHECK_MS: Final = 2_000
 """How often duty and dwell are looked at without being woken."""
 ZONE_RELOAD_MS: Final = 30_000
 """How often zones are read without being woken."""
+ZONES_PER_READ_MAX: Final = 8
+"""Zones that are read and covered by cells in one go; the next go follows at once."""
 ZONE_STALL_MS: Final = 10_000
 """A zone watch whose connection stands still for this long is cut off by Postgres, so that another may go on."""
 ZONE_EVENTS_KEPT_MS: Final = 90 * 86_400_000
@@ -273,6 +281,8 @@ ZONE_EVENTS_KEPT_MS: Final = 90 * 86_400_000
 # Mirror of the cell index
 PAIRS_MAX: Final = 100_000
 """Pairs of workers near one another in one answer (2.4 MB); of more only the number is told."""
+NEARBY_RADIUS_M_MAX: Final = 5_000
+"""A wider search of the desk for workers near a place is refused with 422."""
 
 # Fan-out
 FANOUT_PING_MS: Final = 2_000
@@ -519,8 +529,11 @@ assert FANOUT_PING_MS < FANOUT_SILENCE_MS
 assert CADENCE_JOB_MS <= CADENCE_IDLE_MS <= CADENCE_PARKED_MS <= CADENCE_LOW_BATTERY_MS < WORKER_SILENT_MS // 2
 assert CADENCE_IDLE_MS <= CADENCE_BATCH_MS < WORKER_SILENT_MS // 2
 assert BATTERY_LOW_PCT < BATTERY_FINE_PCT
+assert NEARBY_RADIUS_M_MAX <= SEARCH_RADIUS_M_MAX
 assert FEED_PING_MS < FEED_SILENCE_MS
 assert HOUSEKEEPING_MS < RATE_KEPT_MS
+assert REPLAY_FIXES_DEFAULT <= REPLAY_FIXES_MAX <= TRAIL_ROWS_MAX
+assert TRAIL_SPAN_MS_MAX < 2**31
 assert TRAIL_TICK_MS <= TRAIL_FLUSH_MS
 assert TRAIL_BATCH_FIXES_MAX <= TRAIL_BUFFER_FIXES_MAX
 assert TRAIL_DRAIN_MS + 2 * CLOSE_TIMEOUT_MS < STOP_TIMEOUT_MS

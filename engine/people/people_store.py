@@ -71,15 +71,18 @@ SELECT n.worker_id, coalesce(n.skills, 0), coalesce(n.rating, 4.5), coalesce(n.e
  ORDER BY n.position
 """
 
-PAGE_OF_WORKERS: Final = """
+_WORKERS: Final = """
 SELECT w.worker_id, w.slot, p.full_name, w.skills, w.rating, w.duty,
        (SELECT b.booking_id FROM booking b
          WHERE b.worker_id = w.worker_id AND b.state IN ('assigned', 'en_route', 'arrived', 'in_progress')
        ) AS booking_id
   FROM worker w JOIN person p ON p.person_id = w.worker_id
- WHERE p.org_id = $1 AND w.slot > $2
- ORDER BY w.slot
- LIMIT $3
+ WHERE p.org_id = $1
+"""
+PAGE_OF_WORKERS: Final = _WORKERS + " AND w.slot > $2 ORDER BY w.slot LIMIT $3"
+WORKERS_OF_SLOTS: Final = _WORKERS + " AND w.slot = ANY($2::int[]) ORDER BY w.slot"
+SLOT_OF_WORKER: Final = """
+SELECT w.slot FROM worker w JOIN person p ON p.person_id = w.worker_id WHERE p.org_id = $1 AND w.worker_id = $2
 """
 
 WORKER: Final = "SELECT slot, duty, duty_since, skills, rating FROM worker WHERE worker_id = $1"
@@ -161,18 +164,38 @@ async def list_workers(conn: Connection, *, org_id: OrgId, after_slot: int, limi
     """Return workers of the organisation by slot, those with a slot greater than `after_slot` (-1: from the start)."""
     skill_bits = await load_skill_bits(conn, org_id)
     rows = await conn.fetch(PAGE_OF_WORKERS, org_id, after_slot, limit)
-    return [
-        WorkerRow(
-            worker_id=PersonId(row["worker_id"]),
-            slot=WorkerSlot(row["slot"]),
-            full_name=row["full_name"],
-            skills=skill_codes(row["skills"], skill_bits),
-            rating=round(row["rating"], 2),
-            duty=Duty(row["duty"]),
-            booking_id=row["booking_id"],
-        )
-        for row in rows
-    ]
+    return [_worker_row(row, skill_bits) for row in rows]
+
+
+async def workers_of_slots(conn: Connection, slots: Sequence[int], *, org_id: OrgId) -> dict[int, WorkerRow]:
+    """Return those of `slots` that belong to workers of the organisation."""
+    skill_bits = await load_skill_bits(conn, org_id)
+    rows = await conn.fetch(WORKERS_OF_SLOTS, org_id, slots)
+    return {row["slot"]: _worker_row(row, skill_bits) for row in rows}
+
+
+async def slot_of_worker(conn: Connection, worker_id: PersonId, *, org_id: OrgId) -> WorkerSlot:
+    """Return the slot of a worker of the organisation.
+
+    Raises:
+        NotFound: there is no such worker there.
+    """
+    slot = await conn.fetchval(SLOT_OF_WORKER, org_id, worker_id)
+    if slot is None:
+        raise NotFound
+    return WorkerSlot(slot)
+
+
+def _worker_row(row: asyncpg.Record, skill_bits: dict[str, int]) -> WorkerRow:
+    return WorkerRow(
+        worker_id=PersonId(row["worker_id"]),
+        slot=WorkerSlot(row["slot"]),
+        full_name=row["full_name"],
+        skills=skill_codes(row["skills"], skill_bits),
+        rating=round(row["rating"], 2),
+        duty=Duty(row["duty"]),
+        booking_id=row["booking_id"],
+    )
 
 
 async def load_worker(conn: Connection, worker_id: PersonId) -> asyncpg.Record:

@@ -7,6 +7,7 @@ from uuid import UUID
 
 import asyncpg
 import numpy as np
+import pytest
 import redis.asyncio
 from aiohttp.test_utils import TestClient, TestServer
 
@@ -17,6 +18,7 @@ from config.limits import PASSWORDS_PER_BATCH_MAX, PEOPLE_PER_BATCH_MAX
 from engine.core.ids import PersonId
 from engine.core.vocabulary import Role
 from engine.geo.cell_index import CellIndex
+from engine.geo.cells import cells_of
 from engine.geo.fixes import RECORD
 from engine.people.people_store import NewPerson, create_people
 from engine.people.tokens import AccessTokens
@@ -198,3 +200,46 @@ async def test_the_list_is_worth_showing_without_redis(services: Services, api: 
     await nowhere.aclose()
     assert (await api.get("/v1/workers", by=dispatcher)).body == said.body
     assert [item["slot"] for item in said.body["items"]] == [0]
+
+
+async def test_who_is_near_a_worker_or_a_point(
+    api: Api, admin: Person, dispatcher: Person, cast: Cast, redis: "redis.asyncio.Redis", clock: ManualClock
+) -> None:
+    made = await batch(api, admin, *(worker(f"w{number}") for number in range(5)))
+    await cast.in_another_org(Role.WORKER)
+    records = np.zeros(6, RECORD)
+    records["ts_ms"] = clock.now_ms() - 5_000
+    # Slot 5 lies in a neighbouring cell; slot 6 is of another organisation; slot 4 has no place.
+    records["lat_e7"] = 411_500_000 + np.array([0, 9_000, 45_000, 90_000, 0, 1_000])
+    records["lng_e7"] = -86_100_000
+    records["cell"] = cells_of(records["lat_e7"], records["lng_e7"])
+    records["cell"][4] = 0
+    await CellIndex(redis).move(np.array([1, 2, 3, 5, 4, 6]), records)
+    path = "/v1/workers/nearby"
+
+    around = (await api.get(f"{path}?lat=41.15&lng=-8.61", by=dispatcher)).body["items"]
+    assert [(item["slot"], item["distance_m"]) for item in around] == [(1, 0), (2, 100), (3, 501)]
+    assert around[0]["last_seen_ms"] == clock.now_ms() - 5_000
+    wide = (await api.get(f"{path}?lat=41.15&lng=-8.61&radius_m=1100", by=dispatcher)).body["items"]
+    assert [item["slot"] for item in wide] == [1, 2, 3, 5]
+    few = (await api.get(f"{path}?lat=41.15&lng=-8.61&limit=1", by=dispatcher)).body["items"]
+    assert [item["slot"] for item in few] == [1]
+    people = {item["slot"]: item["worker_id"] for item in wide}
+    beside = (await api.get(f"{path}?worker_id={people[2]}&radius_m=450", by=dispatcher)).body["items"]
+    assert [(item["slot"], item["distance_m"]) for item in beside] == [(1, 100), (3, 401)]
+
+    assert made
+    nowhere = await api.get(f"{path}?worker_id={await placeless(api, dispatcher)}", by=dispatcher)
+    assert nowhere.status == 404
+    stranger = await cast.in_another_org(Role.WORKER)
+    assert (await api.get(f"{path}?worker_id={stranger.person_id}", by=dispatcher)).status == 404
+
+
+async def placeless(api: Api, dispatcher: Person) -> str:
+    workers = (await api.get("/v1/workers", by=dispatcher)).body["items"]
+    return next(each["worker_id"] for each in workers if each["slot"] == 4)
+
+
+@pytest.mark.parametrize("query", ["", "lat=41", "lng=1&worker_id=0", "lat=1&lng=1&radius_m=5001", "lat=91&lng=0"])
+async def test_nearby_names_one_place_within_reach(api: Api, dispatcher: Person, query: str) -> None:
+    assert (await api.get(f"/v1/workers/nearby?{query}", by=dispatcher)).status == 422
