@@ -30,10 +30,14 @@ class Heartbeat(Generic[Key]):
         self._dead_at_ms.pop(key, None)
 
     def to_ping(self, now_ms: int) -> list[Key]:
-        """Return the sessions to ping now; each owes a pong from here on, counted from when its ping was due."""
+        """Return the sessions to ping now; each owes a pong from here on, counted from when its ping was due.
+
+        After a standstill of ours that would be too late already: half of the time is left to it anyhow.
+        """
         due = list(_due(self._ping_at_ms, now_ms))
         for key in due:
-            self._dead_at_ms[key] = self._ping_at_ms.pop(key) + self._timeout_ms
+            on_time_ms = self._ping_at_ms.pop(key) + self._timeout_ms
+            self._dead_at_ms[key] = max(on_time_ms, now_ms + self._timeout_ms // 2)
         return due
 
     def dead(self, now_ms: int) -> list[Key]:
