@@ -69,13 +69,14 @@ class Counting:
 
     def loaded(self, person_id: PersonId, tracking: Tracking, news: int) -> None:
         """Take over what Postgres said; an alarm that changed while it was read stands as it was heard."""
-        slot = self._slots[person_id]
+        slot, since_ms = self._slots[person_id], tracking.duty_since_ms
+        # Whatever makes the fixes count comes first: else a worker who counts all along would leave the cells.
+        if since_ms is not None:
+            self._ingest.set_duty(slot, on=True, since_ms=0 if not since_ms else self._fix_clock.at_ms(since_ms))
         if news == self._news[person_id]:
             self._set_alarm(slot, tracking.alarm_since_ms)
-        since_ms = tracking.duty_since_ms
-        self._ingest.set_duty(
-            slot, on=since_ms is not None, since_ms=0 if not since_ms else self._fix_clock.at_ms(since_ms)
-        )
+        if since_ms is None:
+            self._ingest.set_duty(slot, on=False)
 
     def set_duty(self, slot: int, duty: Duty, *, since: str | None = None) -> None:
         """Take over what an event or an answer said. Without a `since`, a duty that is new here begins now."""
