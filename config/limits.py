@@ -207,7 +207,7 @@ REPLAY_FIXES_DEFAULT: Final = 1_000
 """Fixes of a page of a replay that names no limit."""
 REPLAY_FIXES_MAX: Final = 5_000
 """A page that asks for more is refused with 422."""
-REPLAY_STEP_MS_MAX: Final = 600_000
+REPLAY_STEP_MS_MAX: Final = 60_000
 """A replay that asks for coarser steps is refused with 422."""
 TRAIL_GAP_MS: Final = 600_000
 """A line is broken where the phone was silent for longer: nobody knows the way between."""
@@ -271,9 +271,9 @@ ZONE_CHECK_MS: Final = 2_000
 """How often duty and dwell are looked at without being woken."""
 ZONE_RELOAD_MS: Final = 30_000
 """How often zones are read without being woken."""
-ZONES_PER_READ_MAX: Final = 8
+ZONES_PER_READ_MAX: Final = 4
 """Zones that are read and covered by cells in one go; the next go follows at once."""
-ZONE_STALL_MS: Final = 10_000
+ZONE_STALL_MS: Final = 6_000
 """A zone watch whose connection stands still for this long is cut off by Postgres, so that another may go on."""
 ZONE_EVENTS_KEPT_MS: Final = 90 * 86_400_000
 """Zone events older than this are deleted."""
@@ -534,6 +534,7 @@ assert FEED_PING_MS < FEED_SILENCE_MS
 assert HOUSEKEEPING_MS < RATE_KEPT_MS
 assert REPLAY_FIXES_DEFAULT <= REPLAY_FIXES_MAX <= TRAIL_ROWS_MAX
 assert TRAIL_SPAN_MS_MAX < 2**31
+assert 2 * REPLAY_STEP_MS_MAX < TRAIL_GAP_MS
 assert TRAIL_TICK_MS <= TRAIL_FLUSH_MS
 assert TRAIL_BATCH_FIXES_MAX <= TRAIL_BUFFER_FIXES_MAX
 assert TRAIL_DRAIN_MS + 2 * CLOSE_TIMEOUT_MS < STOP_TIMEOUT_MS

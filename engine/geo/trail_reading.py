@@ -24,6 +24,16 @@ SELECT count(*) AS fixes,
   FROM (SELECT * FROM trail WHERE slot = $1 AND org_id = $2 AND at >= $3 AND at < $4 ORDER BY at LIMIT $5) AS piece
 """
 
+# A page of a replay: of each step the newest fix alone. `$3` is where the steps begin, `$4` where the page does.
+REPLAY: Final = """
+SELECT string_agg(timestamptz_send(at) || int4send(lat_e7) || int4send(lng_e7) || int2send(accuracy_dm)
+                  || int2send(speed_cm_s) || int2send(heading_ddeg), ''::bytea ORDER BY at) AS rows
+  FROM (SELECT DISTINCT ON (step) *
+          FROM (SELECT *, floor(extract(epoch FROM at - $3::timestamptz) * 1000 / $7::integer) AS step
+                  FROM trail WHERE slot = $1 AND org_id = $2 AND at >= $4 AND at < $5) AS stepped
+         ORDER BY step, at DESC LIMIT $6) AS page
+"""
+
 _ROW: Final = np.dtype(
     [
         ("at_us", ">i8"),
@@ -59,7 +69,25 @@ async def read_trail(conn: Connection, *, worker_id: PersonId, org_id: OrgId, sp
     assert row is not None
     if row["fixes"] > TRAIL_ROWS_MAX:
         raise InvalidInput(f"More than {TRAIL_ROWS_MAX} fixes: ask for a shorter time.", field="to")
-    rows = np.frombuffer(row["rows"] or b"", _ROW)
+    return _decoded(row["rows"])
+
+
+async def read_replay(
+    conn: Connection, *, worker_id: PersonId, org_id: OrgId, span: Span, start: datetime, step_ms: int, limit: int
+) -> TrailArray:
+    """Return up to `limit` fixes of `span` from `start` on, in the order of time; the newest of each `step_ms`.
+
+    Raises:
+        NotFound: the organisation has no such worker.
+    """
+    slot = await conn.fetchval(SLOT_OF_WORKER, worker_id, org_id)
+    if slot is None:
+        raise NotFound
+    return _decoded(await conn.fetchval(REPLAY, slot, org_id, span.begin, start, span.end, limit, step_ms))
+
+
+def _decoded(packed: bytes | None) -> TrailArray:
+    rows = np.frombuffer(packed or b"", _ROW)
     trail = np.zeros(len(rows), TRAIL_FIX)
     trail["at_ms"] = rows["at_us"] // 1_000 + _POSTGRES_EPOCH_MS
     for column in ("lat_e7", "lng_e7", "accuracy_dm", "speed_cm_s", "heading_ddeg"):
