@@ -124,11 +124,17 @@ def redis_cluster(servers: Servers) -> RedisNodes:
 
 
 @pytest.fixture(params=["one Redis", "cluster"])
-async def either_redis(request: pytest.FixtureRequest) -> AsyncIterator[RedisClient]:
-    """A client, as the processes open it, of an empty Redis and of an empty Redis Cluster."""
+def either_settings(request: pytest.FixtureRequest) -> Settings:
+    """Settings that name an empty Redis, or an empty Redis Cluster."""
     is_cluster = request.param == "cluster"
     url = request.getfixturevalue("redis_cluster").url if is_cluster else request.getfixturevalue("redis_url")
-    client = open_redis(Settings(redis_url=SecretStr(url), redis_cluster=is_cluster))
+    return Settings(redis_url=SecretStr(url), redis_cluster=is_cluster)
+
+
+@pytest.fixture
+async def either_redis(either_settings: Settings) -> AsyncIterator[RedisClient]:
+    """A client of it, as the processes open one."""
+    client = open_redis(either_settings)
     yield client
     await client.aclose()
 
