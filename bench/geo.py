@@ -21,7 +21,8 @@ from engine.geo.mirror import Mirror
 ROUNDS = 5
 
 
-async def _rows(url: str, driven: Fleet, random: np.random.Generator) -> list[Row]:
+async def _updated(url: str, driven: Fleet, random: np.random.Generator) -> tuple[list[Row], Mirror]:
+    """Return the rows of updates and a mirror of what Redis holds after them."""
     redis: Redis = Redis.from_url(url, protocol=2, socket_timeout=10)
     try:
         updates = await update_rows(redis, url, driven, random)
@@ -29,7 +30,7 @@ async def _rows(url: str, driven: Fleet, random: np.random.Generator) -> list[Ro
         mirror.rebuild(*await CellIndex(redis).all_records())
     finally:
         await redis.aclose()
-    return [*updates, *query_rows(url, driven, mirror, random)]
+    return updates, mirror
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -44,7 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console.print(driven.source)
     mirror_module.warm_up()
     with embedded_redis() as url:
-        rows = asyncio.run(_rows(url, driven, random))
+        updates, mirror = asyncio.run(_updated(url, driven, random))
+        rows = [*updates, *query_rows(url, driven, mirror, random)]
     show(f"Geo, {driven.workers:,} workers", rows, console)
     console.print(f"written to {save('geo', rows)}")
     return exit_code(rows)

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.fleet import E7, Fleet
+from bench.geo_follow import TICK_S, Followed, Load, follow
 from bench.geo_updates import KEY, geoadd
 from bench.report import Row, less_is_better, more_is_better
 from bench.resp import BareConnection, packed
-from engine.geo.fixes import RecordArray
 from engine.geo.mirror import Mirror
 
 K: Final = 20
@@ -23,13 +23,14 @@ RECALL_MIN: Final = 0.999
 SAME_M: Final = 0.001
 """A worker this much further than the last of the true ones is as good: at a taxi stand many are equally far."""
 PINGS_PER_S: Final = 10_000
-TICK_S: Final = 0.01
 LOAD_S: Final = 8.0
 LOAD_SHARE: Final = 0.3
 """Queries come at this share of what the anchor bears: beyond it there would only be a queue to see."""
 GEOSEARCH: Final = f"GEOSEARCH {RADIUS_M // 1000} km ASC COUNT {K}, no client library"
 TILE38_PER_S: Final = 2_072
 TILE38: Final = "Tile38 NEARBY, quoted: 2,072/s on 2 such cores, not run"
+MOVE_BATCH: Final = 500
+MOVES_PER_S: Final = 1_800_000
 _SPIN_S: Final = 0.001
 _EARTH_M: Final = 6_371_008.8
 
@@ -83,10 +84,14 @@ def query_rows(url: str, fleet: Fleet, mirror: Mirror, random: np.random.Generat
         our_recall = recall(truths, our_answers)
         anchor_recall = recall(truths, [[int(slot) for slot in answer] for answer in anchor_answers])
         asked = fleet.asked_from(max(1, round(LOAD_S * LOAD_SHARE * anchor)), random)
-        streamed = fleet.records(fleet.rounds - 1, np.arange(fleet.workers))
-        our_ms = _under_load(ask, lambda at: _apply(mirror, streamed, at), fleet.workers, asked)
         anchor_ms = _under_load(search, lambda at: _add(bare, fleet, at), fleet.workers, asked)
-    return [*_rates(ours, anchor, our_recall, anchor_recall), *_latencies(our_ms, anchor_ms, LOAD_SHARE * anchor)]
+    followed = follow(url, fleet, Load(PINGS_PER_S, LOAD_S, asked, K, RADIUS_M))
+    return [
+        *_rates(ours, anchor, our_recall, anchor_recall),
+        _batch_row(mirror, places, our_answers),
+        _move_row(fleet),
+        *_latencies(followed, anchor_ms, LOAD_SHARE * anchor),
+    ]
 
 
 def _rates(ours: float, anchor: float, our_recall: float, anchor_recall: float) -> list[Row]:
@@ -100,14 +105,52 @@ def _rates(ours: float, anchor: float, our_recall: float, anchor_recall: float) 
     ]
 
 
-def _latencies(our_ms: NDArray[np.float64], anchor_ms: NDArray[np.float64], queries_per_s: float) -> list[Row]:
-    name = f"nearest {K} while {PINGS_PER_S:,} pings/s come in"
+def _batch_row(mirror: Mirror, places: Sequence[Place], answers: Sequence[Sequence[int]]) -> Row:
+    """Return the row of questions asked together; the answers are those of asking one by one."""
+    together, rates = np.array(places), []
+    many = mirror.nearest_many(together, k=K, radius_m=RADIUS_M)
+    for _ in range(51):
+        start = time.perf_counter()
+        mirror.nearest_many(together, k=K, radius_m=RADIUS_M)
+        rates.append(len(places) / (time.perf_counter() - start))
+    is_same = all(list(answer) == many.slots[at, : many.found[at]].tolist() for at, answer in enumerate(answers))
+    name = f"the same, {len(places)} questions a call"
+    return more_is_better(name, median(rates), TILE38_PER_S, anchor_name=TILE38, unit="queries/s", gate=is_same)
+
+
+def _move_row(fleet: Fleet) -> Row:
+    """Return the row of moves that a mirror takes over, a batch of the index at a time, without H3."""
+    mirror, every, rates = Mirror(), np.arange(fleet.workers), []
+    records = fleet.records(0, every, has_cells=False)
+    for number in range(fleet.rounds):
+        records = fleet.records(number, every, has_cells=False)
+        for at in range(0, fleet.workers, MOVE_BATCH):
+            start = time.perf_counter()
+            mirror.moved(every[at : at + MOVE_BATCH], records[at : at + MOVE_BATCH])
+            if number:
+                rates.append(len(every[at : at + MOVE_BATCH]) / (time.perf_counter() - start))
+    places = mirror.places(every)
+    is_right = all(np.array_equal(places[name], records[name]) for name in ("ts_ms", "lat_e7", "lng_e7"))
+    return more_is_better(
+        f"moves into a mirror, {MOVE_BATCH} a batch, without H3",
+        median(rates),
+        MOVES_PER_S,
+        anchor_name="the first version, quoted: 1.8M/s with H3, not run",
+        unit="pings/s",
+        ratio_min=1,
+        gate=is_right,
+    )
+
+
+def _latencies(followed: Followed, anchor_ms: NDArray[np.float64], queries_per_s: float) -> list[Row]:
+    name = f"nearest {K} while {PINGS_PER_S:,} pings/s come in by the feed"
     return [
         less_is_better(
             f"{name}, p{percent}",
-            *(float(np.percentile(ms, percent)) for ms in (our_ms, anchor_ms)),
+            *(float(np.percentile(ms, percent)) for ms in (followed.taken_ms, anchor_ms)),
             anchor_name=f"GEOSEARCH beside GEOADD, {queries_per_s:.0f} queries/s",
             unit="ms",
+            gate=followed.is_equal,
         )
         for percent in (50, 99)
     ]
@@ -159,12 +202,6 @@ def _wait_until(at: float) -> None:
     time.sleep(max(0.0, at - time.perf_counter() - _SPIN_S))
     while time.perf_counter() < at:
         pass
-
-
-def _apply(mirror: Mirror, records: RecordArray, slots: NDArray[np.int64]) -> None:
-    newer = records[slots]
-    newer["ts_ms"] += time.monotonic_ns()
-    mirror.moved(slots, newer)
 
 
 def _add(bare: BareConnection, fleet: Fleet, slots: NDArray[np.int64]) -> None:

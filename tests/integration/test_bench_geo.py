@@ -22,7 +22,7 @@ def test_a_small_run_is_right_and_writes_its_rows(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(geo, "save", lambda name, rows: report.save(name, rows, tmp_path))
     assert geo.main(["--workers", "1500"]) == 0
     rows = json.loads((tmp_path / "geo.json").read_text())
-    assert len(rows) == 10
+    assert len(rows) == 12
     assert all(row.keys() == ROWS for row in rows)
     assert {row["gate"] for row in rows} == {True, None}
     assert any("Tile38" in row["anchor_name"] and "quoted" in row["anchor_name"] for row in rows)
