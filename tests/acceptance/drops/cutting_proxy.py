@@ -42,6 +42,7 @@ class CuttingProxy:
         ]
         try:
             await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
+            self.cuts += any(pump.done() and pump.result() for pump in pumps)
         finally:
             for pump in pumps:
                 pump.cancel()
@@ -49,7 +50,8 @@ class CuttingProxy:
             writer.transport.abort()
             upstream[1].transport.abort()
 
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, deadline_s: float) -> None:
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, deadline_s: float) -> bool:
+        """Carry one direction until the peer closes it, or until it is time to cut; return whether it was."""
         now_s = asyncio.get_running_loop().time
         with suppress(OSError):
             while True:
@@ -59,14 +61,13 @@ class CuttingProxy:
                 except TimeoutError:
                     if not self.is_cutting:
                         continue
-                    self.cuts += 1
-                    return
+                    return True
                 if not chunk:
-                    return
+                    return False
                 if self.is_cutting and now_s() > deadline_s:
                     writer.write(chunk[: self._rng.randrange(len(chunk))])
                     await writer.drain()
-                    self.cuts += 1
-                    return
+                    return True
                 writer.write(chunk)
                 await writer.drain()
+        return False

@@ -199,7 +199,8 @@ def describe(outcome: Outcome) -> str:
     """Return the figures, a line each."""
     plan, verdict = outcome.plan, outcome.verdict
     lines = [
-        f"{outcome.drops:,} forced drops in {outcome.seconds:.0f} s: {plan.clients} clients, {outcome.connects:,} connects",
+        f"{outcome.drops:,} forced drops in {outcome.seconds:.0f} s",
+        f"{plan.clients} clients, {outcome.connects:,} connections",
         f"killed: {outcome.gateway_kills} gateways, {outcome.relay_kills} relays, {outcome.redis_restarts} Redis",
         f"{outcome.outbox_events:,} durable events, {verdict.events:,} deliveries",
         f"{verdict.recoveries:,} recovered, {verdict.snapshots:,} not ({outcome.useless_offsets:,} brought an offset)",
