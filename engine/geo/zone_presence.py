@@ -162,9 +162,8 @@ def _is_out(
     presence: Presence, places: Places, zones: ZoneMap, inside: NDArray[np.int64], held_at: Indices, held: Indices
 ) -> NDArray[np.bool_]:
     """Return which of the pairs held so far have ended."""
-    is_off = places.records["cell"][held_at] == 0
-    is_out = is_off.copy()
-    far = np.flatnonzero(~is_off & ~np.isin(presence.keys[held], inside))
+    is_out = np.array(places.records["cell"][held_at] == 0, np.bool_)
+    far = np.flatnonzero(~is_out & ~np.isin(presence.keys[held], inside))
     records = places.records[held_at[far]]
     is_out[far] = zones.distance_m(records, presence.rows[held[far]]) > margins_m(records)
     return is_out

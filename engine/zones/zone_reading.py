@@ -7,6 +7,7 @@ from typing import Any, Final
 import asyncpg
 import orjson
 
+from config.limits import ZONES_PER_READ_MAX
 from engine.core.database import Connection
 from engine.core.ids import OrgId, ZoneId
 from engine.core.units import MS_PER_S
@@ -53,11 +54,14 @@ def _in_order(covered: Mapping[ZoneId, CoveredZone]) -> ZoneMap:
 
 
 async def _read(conn: Connection, zone_ids: Collection[ZoneId]) -> dict[ZoneId, CoveredZone]:
-    if not zone_ids:
-        return {}
-    rows = await conn.fetch(ZONES, zone_ids)
-    # Half a second for a country, a millisecond for a block of houses: not on the event loop.
-    return {each.zone.zone_id: each for each in await asyncio.to_thread(_covered, rows)}
+    """Return zones with their cells, a few at a time: a connection that asks nothing for long is cut off."""
+    wanted = list(zone_ids)
+    found: dict[ZoneId, CoveredZone] = {}
+    for first in range(0, len(wanted), ZONES_PER_READ_MAX):
+        rows = await conn.fetch(ZONES, wanted[first : first + ZONES_PER_READ_MAX])
+        # Half a second for a country, a millisecond for a block of houses: not on the event loop.
+        found |= {each.zone.zone_id: each for each in await asyncio.to_thread(_covered, rows)}
+    return found
 
 
 def _covered(rows: list[asyncpg.Record]) -> list[CoveredZone]:

@@ -6,12 +6,12 @@ import asyncpg
 import pytest
 from redis.asyncio import Redis
 
-from tests.integration.zones.yard import Yard, watch_of, watching
+from tests.integration.zones.yard import STREET, Yard, watch_of, watching
 
 pytestmark = pytest.mark.integration
 
 SHOP, PARK = 0.0, 0.02
-INSIDE_SHOP, INSIDE_PARK, STREET = 0.005, 0.025, 0.015
+INSIDE_SHOP, INSIDE_PARK = 0.005, 0.025
 JUST_OUTSIDE_SHOP = 0.0101
 """About 8 m beyond the shop's eastern edge."""
 
@@ -53,7 +53,7 @@ async def test_a_stay_is_told_once_its_time_is_full_and_only_once(yard: Yard) ->
 
 async def test_going_off_duty_leaves_every_zone(yard: Yard) -> None:
     await yard.draw("shop", SHOP)
-    await yard.draw("quarter", SHOP, size_deg=0.05)
+    await yard.draw("quarter", -0.005, size_deg=0.0125)
     async with watching(yard.pool, yard.redis):
         await yard.move(INSIDE_SHOP)
         await yard.until_told(2)
