@@ -1,21 +1,27 @@
 """Pings through the whole product: socket, filters, cells in Redis, fan-out, trail in Postgres, acknowledgements."""
 
 import asyncio
+import subprocess
+import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 from redis.asyncio import Redis
 
-from bench.report import Row, more_is_better
-from bench.stream.frames import Pings, pings
+from bench.report import Row, less_is_better, more_is_better
+from bench.stream.frames import STEP_MS, Pings, pings
 from bench.stream.phones import Drive, Pace, connect, drive
 from bench.stream.product import Product, product
 from bench.stream.rig import Rig
-from bench.stream.servers import started
+from bench.stream.servers import ROOT, started
+from config.limits import CONSOLE_FRAME_MS, FLUSH_TICK_MS
 from engine.geo.cell_index import CellIndex
 from engine.geo.verify import verify
 
@@ -40,30 +46,95 @@ class Case:
 
 
 CASES: Final = (
-    Case("10 fixes a frame", 10, 200, Pace(window=6), 400_000),
-    Case("1 fix a frame", 1, 400, Pace(window=6), 80_000),
+    Case("10 a frame", 10, 250, Pace(window=6), 400_000),
+    Case("1 a frame", 1, 500, Pace(window=6), 80_000),
 )
+PACED: Final = Case("10 a frame, 100,000 pings/s", 10, 250, Pace(frames_per_s=10_000), 100_000)
+"""Load under which the map's delay is taken."""
+RAW_KB: Final = 15
+DELAY_MS: Final = 15
+"""What the map may lag beyond its tick."""
 
 
 @dataclass(frozen=True, slots=True)
 class Taken:
     """One drive and what it left behind."""
 
+    sent: Pings
     driven: Drive
     pings_per_s: float
     is_right: bool
     sink_per_s: float
     """What the same client reaches against a server that does nothing; pings a second."""
+    connection_kb: float
+    """Memory of the gateway for one phone that has signed in and sent nothing yet."""
 
 
 def end_to_end_rows(rig: Rig) -> list[Row]:
-    """Return rates of the whole product, each with the client's own limit beside it."""
-    rows: list[Row] = []
+    """Return the whole product's rates, its memory for a phone, and the map's delay."""
     with product(rig, workers=WORKERS) as under_test:
-        for case in CASES:
-            taken = _take(rig, under_test, case)
-            rows += _rows(case, taken)
-    return rows
+        taken = [_take(rig, under_test, case) for case in CASES]
+        rows = [_rate(case, each) for case, each in zip(CASES, taken, strict=True)]
+        memory = less_is_better(
+            "memory of a raw connection",
+            taken[0].connection_kb,
+            RAW_KB,
+            anchor_name="the target",
+            unit="kB",
+            most=RAW_KB,
+        )
+        return [*rows, memory, *_delays(rig, under_test)]
+
+
+def tls_rows(rig: Rig) -> list[Row]:
+    """Return the whole product's rates with TLS on."""
+    with product(rig, workers=WORKERS, tls=True) as under_test:
+        return [_rate(case, _take(rig, under_test, case), ", TLS") for case in CASES]
+
+
+def _delays(rig: Rig, under_test: Product) -> list[Row]:
+    """Watch the map while phones send by the clock; return how late it is."""
+    with tempfile.TemporaryDirectory(prefix="clenzy-bench-") as folder:
+        file = Path(folder) / "heard.npz"
+        arguments = (under_test.url, under_test.desk_token, under_test.redis_url, str(file))
+        with subprocess.Popen(  # noqa: S603 - a program of our own
+            (sys.executable, "-m", "bench.stream.console", *arguments),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            cwd=ROOT,
+        ) as watcher:
+            assert watcher.stdout is not None
+            watcher.stdout.readline()
+            taken = _take(rig, under_test, PACED)
+            watcher.communicate()
+        heard = np.load(file)
+        late = {name: _late_ms(taken, heard[name]) for name in ("desk", "channel")}
+    tick_ms = {"desk": CONSOLE_FRAME_MS + FLUSH_TICK_MS, "channel": FLUSH_TICK_MS}
+    for name, each in late.items():
+        p50, p99 = np.percentile(each, (50, 99))
+        print(f"  delay to the {name}: p50 {p50:.1f} ms, p99 {p99:.1f} ms, of {len(each):,} places")
+    return [
+        less_is_better(
+            f"ping to {name}, p99 at 100,000/s",
+            float(np.percentile(late[name], 99)),
+            tick_ms[name],
+            anchor_name=f"its tick; {taken.pings_per_s:,.0f} pings/s acknowledged",
+            unit="ms",
+            most=tick_ms[name] + DELAY_MS,
+            gate=taken.is_right,
+        )
+        for name in late
+    ]
+
+
+def _late_ms(taken: Taken, heard: NDArray[np.void]) -> NDArray[np.float64]:
+    """Return how long each place that was heard took from the phone."""
+    frame = (heard["ts_ms"] - taken.sent.from_ms) // (STEP_MS * taken.sent.fixes_per_frame)
+    ours = (frame >= 0) & (frame < taken.sent.frames)
+    sent_at_s = taken.driven.sent_at_s[heard["slot"][ours] - 1, frame[ours]]
+    late_ms: NDArray[np.float64] = (heard["at_s"][ours] - sent_at_s) * 1_000
+    is_paced: NDArray[np.bool_] = sent_at_s > 0
+    return np.asarray(late_ms[is_paced])
 
 
 def _take(rig: Rig, under_test: Product, case: Case) -> Taken:
@@ -73,13 +144,17 @@ def _take(rig: Rig, under_test: Product, case: Case) -> Taken:
         from_ms=under_test.fix_now_ms(), bad_every=BAD_EVERY, random=random,
     )  # fmt: skip
     lines = sent.on_the_line(random)
+    memory = under_test.memory_bytes()
     crowd = connect(under_test.port, lines, case.frames, under_test.worker_tokens, tls=under_test.has_tls)
+    connection_kb = (under_test.memory_bytes() - memory) / WORKERS / 1_000
     before = Counter(under_test.outcomes(FIXES)), Counter(under_test.outcomes(TRAIL_FIXES))
     servers = {"gateway": [under_test.pid], "redis": [under_test.redis_pid]}
     driven = drive(crowd, sent, case.pace, rig.seconds, servers)
     is_right = _is_right(under_test, sent, driven, before)
     crowd.close()
-    return Taken(driven, driven.frames_per_s * case.fixes_per_frame, is_right, _sink_rate(rig, case, sent, lines))
+    sink_per_s = _sink_rate(rig, case, sent, lines) if case.pace.window else 0.0
+    per_s = driven.frames_per_s * case.fixes_per_frame
+    return Taken(sent, driven, per_s, is_right, sink_per_s, connection_kb)
 
 
 def _sink_rate(rig: Rig, case: Case, sent: Pings, lines: Sequence[bytes]) -> float:
@@ -137,22 +212,20 @@ def _trail_is_whole(under_test: Product, before: Counter[str], accepted: int) ->
     return stored == counted["stored"] and stored + counted["dropped"] == accepted
 
 
-def _rows(case: Case, taken: Taken) -> list[Row]:
-    driven = taken.driven
-    busy = ", ".join(f"{name} {share:.0%}" for name, share in driven.shares.items())
+def _rate(case: Case, taken: Taken, kind: str = "") -> Row:
+    driven, per_s = taken.driven, taken.pings_per_s
+    busy = ", ".join(f"{name} {share:.0%}" for name, share in {"client": driven.own_share, **driven.shares}.items())
     print(
-        f"{case.name}: {taken.pings_per_s:,.0f}/s; client {driven.own_share:.0%} of a core, {busy}; "
-        f"{driven.shares['gateway'] * 1e6 / taken.pings_per_s:.2f} us of the gateway a ping; "
-        f"the client alone, against a null sink: {taken.sink_per_s:,.0f}/s"
+        f"  {case.name}{kind}: {per_s:,.0f} pings/s; of a core: {busy}; "
+        f"{driven.shares['gateway'] * 1e6 / per_s:.2f} us of the gateway a ping; "
+        f"the client against a null sink: {taken.sink_per_s:,.0f} pings/s"
     )
-    return [
-        more_is_better(
-            f"pings end to end, {case.name}",
-            taken.pings_per_s,
-            case.target,
-            anchor_name="the target",
-            unit="pings/s",
-            ratio_min=1,
-            gate=taken.is_right,
-        ),
-    ]
+    return more_is_better(
+        f"end to end, {case.name}{kind}",
+        per_s,
+        case.target,
+        anchor_name="the target",
+        unit="pings/s",
+        ratio_min=1,
+        gate=taken.is_right,
+    )

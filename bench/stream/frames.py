@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.core.vocabulary import FixRefusal
-from engine.geo.fixes import FIX, FIX_BYTES, FixArray, SlotArray
+from engine.geo.fixes import FIX, FIX_BYTES, FixArray
 
 STEP_MS: Final = 1_000
 """Time between two fixes of a phone."""
@@ -37,6 +37,9 @@ class Pings:
     """Shape (phones, frames, fixes a frame)."""
     bad: NDArray[np.int8]
     """Of each frame which of `BAD` its first fix breaks; -1: none. Shape (phones, frames)."""
+
+    from_ms: int
+    """The time of the first fix."""
 
     @property
     def phones(self) -> int:
@@ -109,14 +112,7 @@ def pings(
         at[:, 0] = False
         bad[at] = (np.arange(np.count_nonzero(at)) % len(BAD)).astype(np.int8)
         _spoil(shaped, bad)
-    return Pings(shaped, bad)
-
-
-def rows_of(slots: SlotArray, slot_count: int) -> SlotArray:
-    """Return where in a crowd each slot stands; -1: nowhere."""
-    rows = np.full(slot_count, -1, np.int64)
-    rows[slots] = np.arange(len(slots))
-    return rows
+    return Pings(shaped, bad, from_ms)
 
 
 def _spoil(fixes: FixArray, bad: NDArray[np.int8]) -> None:

@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from bench.stream.end_to_end import end_to_end_rows
+from bench.stream.end_to_end import end_to_end_rows, tls_rows
 from bench.stream.rig import Part
+from bench.stream.sockets import socket_rows
 
-PARTS: Mapping[str, Part] = MappingProxyType({"product": end_to_end_rows})
+PARTS: Mapping[str, Part] = MappingProxyType({"sockets": socket_rows, "product": end_to_end_rows, "tls": tls_rows})
 """Name on the command line -> what measures it."""

@@ -4,7 +4,6 @@ Told apart from what it measures by its own share of a core, and by its rate aga
 (`bench.stream.sink`).
 """
 
-import os
 import select
 import socket
 import ssl
@@ -12,6 +11,7 @@ import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final
 
 import msgpack
@@ -56,7 +56,7 @@ class Drive:
     shares: dict[str, float]
     """The same of the servers that were named."""
     sent_at_s: NDArray[np.float64]
-    """When each frame was sent (`time.perf_counter`); shape (phones, frames)."""
+    """When each frame was sent by the clock (`time.perf_counter`); shape (phones, frames)."""
 
 
 @dataclass(slots=True)
@@ -190,7 +190,8 @@ class _Run:
     def _send(self, row: int) -> None:
         number, size = self._crowd.sent[row], self._crowd.frame_bytes
         frame = self._views[row][number * size : (number + 1) * size]
-        self.sent_at_s[row, number] = time.perf_counter()
+        if self._pace.frames_per_s:
+            self.sent_at_s[row, number] = time.perf_counter()
         try:
             done = self._crowd.sockets[row].send(frame)
         except (BlockingIOError, ssl.SSLWantWriteError):
@@ -233,10 +234,17 @@ class _Meter:
 
 
 def cpu_s(pid: int) -> float:
-    """Return the CPU seconds that a process has used."""
-    with open(f"/proc/{pid}/stat", encoding="ascii") as file:  # noqa: PTH123 - on the measured path
-        fields = file.read().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    """Return the CPU seconds that the threads of a process have used, to the nanosecond."""
+    threads = Path(f"/proc/{pid}/task").iterdir()
+    return sum(int((thread / "schedstat").read_text().split()[0]) for thread in threads) / 1e9
+
+
+def open_socket(port: int, path: str) -> socket.socket:
+    """Open one websocket; what is sent and heard on it is the caller's business."""
+    opened = _opened(port, None)
+    opened.sendall(_UPGRADE.format(path=path).encode())
+    _upgraded(opened)
+    return opened
 
 
 def _opened(port: int, context: ssl.SSLContext | None) -> socket.socket:

@@ -25,6 +25,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from bench.embedded_redis import embedded_redis
 from bench.stream.phones import trusting
 from bench.stream.rig import Rig, pin
+from bench.stream.servers import ROOT
 from clenzy.child import store_account
 from clenzy.migrations import migrate
 from clenzy.ports import any_free
@@ -59,13 +60,22 @@ class Product:
     desk_token: str
     has_tls: bool
 
+    @property
+    def url(self) -> str:
+        """Where the gateway is."""
+        return f"{'https' if self.has_tls else 'http'}://127.0.0.1:{self.port}"
+
+    def memory_bytes(self) -> int:
+        """Return what the gateway holds in memory now."""
+        return int(psutil.Process(self.pid).memory_info().rss)
+
     def fix_now_ms(self) -> int:
         """Return the present in the time of fixes."""
         return self.epoch_ms + (SystemClock().now_ms() - self.epoch_ms) * CLOCK_SCALE
 
     def outcomes(self, counter: str) -> dict[str, int]:
         """Return what a counter of the gateway's metrics says by outcome."""
-        text = _read(f"{'https' if self.has_tls else 'http'}://127.0.0.1:{self.port}/metrics")
+        text = _read(f"{self.url}/metrics")
         return {
             sample.labels["outcome"]: int(sample.value)
             for family in text_string_to_metric_families(text)
@@ -138,7 +148,7 @@ def _postgres(folder: Path) -> Iterator[str]:
 
 @contextmanager
 def _gateway(environment: dict[str, str], port: int, *, tls: bool) -> Iterator[int]:
-    process = subprocess.Popen((sys.executable, "-m", "gateway_ws"), env=environment, cwd=Path(__file__).parents[2])
+    process = subprocess.Popen((sys.executable, "-m", "gateway_ws"), env=environment, cwd=ROOT)
     try:
         until = time.perf_counter() + READY_S_MAX
         while not _is_ready(f"{'https' if tls else 'http'}://127.0.0.1:{port}/readyz"):

@@ -6,12 +6,15 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import psutil
 
 from bench.stream.rig import pin
 
-STOP_S_MAX = 15
+STOP_S_MAX: Final = 15
+ROOT: Final = Path(__file__).parents[2]
+"""Where the packages are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +41,7 @@ def started(module: str, *arguments: str, cpu: int, env: Mapping[str, str] | Non
         stdout=subprocess.PIPE,
         text=True,
         env=None if env is None else dict(env),
-        cwd=Path(__file__).parents[2],
+        cwd=ROOT,
     )
     try:
         assert process.stdout is not None

@@ -1,0 +1,51 @@
+"""Our raw socket without the product behind it: the lane, the recogniser and the budget, then a count."""
+
+import time
+
+import uvloop
+from aiohttp import web
+
+from bench.stream.serving import site
+from config.limits import FRAME_BYTES_MAX
+from engine.geo.fixes import FIX_BYTES
+from gateway_ws import wire
+from gateway_ws.budget import FixBudget
+from gateway_ws.lane import LaneSocket
+
+
+class Counting:
+    """One connection. Its budget is asked for every frame; what it says is not the matter here."""
+
+    def __init__(self) -> None:
+        self.fixes = 0
+        self._budget = FixBudget(time.monotonic_ns() / 1e6)
+
+    def take(self, data: bytes) -> bool:
+        """Count a plain ping frame."""
+        found = wire.peel_fixes(data)
+        if found is None:
+            return False
+        amount = len(found[1]) // FIX_BYTES
+        self._budget.spend(amount, time.monotonic_ns() / 1e6)
+        self.fixes += amount
+        return True
+
+
+async def _serve(request: web.Request) -> web.StreamResponse:
+    socket = LaneSocket(compress=False, max_msg_size=FRAME_BYTES_MAX, heartbeat=25.0)
+    await socket.prepare(request)
+    with socket.lane(Counting().take):
+        async for _ in socket:
+            socket.next_turn()
+    return socket
+
+
+def main() -> None:
+    """Serve until it is ended."""
+    app = web.Application()
+    app.router.add_get("/ws/ping", _serve)
+    uvloop.run(site(app))
+
+
+if __name__ == "__main__":
+    main()
