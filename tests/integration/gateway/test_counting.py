@@ -59,7 +59,10 @@ async def signed_in(stage: Stage, city: City, *, duty: str = "off") -> tuple[UUI
 
 
 async def trail(stage: Stage, pool: Pool) -> list[int]:
-    await stage.gateway.trail.flush()
+    async def is_stored() -> bool:
+        return not len(stage.gateway.trail)
+
+    await eventually(is_stored)
     return [row["lat_e7"] for row in await pool.fetch("SELECT lat_e7 FROM trail WHERE slot = $1 ORDER BY at", SLOT)]
 
 
