@@ -15,14 +15,14 @@ import typer
 from pydantic import ValidationError
 
 from clenzy import doctor, pages, state, tls
-from clenzy.account import NewRegion, NewUser, add_user, of_running
+from clenzy.account import NewRegion, NewUser, add_user, of_running, ops_ports_of_running
 from clenzy.child import CannotStartError
 from clenzy.demo import City, Demo
 from clenzy.device import NewDevice, add_device
 from clenzy.installation import Plan, without_password
 from clenzy.load import Load, load_settings
 from clenzy.migrations import migrate as apply_migrations
-from clenzy.programs import ROOT, run_once
+from clenzy.programs import ROOT, probe_host, run_once
 from clenzy.replay import Replay, replay_settings
 from clenzy.runner import run, run_alone, until_stopped
 from clenzy.screen import Screen
@@ -114,6 +114,7 @@ def doctor_command(state_dir: StateDir = None) -> None:
     settings = _settings(state_dir)
     present = of_running(settings)
     findings = doctor.examine(present, is_running=present is not settings)
+    findings += doctor.check_processes(probe_host(present.host), ops_ports_of_running(settings))
     Screen().table(doctor.report(findings))
     raise typer.Exit(doctor.exit_code(findings))
 

@@ -57,6 +57,14 @@ def of_running(settings: Settings) -> Settings:
     return settings.model_copy(update={**given, **numbers})
 
 
+def ops_ports_of_running(settings: Settings) -> dict[str, int]:
+    """Return where each process of the running installation answers for its health; empty where none runs."""
+    facts = state.running(settings.state_dir) if settings.state_dir.exists() else None
+    ports = {} if facts is None else facts["ops_ports"]
+    assert isinstance(ports, dict)
+    return ports
+
+
 async def on_database(settings: Settings, module: str, given: bytes, screen: Screen) -> str:
     """Run a program of the engine on the configured database, or else on the embedded one; return what it printed.
 

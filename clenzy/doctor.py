@@ -1,11 +1,14 @@
 """`clenzy doctor`: looks at this machine and installation; each finding says what to do next."""
 
+import json
 import os
 import resource
 import shutil
 import sys
 import time
-from collections.abc import Sequence
+import urllib.error
+import urllib.request
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from importlib.metadata import PackageNotFoundError, version
@@ -29,6 +32,7 @@ FSYNC_P99_MS_MAX: Final = 20.0
 """Slower than this, an acknowledged alarm waits noticeably for the disk."""
 OPEN_FILES_WANTED: Final = 8_192
 CLOCK_SKEW_MS_MAX: Final = 1_000.0
+PROCESS_TIMEOUT_S: Final = 2.0
 DISK_FREE_BYTES_MIN: Final = 2 * 1024**3
 POSTGRES_MIN: Final = 14
 REDIS_MIN: Final = (6, 2)
@@ -174,6 +178,24 @@ def check_ports(settings: Settings, *, is_running: bool) -> list[Finding]:
                 Finding(subject, Verdict.OK if is_free else Verdict.WARN, "free" if is_free else "taken", advice)
             )
     return found
+
+
+def check_processes(host: str, ops_ports: Mapping[str, int]) -> list[Finding]:
+    """Ask each process of the running installation that has a health port of its own whether it can work."""
+    return [check_process(name, f"http://{host}:{port}/readyz") for name, port in ops_ports.items()]
+
+
+def check_process(name: str, url: str) -> Finding:
+    """Ask one process whether it can work."""
+    try:
+        with urllib.request.urlopen(url, timeout=PROCESS_TIMEOUT_S):  # noqa: S310 - ours, over HTTP
+            return Finding(name, Verdict.OK, f"ready ({url})")
+    except urllib.error.HTTPError as error:
+        checks = json.loads(error.read())["checks"]
+        found = "; ".join(f"{check}: {told['detail'] or 'no'}" for check, told in checks.items() if not told["ok"])
+        return Finding(name, Verdict.WARN, f"not ready: {found}", "wait, or look into logs/clenzy.log")
+    except OSError as error:
+        return Finding(name, Verdict.FAIL, f"silent: {error}", "look for the reason in logs/clenzy.log")
 
 
 def judge_clock(skew_ms: float) -> Finding:

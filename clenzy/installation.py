@@ -66,6 +66,8 @@ class Installation:
         self._plan = plan
         self._supervisor = Supervisor(self.log, changed=screen.changed)
         self._ports = ports.Claims(self.settings.host)
+        self._ops_ports: dict[str, int] = {}
+        """By process: where each answers that serves nothing else, or not alone."""
 
     @property
     def mail_folder(self) -> Path:
@@ -248,10 +250,14 @@ class Installation:
         for role in self._plan.roles:
             if role.name == GATEWAY:
                 own = [self._port(role.name, OPS_PORT) for _ in range(self.settings.gateway_processes)]
-                programs += gateway_programs(role, self.settings, own)
+                gateways = gateway_programs(role, self.settings, own)
+                self._ops_ports |= {gateway.name: port for gateway, port in zip(gateways, own, strict=True)}
+                programs += gateways
+            elif role.name in public:
+                programs.append(role_program(role, self.settings, public[role.name]))
             else:
-                port = public.get(role.name) or self._port(role.name, OPS_PORT)
-                programs.append(role_program(role, self.settings, port))
+                self._ops_ports[role.name] = self._port(role.name, OPS_PORT)
+                programs.append(role_program(role, self.settings, self._ops_ports[role.name]))
         if self._plan.has_mailbox:
             programs.append(self._mailbox())
         return programs
@@ -270,7 +276,9 @@ class Installation:
         facts = {name: str(value) for name, value in self.settings.model_dump(include=set(PUBLIC_PORTS)).items()}
         for name in ("database_url", "redis_url"):
             facts[name] = getattr(self.settings, name).get_secret_value()
-        state.note_running(self.settings.state_dir, {**facts, "api_url": self.settings.api_url})
+        ops_ports = dict(self._ops_ports)
+        state.note_running(self.settings.state_dir, {**facts, "api_url": self.settings.api_url, "ops_ports": ops_ports})
+        self.log.say("installation.processes", ops_ports=ops_ports)
 
     def _port(self, what: str, wanted: int, *, strict: bool = False) -> int:
         if not strict:
