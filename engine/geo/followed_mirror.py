@@ -1,8 +1,7 @@
 """A mirror that follows the cell index for as long as a process runs."""
 
-from redis.asyncio import Redis, RedisCluster
-
 from engine.core.clock import Clock
+from engine.core.redis_store import RedisClient
 from engine.geo.cell_index import CellIndex
 from engine.geo.feed_follower import FeedFollower
 from engine.geo.mirror import Mirror, Region
@@ -11,9 +10,7 @@ from engine.geo.mirror import Mirror, Region
 class FollowedMirror:
     """The mirror with what keeps it. `run` it in a task; one thread, one event loop."""
 
-    def __init__(
-        self, redis: "Redis | RedisCluster", index: CellIndex, *, clock: Clock, region: Region | None = None
-    ) -> None:
+    def __init__(self, redis: RedisClient, index: CellIndex, *, clock: Clock, region: Region | None = None) -> None:
         self.mirror = Mirror(region)
         self._follower = FeedFollower(redis, index, clock=clock, listener=self.mirror)
 

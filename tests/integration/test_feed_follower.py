@@ -17,6 +17,7 @@ from clenzy.stores.home import store_home
 from clenzy.stores.redis import Redis as RedisServer
 from config.limits import SLAB_PAGE_SLOTS
 from engine.core.clock import SystemClock
+from engine.core.redis_store import RedisClient
 from engine.geo import mirror as mirror_module
 from engine.geo.cell_index import CellIndex
 from engine.geo.cells import cells_of
@@ -39,7 +40,7 @@ def _compiled() -> None:
 class Fleet:
     """Workers who move, and go off duty."""
 
-    def __init__(self, redis: Redis, seed: int = 1) -> None:
+    def __init__(self, redis: RedisClient, seed: int = 1) -> None:
         self.index = CellIndex(redis)
         self.random = np.random.default_rng(seed)
         self.ts_ms = 1_000
@@ -56,7 +57,7 @@ class Fleet:
         await self.index.remove(slots[:3].tolist())
 
 
-async def drift(redis: Redis, mirror: Mirror) -> int:
+async def drift(redis: RedisClient, mirror: Mirror) -> int:
     """Count the slots about which the mirror is wrong."""
     slots, records = await CellIndex(redis).all_records()
     expected = np.zeros(SLOTS, RECORD)
@@ -66,7 +67,7 @@ async def drift(redis: Redis, mirror: Mirror) -> int:
     return int(np.count_nonzero(mirror.places(np.arange(SLOTS)) != expected))
 
 
-async def until_equal(redis: Redis, mirror: Mirror, follower: FeedFollower) -> None:
+async def until_equal(redis: RedisClient, mirror: Mirror, follower: FeedFollower) -> None:
     async with asyncio.timeout(UNTIL_S):
         while not follower.is_whole or await drift(redis, mirror):  # noqa: ASYNC110 - Redis tells nobody of it
             await asyncio.sleep(0.02)
@@ -79,7 +80,7 @@ async def until(is_so: Callable[[], bool]) -> None:
 
 
 @asynccontextmanager
-async def following(redis: Redis) -> AsyncIterator[tuple[Mirror, FeedFollower]]:
+async def following(redis: RedisClient) -> AsyncIterator[tuple[Mirror, FeedFollower]]:
     mirror = Mirror()
     follower = FeedFollower(redis, CellIndex(redis), clock=SystemClock(), listener=mirror)
     task = asyncio.ensure_future(follower.run())
@@ -101,6 +102,17 @@ async def test_it_starts_with_what_is_there_and_follows_every_move(redis: Redis)
         for _ in range(20):
             await fleet.move()
         await until_equal(redis, mirror, follower)
+
+
+async def test_it_follows_a_cluster_as_it_does_one_redis(either_redis: RedisClient) -> None:
+    fleet = Fleet(either_redis)
+    await fleet.move(500)
+    async with following(either_redis) as (mirror, follower):
+        assert await drift(either_redis, mirror) == 0
+        for _ in range(20):
+            await fleet.move()
+        await until_equal(either_redis, mirror, follower)
+        assert len(mirror) > 497
 
 
 async def test_it_starts_while_others_write(redis: Redis) -> None:

@@ -12,14 +12,17 @@ from redis.asyncio import Redis
 
 from engine.core.clock import SystemClock
 from engine.core.vocabulary import BookingState, Duty, Role
-from engine.geo.cell_index import STATUS_KEY
+from engine.geo import mirror
+from engine.geo.cell_index import STATUS_KEY, CellIndex
+from engine.geo.cell_sets import CELL_KEYS
+from engine.geo.followed_mirror import FollowedMirror
 from engine.matcher import kernels
 from engine.matcher.dispatch import Dispatcher
 from engine.matcher.offer_store import answer_offer, current_offer, worker_state
 from engine.outbox.relay import Relay
 from engine.people.duty import set_duty
 from engine.people.tokens import Principal
-from tests.integration.matcher.town import Town
+from tests.integration.matcher.town import LAT_DEG, LNG_DEG, Town
 
 pytestmark = pytest.mark.integration
 
@@ -160,6 +163,37 @@ async def test_status_bytes_follow_the_workers(town: Town, redis: Redis, matcher
             await set_duty(conn, principal=idle, duty=Duty.OFF, now_ms=town.clock.now_ms())
             await set_duty(conn, principal=away, duty=Duty.ON, now_ms=town.clock.now_ms())
         await until(lambda: status_is(3, 0, 1), "duty changed")
+
+
+async def test_a_matcher_with_a_mirror_finds_workers_without_the_cells(town: Town, pool: asyncpg.Pool, redis: Redis):
+    """The sets of the cells are gone, so only the mirror can know who is near."""
+    mirror.warm_up()
+    places = FollowedMirror(redis, CellIndex(redis), clock=SystemClock())
+    matcher = Dispatcher(pool=pool, redis=redis, clock=SystemClock(), fix_clock=SystemClock(), places=places)
+    near, coming, _unskilled = (
+        await town.add_worker(0.5),
+        await town.add_worker(3.0),
+        await town.add_worker(0.1, skills=0b10),
+    )
+    async with running(matcher):
+        async with asyncio.timeout(WAIT_S):
+            await places.until_whole()
+        await redis.delete(*await redis.keys(CELL_KEYS))
+        await town.place(coming, 0.2)
+        await redis.delete(*await redis.keys(CELL_KEYS))
+
+        async def has_come() -> bool:
+            return places.mirror.nearest(LAT_DEG, LNG_DEG, k=3, radius_m=300).found == 2
+
+        await until(has_come, "the feed has told of the move")
+        for expected in (coming, near):
+            booking_id = await town.book()
+
+            async def is_offered(booking_id=booking_id) -> bool:
+                return await town.open_offer(booking_id) is not None
+
+            await until(is_offered, "offered")
+            assert (await town.asked(booking_id)).person_id == expected.person_id
 
 
 async def test_a_worker_who_leaves_takes_the_offer_back(town: Town, matcher: Dispatcher):
