@@ -18,15 +18,18 @@ class Outbox(Generic[Frame]):
     """Bounded queue of one connection."""
 
     def __init__(self) -> None:
-        self._durable: deque[Frame] = deque()
+        self._durable: deque[Frame] | None = None
+        """Made with the first frame that waits: an empty queue takes 700 bytes, and most readers keep up."""
         self._latest: dict[Hashable, Frame] = {}
 
     def __len__(self) -> int:
         """Return how many frames wait."""
-        return len(self._durable) + len(self._latest)
+        return len(self._durable or ()) + len(self._latest)
 
     def put(self, frame: Frame) -> bool:
         """Add a durable frame; return False where `OUTBOX_FRAMES_MAX` already wait: the reader is too slow."""
+        if self._durable is None:
+            self._durable = deque()
         if len(self._durable) >= OUTBOX_FRAMES_MAX:
             return False
         self._durable.append(frame)
@@ -52,5 +55,5 @@ class Outbox(Generic[Frame]):
 
     def clear(self) -> None:
         """Drop everything: the connection is closed."""
-        self._durable.clear()
+        self._durable = None
         self._latest.clear()

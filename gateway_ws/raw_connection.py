@@ -39,7 +39,8 @@ class RawConnection:
         self._has_waiting = False
         """Whether frames may be in the outbox: asked for every acknowledgement."""
         self._is_closed = False
-        self._has_ended = asyncio.Event()
+        self._has_ended: asyncio.Event | None = None
+        """Made when we close: until then nobody waits for it."""
 
     @property
     def is_closed(self) -> bool:
@@ -103,7 +104,8 @@ class RawConnection:
             self._transport.write(wire.websocket_frame(told))
         # Written here and not by aiohttp, which would hang up without waiting for the peer's answer.
         self._transport.write(wire.close_frame(reason.websocket_code, detail or reason.code))
-        self._background.start(self._hang_up(), name="connection.close")
+        self._has_ended = asyncio.Event()
+        self._background.start(self._hang_up(self._has_ended), name="connection.close")
 
     def pump(self) -> bool:
         """Send on what waits; return whether nothing waits any more."""
@@ -115,7 +117,8 @@ class RawConnection:
     async def end(self) -> None:
         """Take note that the peer has closed, or answered our close."""
         self._outbox.clear()
-        self._has_ended.set()
+        if self._has_ended is not None:
+            self._has_ended.set()
         if self._is_closed:
             self._transport.close()
         else:
@@ -154,10 +157,10 @@ class RawConnection:
         self._has_waiting = True
         self._stalled.add(self)
 
-    async def _hang_up(self) -> None:
+    async def _hang_up(self, has_ended: asyncio.Event) -> None:
         """Cut off a peer that does not answer the close frame; a slow reader will not even have read it."""
         try:
             async with asyncio.timeout(CLOSE_TIMEOUT_MS / 1000):
-                await self._has_ended.wait()
+                await has_ended.wait()
         except TimeoutError:
             self._transport.abort()
