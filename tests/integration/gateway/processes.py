@@ -2,12 +2,15 @@
 
 import asyncio
 import os
+import random
 import signal
 import sys
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from uuid import UUID, uuid4
 
 import aiohttp
@@ -19,8 +22,11 @@ from engine.core.ids import PersonId, WorkerSlot
 from engine.core.vocabulary import Role
 from engine.geo.fixes import FIX
 from engine.people.tokens import AccessTokens
+from sim.client.backoff import Backoff
+from sim.client.rest import Account, Rest, Tokens
+from sim.client.worker_socket import WorkerSocket
 from tests.conftest import TokenKeys
-from tests.integration.gateway.harness import ORG, PORTO, REGION, eventually
+from tests.integration.gateway.harness import ORG, PORTO, REGION, City, eventually
 
 READY_TIMEOUT_S = 40
 
@@ -122,3 +128,60 @@ def fix_now(number: int) -> bytes:
     fix["ts_ms"] = SystemClock().now_ms()
     fix["lat_e7"], fix["lng_e7"] = round(PORTO[0] * 1e7) + 10 * number, round(PORTO[1] * 1e7)
     return fix.tobytes()
+
+
+class Driver:
+    """A worker of the simulator's client who remembers what was acknowledged."""
+
+    def __init__(self, http: aiohttp.ClientSession, url: str, token: str, slot: int) -> None:
+        tokens = Tokens(token, 2**60, "", "", "worker")
+        self.slot = slot
+        self.acknowledged = 0
+        self.acknowledged_ms = 0
+        """The time of the newest fix that was acknowledged."""
+        self.sent = 0
+        self._times_ms: dict[int, int] = {}
+        self.came_back_s: list[float] = []
+        self.socket = WorkerSocket(
+            http=http,
+            gateway_url=url,
+            account=Account(Rest(http, url), tokens),
+            listener=self,
+            gate=asyncio.Semaphore(1),
+            backoff=Backoff(base_s=0.05, cap_s=0.5, rng=random.Random(slot)),
+        )
+
+    def on_welcome(self, _state: Mapping[str, Any]) -> None:
+        self.came_back_s.append(time.monotonic())
+
+    def on_event(self, name: str, body: Mapping[str, Any]) -> None:
+        pass
+
+    def on_ack(self, seq: int, _fixes: int, _latency_ms: float) -> None:
+        self.acknowledged = max(self.acknowledged, seq)
+        self.acknowledged_ms = max(self.acknowledged_ms, self._times_ms.pop(seq, 0))
+
+    async def drive(self) -> None:
+        while True:
+            await self.socket.connected.wait()
+            self.sent += 1
+            fix = fix_now(self.sent)
+            self._times_ms[self.socket.post(fix)] = int(np.frombuffer(fix, FIX)["ts_ms"][0])
+            await asyncio.sleep(0.5)
+
+
+@asynccontextmanager
+async def drivers(url: str, city: City, keys: TokenKeys, count: int) -> AsyncIterator[list[Driver]]:
+    """Workers who drive until the block ends, all of them connected."""
+    tokens = [token_of(await city.worker(slot), keys, slot=slot) for slot in range(count)]
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as http:
+        crowd = [Driver(http, url, token, slot) for slot, token in enumerate(tokens)]
+        tasks = [asyncio.create_task(work) for one in crowd for work in (one.socket.run(), one.drive())]
+        try:
+            await eventually(lambda: all(one.socket.connected.is_set() for one in crowd), timeout_s=40)
+            yield crowd
+        finally:
+            for task in tasks:
+                task.cancel()
+            ended = await asyncio.gather(*tasks, return_exceptions=True)
+            assert all(isinstance(one, asyncio.CancelledError) for one in ended), ended

@@ -1,14 +1,11 @@
 """A gateway that is told to stop sends its clients away in waves, and loses nothing that it acknowledged."""
 
 import asyncio
-import random
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import pytest
 import socketio
 from redis.asyncio import Redis
@@ -17,70 +14,13 @@ from config.limits import DRAIN_RETRY_MS_MAX, DRAIN_WAVE_CLIENTS
 from engine.core.database import Pool
 from engine.core.vocabulary import Role
 from engine.geo.cell_index import CellIndex
-from sim.client.backoff import Backoff
-from sim.client.rest import Account, Rest, Tokens
-from sim.client.worker_socket import WorkerSocket
 from tests.conftest import TokenKeys
 from tests.integration.gateway.harness import City, eventually
-from tests.integration.gateway.processes import GatewayProcess, fix_now, gateway_processes, stores_of, token_of
+from tests.integration.gateway.processes import Driver, drivers, gateway_processes, stores_of, token_of
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
 
 CLIENTS = 3 * DRAIN_WAVE_CLIENTS
-
-
-class Driver:
-    """A worker of the simulator's client who remembers what was acknowledged."""
-
-    def __init__(self, http: aiohttp.ClientSession, url: str, token: str, slot: int) -> None:
-        tokens = Tokens(token, 2**60, "", "", "worker")
-        self.slot = slot
-        self.acknowledged = 0
-        self.sent = 0
-        self.came_back_s: list[float] = []
-        self.socket = WorkerSocket(
-            http=http,
-            gateway_url=url,
-            account=Account(Rest(http, url), tokens),
-            listener=self,
-            gate=asyncio.Semaphore(1),
-            backoff=Backoff(base_s=0.05, cap_s=0.5, rng=random.Random(slot)),
-        )
-
-    def on_welcome(self, _state: Mapping[str, Any]) -> None:
-        self.came_back_s.append(time.monotonic())
-
-    def on_event(self, name: str, body: Mapping[str, Any]) -> None:
-        pass
-
-    def on_ack(self, seq: int, _fixes: int, _latency_ms: float) -> None:
-        self.acknowledged = max(self.acknowledged, seq)
-
-    async def drive(self) -> None:
-        while True:
-            await self.socket.connected.wait()
-            self.sent += 1
-            self.socket.post(fix_now(self.sent))
-            await asyncio.sleep(0.5)
-
-
-@asynccontextmanager
-async def drivers(
-    gateways: Sequence[GatewayProcess], city: City, keys: TokenKeys, count: int
-) -> AsyncIterator[list[Driver]]:
-    """Workers who drive until the block ends, all of them connected."""
-    tokens = [token_of(await city.worker(slot), keys, slot=slot) for slot in range(count)]
-    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as http:
-        crowd = [Driver(http, gateways[0].url, token, slot) for slot, token in enumerate(tokens)]
-        tasks = [asyncio.create_task(work) for one in crowd for work in (one.socket.run(), one.drive())]
-        try:
-            await eventually(lambda: all(one.socket.connected.is_set() for one in crowd), timeout_s=40)
-            yield crowd
-        finally:
-            for task in tasks:
-                task.cancel()
-            ended = await asyncio.gather(*tasks, return_exceptions=True)
-            assert all(isinstance(one, asyncio.CancelledError) for one in ended), ended
 
 
 async def test_three_hundred_clients_leave_in_waves_and_lose_nothing(
@@ -89,7 +29,7 @@ async def test_three_hundred_clients_leave_in_waves_and_lose_nothing(
     stores = stores_of(database_url, redis_url, token_keys, tmp_path)
     async with (
         gateway_processes(2, tmp_path, stores) as gateways,
-        drivers(gateways, city, token_keys, 2 * CLIENTS) as crowd,
+        drivers(gateways[0].url, city, token_keys, 2 * CLIENTS) as crowd,
     ):
         leaving, staying = gateways
         gone = int(await leaving.metric("clenzy_gateway_connections"))
