@@ -177,3 +177,22 @@ def picture(desk: WatchedPage, tmp_path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     page.screenshot(path=path, timeout=60_000)
     assert path.stat().st_size > 20_000
+
+
+def test_zones_are_drawn_and_tell_who_comes_and_goes(city: DemoCity, open_page: OpenPage) -> None:
+    west, south, east, north = CENTRE["lng"] - 0.02, CENTRE["lat"] - 0.015, CENTRE["lng"] + 0.02, CENTRE["lat"] + 0.015
+    ring = [[west, south], [east, south], [east, north], [west, north], [west, south]]
+    plan = {"kind": "service_area", "name": "Old town", "geometry": {"type": "Polygon", "coordinates": [ring]}}
+    zone = city.call("admin", "POST", "/v1/zones", plan)
+    for map_of in ("/", "/?map=canvas"):
+        desk = open_page(viewport=DESK)
+        page = desk.page
+        desk.sign_in(city, "dispatcher", map_of)
+        desk.expect_data("desk-map", "zones", "1", timeout_s=30)
+        expect(page.get_by_test_id("zone-line")).to_contain_text("Old town", timeout=60_000)
+        assert desk.barriers() == []
+        page.get_by_test_id("zones-toggle").click()
+        desk.expect_data("desk-map", "zones", "0")
+        expect(page.get_by_test_id("zones-toggle")).to_have_attribute("aria-pressed", "false")
+    events = city.call("dispatcher", "GET", f"/v1/zones/{zone['zone_id']}/events?limit=200")["items"]
+    assert {"enter"} <= {each["kind"] for each in events}

@@ -6,7 +6,7 @@ import { newId } from "../shared/protocol/ids";
 import { Problem, sentenceOf } from "../shared/protocol/problem";
 import { Rest, send } from "../shared/protocol/rest";
 import { GatewayLink } from "../shared/protocol/socket";
-import type { Booking, Incident, LatLng, Page, ServerConfig, Stats, WorkerRow } from "../shared/protocol/types";
+import type { Booking, Incident, LatLng, Page, ServerConfig, Stats, Welcome, WorkerRow, ZoneEvent, ZoneFeature } from "../shared/protocol/types";
 import type { MapView } from "../shared/map/mapPort";
 import { WorkerField } from "../shared/map/workerField";
 import type { Session } from "../shared/session/session";
@@ -15,6 +15,7 @@ import { parseDecisions, type Decision } from "./bookings/dispatch";
 import { AlarmSound } from "./incidents/alarmSound";
 import { createIncidentsStore, mergeIncidents, missingFrom, openAlarms } from "./incidents/incidentsStore";
 import { SafetapLive } from "./incidents/safetapLive";
+import { createZonesStore, isOutdated, newerEvent, shapesOf } from "./zones/zonesStore";
 import { linkHealth, RESTART_AFTER_MS, type Health } from "./links/linkHealth";
 
 const PAGE_ROWS = 200;
@@ -54,6 +55,7 @@ export class Desk {
   readonly field = new WorkerField();
   readonly bookings = createBookingsStore();
   readonly incidents = createIncidentsStore();
+  readonly zones = createZonesStore();
   readonly stats = createStore<{ readonly latest: Stats | null }>(() => ({ latest: null }));
   readonly picture = createStore<Picture>(() => ({ mode: "workers", version: 0, cells: [], atMs: null }));
   readonly people = createStore<{ readonly bySlot: ReadonlyMap<number, WorkerRow>; readonly loadedAtMs: number | null }>(() => ({
@@ -96,9 +98,11 @@ export class Desk {
     this.stops.push(
       () => this.link.socket.offAny(heard),
       this.link.on("connect", () => this.onConnect()),
+      this.link.on("welcome", (welcome: Welcome) => this.greet(welcome)),
       this.link.on("map", (frame: ArrayBuffer) => this.takeMapFrame(frame)),
       this.link.on("booking", (booking: Booking) => this.takeBookings([booking])),
       this.link.on("incident", (incident: Incident) => this.takeIncidents([incident])),
+      this.link.on("zone", (event: ZoneEvent) => this.takeZoneEvent(event)),
       this.link.on("stats", (latest: Stats) => this.stats.setState({ latest })),
       this.link.watch(() => this.judgeLinks()),
       this.session.onToken((token) => this.link.tellToken(token)),
@@ -187,7 +191,14 @@ export class Desk {
 
   private onConnect(): void {
     if (this.view) this.look(this.view);
+    void this.loadZones();
+  }
+
+  /** What was missed came before a welcome that says `recovered`; after any other one only the lists tell. */
+  private greet(welcome: Welcome): void {
+    if (welcome.recovered && this.bookings.getState().problem === null) return;
     void this.loadBookings();
+    void this.loadIncidents();
   }
 
   private takeMapFrame(data: ArrayBuffer): void {
@@ -205,6 +216,16 @@ export class Desk {
 
   private takeBookings(bookings: readonly Booking[]): void {
     this.bookings.setState(({ byId }) => ({ byId: mergeBookings(byId, bookings) }));
+  }
+
+  private takeZoneEvent(event: ZoneEvent): void {
+    this.zones.setState(({ latest }) => ({ latest: newerEvent(latest, event) }));
+    if (isOutdated(this.zones.getState().shapes, event)) void this.loadZones();
+  }
+
+  private async loadZones(): Promise<void> {
+    const found = await this.rest.get<{ readonly features: readonly ZoneFeature[] }>("/v1/zones/export").catch(() => null);
+    if (found) this.zones.setState({ shapes: shapesOf(found.features) });
   }
 
   private takeIncidents(incidents: readonly Incident[]): void {

@@ -1,12 +1,13 @@
 import { describe, expect, it } from "vitest";
 
-import type { Booking, BookingState, Incident } from "../shared/protocol/types";
+import type { Booking, BookingState, Incident, ZoneEvent } from "../shared/protocol/types";
 import { boardRows, countByState, createBookingsStore, mergeBookings, takePage } from "./bookings/bookingsStore";
 import { parseDecisions } from "./bookings/dispatch";
 import { incidentQueue, mergeIncidents, missingFrom, openAlarms } from "./incidents/incidentsStore";
 import { closingReason } from "./incidents/words";
 import { linkHealth } from "./links/linkHealth";
 import { hashOf, parseHash, type Panel } from "./route";
+import { isOutdated, newerEvent, shapesOf, zoneWords } from "./zones/zonesStore";
 
 function booking(id: string, version: number, state: BookingState = "searching", extra: Partial<Booking> = {}): Booking {
   return {
@@ -50,6 +51,47 @@ function incident(id: string, version: number, extra: Partial<Incident> = {}): I
     ...extra,
   };
 }
+
+function zoneEvent(id: number, extra: Partial<ZoneEvent> = {}): ZoneEvent {
+  return {
+    event_id: id,
+    kind: "enter",
+    reason: "moved",
+    zone_id: "z",
+    zone_kind: "site",
+    zone_name: "Depot",
+    worker_id: "w",
+    slot: 7,
+    at: "2026-01-01T00:00:00Z",
+    detected_at: "2026-01-01T00:00:00Z",
+    ...extra,
+  };
+}
+
+describe("zones", () => {
+  const ring: readonly (readonly [number, number])[] = [[-8.61, 41.15], [-8.6, 41.15], [-8.6, 41.16], [-8.61, 41.15]];
+  const feature = (id: string, active: boolean) => ({ id, geometry: { coordinates: [[ring]] }, properties: { name: "Depot", kind: "site" as const, active } });
+
+  it("draws those that are active", () => {
+    expect(shapesOf([feature("z", true), feature("off", false)])).toEqual([{ id: "z", name: "Depot", kind: "site", polygons: [[ring]] }]);
+  });
+
+  it("keeps the event with the higher number, in whatever order they come", () => {
+    expect(newerEvent(newerEvent(null, zoneEvent(2)), zoneEvent(1)).event_id).toBe(2);
+  });
+
+  it("knows when zones have to be read again", () => {
+    const shapes = shapesOf([feature("z", true)]);
+    expect(isOutdated(shapes, zoneEvent(1))).toBe(false);
+    expect(isOutdated(shapes, zoneEvent(1, { reason: "zone_changed" }))).toBe(true);
+    expect(isOutdated(shapes, zoneEvent(1, { zone_id: "new" }))).toBe(true);
+  });
+
+  it("says what happened and why", () => {
+    expect(zoneWords(zoneEvent(1), "Ana")).toBe("Ana entered Depot");
+    expect(zoneWords(zoneEvent(2, { kind: "exit", reason: "off_duty" }), "Ana")).toBe("Ana left Depot (off duty)");
+  });
+});
 
 const EMPTY = new Map<string, Booking>();
 

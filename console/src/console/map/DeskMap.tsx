@@ -1,7 +1,7 @@
 import { useEffect, useMemo, useRef, useState } from "react";
 import { useStore } from "zustand";
 
-import type { MapPort, MapView } from "../../shared/map/mapPort";
+import type { MapPort, MapView, ZoneShape } from "../../shared/map/mapPort";
 import { MapSurface, type Marker } from "../../shared/map/MapSurface";
 import type { Point } from "../../shared/map/mercator";
 import { Glyph } from "../../shared/ui/Glyph";
@@ -10,11 +10,13 @@ import { useDesk } from "../deskContext";
 import type { Desk } from "../desk";
 import { openAlarms } from "../incidents/incidentsStore";
 import { go, usePanel } from "../route";
+import { ZoneBar } from "../zones/ZoneBar";
 import { Legend } from "./Legend";
 
 const START_ZOOM = 12.4;
 const VIEW_DEBOUNCE_MS = 150;
 const PICK_RADIUS_PX = 14;
+const NO_ZONES: readonly ZoneShape[] = [];
 
 /** The map of the desk: workers or cells as the server sends them, alarms and what is selected above. */
 export function DeskMap() {
@@ -33,6 +35,9 @@ export function DeskMap() {
     port.drawWorkers(desk.field, selectedSlot);
     port.drawCells(picture.cells);
   }, [port, desk, picture, selectedSlot]);
+
+  const zones = useStore(desk.zones, (state) => (state.isShown ? state.shapes : NO_ZONES));
+  useEffect(() => port?.drawZones(zones), [port, zones]);
 
   const wanted = useStore(desk.focus, (state) => state.wanted);
   useEffect(() => {
@@ -58,10 +63,12 @@ export function DeskMap() {
         "data-mode": picture.mode,
         "data-workers": desk.field.dots.size,
         "data-cells": picture.cells.length,
+        "data-zones": zones.length,
         "data-moved": desk.field.movedTotal,
         "data-at-ms": picture.atMs ?? "",
       }}
     >
+      <ZoneBar />
       <Legend />
     </MapSurface>
   );

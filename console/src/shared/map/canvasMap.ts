@@ -1,9 +1,9 @@
 import type { CellCount, WorkerDot } from "../protocol/frames";
 import type { LatLng } from "../protocol/types";
 import { graticule } from "./graticule";
-import { cellBoundaries, type MapEvents, type MapPort, type MapStart, type MapView } from "./mapPort";
+import { cellBoundaries, type MapEvents, type MapPort, type MapStart, type MapView, type ZoneShape } from "./mapPort";
 import { fromMercator, mercatorX, mercatorY, worldPx, type Point } from "./mercator";
-import { css, dotPx, readPalette } from "./palette";
+import { css, dotPx, readPalette, ZONE_FILL_OPACITY } from "./palette";
 import type { WorkerField } from "./workerField";
 
 const ZOOM_MIN = 3;
@@ -29,6 +29,7 @@ class CanvasMap implements MapPort {
   private field: WorkerField | null = null;
   private selectedSlot: number | null = null;
   private cells: readonly CellCount[] = [];
+  private zones: readonly ZoneShape[] = [];
   private boundaries: ((h3: string) => readonly LatLng[]) | null = null;
   private isPaintDue = false;
 
@@ -100,6 +101,11 @@ class CanvasMap implements MapPort {
       this.boundaries = boundaries;
       this.paintSoon();
     });
+  }
+
+  drawZones(zones: readonly ZoneShape[]): void {
+    this.zones = zones;
+    this.paintSoon();
   }
 
   repaintColours(): void {
@@ -206,6 +212,7 @@ class CanvasMap implements MapPort {
     context.fillStyle = this.palette.ground;
     context.fillRect(0, 0, this.element.clientWidth, this.element.clientHeight);
     this.paintGrid(context);
+    this.paintZones(context);
     this.paintCells(context);
     this.paintWorkers(context);
   }
@@ -217,6 +224,24 @@ class CanvasMap implements MapPort {
       context.beginPath();
       context.moveTo(a.x, a.y);
       context.lineTo(b.x, b.y);
+      context.stroke();
+    }
+  }
+
+  private paintZones(context: CanvasRenderingContext2D): void {
+    for (const { kind, polygons } of this.zones) {
+      context.fillStyle = context.strokeStyle = this.palette.zones[kind];
+      context.beginPath();
+      for (const ring of polygons.flat()) {
+        for (const [lng, lat] of ring) {
+          const { x, y } = this.project({ lng, lat });
+          context.lineTo(x, y);
+        }
+        context.closePath();
+      }
+      context.globalAlpha = ZONE_FILL_OPACITY;
+      context.fill("evenodd");
+      context.globalAlpha = 1;
       context.stroke();
     }
   }

@@ -4,9 +4,9 @@ import "maplibre-gl/dist/maplibre-gl.css";
 import type { CellCount } from "../protocol/frames";
 import type { LatLng } from "../protocol/types";
 import { graticule } from "./graticule";
-import { cellBoundaries, type MapEvents, type MapPort, type MapStart, type MapView } from "./mapPort";
+import { cellBoundaries, type MapEvents, type MapPort, type MapStart, type MapView, type ZoneShape } from "./mapPort";
 import type { Point } from "./mercator";
-import { readPalette, type MapPalette } from "./palette";
+import { readPalette, ZONE_FILL_OPACITY, type MapPalette } from "./palette";
 import { PointLayer } from "./pointLayer";
 import type { WorkerField } from "./workerField";
 
@@ -52,6 +52,9 @@ class MapLibrePort implements MapPort {
     events: MapEvents,
   ) {
     this.points = new PointLayer(palette);
+    map.addSource("zones", { type: "geojson", data: EMPTY });
+    map.addLayer({ id: "zones", type: "fill", source: "zones", paint: { "fill-color": zoneColour(palette), "fill-opacity": ZONE_FILL_OPACITY } });
+    map.addLayer({ id: "zone-edges", type: "line", source: "zones", paint: { "line-color": zoneColour(palette), "line-width": 1.5 } });
     map.addSource("cells", { type: "geojson", data: EMPTY });
     map.addLayer({ id: "cells", type: "fill", source: "cells", paint: { "fill-color": palette.cell, "fill-opacity": ["get", "strength"] } });
     map.addLayer({ id: "cell-edges", type: "line", source: "cells", paint: { "line-color": palette.cell, "line-opacity": 0.35 } });
@@ -106,8 +109,21 @@ class MapLibrePort implements MapPort {
     });
   }
 
+  drawZones(zones: readonly ZoneShape[]): void {
+    const features = zones.map(
+      ({ kind, polygons }): GeoJSON.Feature => ({
+        type: "Feature",
+        properties: { kind },
+        geometry: { type: "MultiPolygon", coordinates: polygons.map((polygon) => polygon.map((ring) => ring.map((position) => [...position]))) },
+      }),
+    );
+    this.source("zones")?.setData({ type: "FeatureCollection", features });
+  }
+
   repaintColours(): void {
     const palette = readPalette();
+    this.map.setPaintProperty("zones", "fill-color", zoneColour(palette));
+    this.map.setPaintProperty("zone-edges", "line-color", zoneColour(palette));
     this.points.recolour(palette);
     this.map.setPaintProperty("cells", "fill-color", palette.cell);
     this.map.setPaintProperty("cell-edges", "line-color", palette.cell);
@@ -184,4 +200,8 @@ function builtinStyle(palette: MapPalette): StyleSpecification {
 
 function gridColour(palette: MapPalette): ["case", ["get", string], string, string] {
   return ["case", ["get", "major"], palette.lineStrong, palette.line];
+}
+
+function zoneColour({ zones }: MapPalette): ["match", ["get", string], string, string, string, string, string] {
+  return ["match", ["get", "kind"], "service_area", zones.service_area, "no_go", zones.no_go, zones.site];
 }

@@ -1,5 +1,5 @@
 import type { CellCount } from "../protocol/frames";
-import type { LatLng } from "../protocol/types";
+import type { LatLng, ZoneFeature, ZoneKind } from "../protocol/types";
 import type { Bbox, Point } from "./mercator";
 import type { WorkerField } from "./workerField";
 
@@ -10,9 +10,17 @@ export interface MapView {
   readonly bbox: Bbox;
 }
 
+/** An area to draw below everybody; longitude first, as GeoJSON has it. */
+export interface ZoneShape {
+  readonly id: string;
+  readonly name: string;
+  readonly kind: ZoneKind;
+  readonly polygons: ZoneFeature["geometry"]["coordinates"];
+}
+
 /**
  * A map, whatever draws it. Two stand behind it: MapLibre on WebGL 2, and a plain 2D canvas where there is no WebGL.
- * It draws the ground, the workers and the cells; markers are HTML above it, placed by `project`.
+ * It draws the ground, the zones, the workers and the cells; markers are HTML above it, placed by `project`.
  */
 export interface MapPort {
   readonly kind: "webgl" | "canvas";
@@ -24,6 +32,7 @@ export interface MapPort {
   /** Draw the field as it is now; called after every frame. */
   drawWorkers(field: WorkerField, selectedSlot: number | null): void;
   drawCells(cells: readonly CellCount[]): void;
+  drawZones(zones: readonly ZoneShape[]): void;
   repaintColours(): void;
   resize(): void;
   destroy(): void;

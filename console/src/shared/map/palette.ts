@@ -1,4 +1,5 @@
 import { WORKER_STATUSES } from "../protocol/frames";
+import type { ZoneKind } from "../protocol/types";
 
 /** Colours of tokens.css as numbers, for what draws pixels itself. */
 export interface MapPalette {
@@ -9,6 +10,7 @@ export interface MapPalette {
   readonly line: string;
   readonly lineStrong: string;
   readonly cell: string;
+  readonly zones: Readonly<Record<ZoneKind, string>>;
   readonly trail: readonly [number, number, number];
 }
 
@@ -22,6 +24,7 @@ export function readPalette(): MapPalette {
     line: value("--map-line"),
     lineStrong: value("--map-line-strong"),
     cell: value("--busy"),
+    zones: { service_area: value("--free"), no_go: value("--working"), site: value("--offered") },
     trail: rgb(value("--busy")),
   };
 }
@@ -35,6 +38,8 @@ export function rgb(hex: string): readonly [number, number, number] {
 export function css([r, g, b]: readonly [number, number, number], alpha = 1): string {
   return `rgb(${Math.round(r * 255)} ${Math.round(g * 255)} ${Math.round(b * 255)} / ${alpha})`;
 }
+
+export const ZONE_FILL_OPACITY = 0.12;
 
 /** Size of a worker's mark in CSS pixels: dots in the city, shapes in a street. */
 export function dotPx(zoom: number): number {

@@ -122,8 +122,13 @@ export interface Page<T> {
   readonly next_cursor: string | null;
 }
 
+/** What every welcome says: whether all that was missed came before it. */
+export interface Welcome {
+  readonly recovered: boolean;
+}
+
 /** The present state of a worker: the object of the welcome frame. */
-export interface WorkerWelcome {
+export interface WorkerWelcome extends Welcome {
   readonly slot?: number;
   readonly cadence_ms: number;
   readonly duty: Duty;
@@ -150,6 +155,28 @@ export interface Stats {
   readonly bookings: Readonly<Partial<Record<BookingState, number>>>;
   readonly fixes_per_s: number;
   readonly at_ms: number;
+}
+
+export type ZoneKind = "service_area" | "no_go" | "site";
+
+/** A zone as `/v1/zones/export` tells it: a GeoJSON feature, longitude first. */
+export interface ZoneFeature {
+  readonly id: string;
+  readonly geometry: { readonly coordinates: readonly (readonly (readonly (readonly [number, number])[])[])[] };
+  readonly properties: { readonly name: string; readonly kind: ZoneKind; readonly active: boolean };
+}
+
+export interface ZoneEvent {
+  readonly event_id: number;
+  readonly kind: "enter" | "exit" | "dwell";
+  readonly reason: "moved" | "off_duty" | "zone_changed" | "recovered";
+  readonly zone_id: string;
+  readonly zone_kind: ZoneKind;
+  readonly zone_name: string;
+  readonly worker_id: string;
+  readonly slot: number;
+  readonly at: string;
+  readonly detected_at: string;
 }
 
 export type TriggerKind = "button" | "hold" | "gesture" | "duress_pin" | "drill";
