@@ -10,6 +10,7 @@ import socketio
 from sim.client.backoff import Backoff
 from sim.client.errors import Disconnected, Refused, SignedOut
 from sim.client.rest import Account
+from sim.client.wire import Place
 
 CONNECT_TIMEOUT_S: Final = 10.0
 CALL_TIMEOUT_S: Final = 6.0
@@ -38,6 +39,7 @@ class SocketIoSession:
         self._handlers: dict[str, Handler] = {}
         self._client: Any = None
         self._token = ""
+        self._place: Place | None = None
         self.connected = asyncio.Event()
         self.connects = 0
         self.losses = 0
@@ -90,8 +92,8 @@ class SocketIoSession:
         # A new client each time: a stock client's own reconnection would keep the token that it started with.
         client = socketio.AsyncClient(reconnection=False, http_session=self._http, handle_sigint=False)
         gone = asyncio.Event()
-        for event, handler in {"error": self._take_error, **self._handlers}.items():
-            client.on(event, _as_coroutine(handler), namespace=self._namespace)
+        for event, handler in {"error": self._take_error, "welcome": _ignore, **self._handlers}.items():
+            client.on(event, self._as_coroutine(event, handler), namespace=self._namespace)
         client.on("disconnect", lambda *_: gone.set(), namespace=self._namespace)
         self._token = await self._account.access_token()
         try:
@@ -115,7 +117,7 @@ class SocketIoSession:
                 self._url,
                 namespaces=[self._namespace],
                 transports=["websocket"],
-                auth={"token": self._token},
+                auth={"token": self._token, **self._resume_point()},
                 wait_timeout=CONNECT_TIMEOUT_S,
             )
         except socketio.exceptions.ConnectionError:
@@ -134,11 +136,22 @@ class SocketIoSession:
                     self._token = token
                     await client.emit("token", {"token": token}, namespace=self._namespace)
 
+    def _resume_point(self) -> dict[str, str]:
+        """Return what the JavaScript client sends by itself; an epoch alone is a `pid` too."""
+        return {} if self._place is None else {"pid": self._place.epoch, "offset": str(self._place.offset)}
 
-def _as_coroutine(handler: Handler) -> Callable[..., Any]:
-    # A coroutine is awaited in the order of arrival; python-socketio runs a plain function the same way, but only a
-    # coroutine is sure to stay on this loop.
-    async def handle(body: Any = None, *_rest: Any) -> None:  # noqa: ANN401 - JSON
-        handler(body)
+    def _as_coroutine(self, event: str, handler: Handler) -> Callable[..., Any]:
+        # A coroutine is awaited in the order of arrival; python-socketio runs a plain function the same way, but only
+        # a coroutine is sure to stay on this loop.
+        async def handle(body: Any = None, *rest: Any) -> None:  # noqa: ANN401 - JSON
+            if event == "welcome":
+                self._place = Place.of_welcome(body)
+            elif rest and self._place is not None:
+                self._place = self._place.after(int(rest[-1]))
+            handler(body)
 
-    return handle
+        return handle
+
+
+def _ignore(_body: object) -> None:
+    """Take no note of an event that nobody registered for."""

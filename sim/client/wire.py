@@ -33,6 +33,24 @@ assert FIX_DTYPE.itemsize == FIX_BYTES
 
 
 @dataclass(frozen=True, slots=True)
+class Place:
+    """How far a client got with the durable events: everything up to `offset` of this epoch has arrived."""
+
+    epoch: str
+    offset: int
+
+    def after(self, offset: int | None) -> "Place":
+        """Return the place after an event."""
+        return self if offset is None else Place(self.epoch, offset)
+
+    @classmethod
+    def of_welcome(cls, state: Mapping[str, Any]) -> "Place | None":
+        """Return the place that a welcome tells; none while the server does not know it."""
+        epoch, offset = state.get("epoch"), state.get("offset")
+        return cls(epoch, offset) if isinstance(epoch, str) and isinstance(offset, int) else None
+
+
+@dataclass(frozen=True, slots=True)
 class Welcome:
     """The server knows who this is; `state` is the worker's present."""
 
@@ -59,10 +77,11 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something happened."""
+    """Something happened; `offset` is its place among all durable events."""
 
     name: str
     body: dict[str, Any]
+    offset: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +105,12 @@ class Cadence:
 ServerFrame = Welcome | Ack | Answer | Event | FrameRefused | Cadence
 
 
-def hello(token: str, client: str) -> bytes:
-    """Return frame 0: who connects."""
-    return _pack([0, token, {"client": client}])
+def hello(token: str, client: str, place: Place | None = None) -> bytes:
+    """Return frame 0: who connects, and where their events stopped."""
+    options: dict[str, object] = {"client": client}
+    if place is not None:
+        options |= {"epoch": place.epoch, "offset": place.offset}
+    return _pack([0, token, options])
 
 
 def ping(seq: int, records: bytes) -> bytes:
@@ -136,8 +158,8 @@ def _frame(frame: Any) -> ServerFrame:  # noqa: ANN401 - msgpack gives anything;
     match frame:
         case [2, int(seq), int(alarm)]:
             return Ack(seq, alarm)
-        case [6, str(name), dict(body)]:
-            return Event(name, body)
+        case [6, str(name), dict(body)] | [6, str(name), dict(body), int()]:
+            return Event(name, body, *frame[3:])
         case [0, int(slot), dict(state)]:
             return Welcome(slot, state)
         case [5, int(command_id), bool(ok), body]:

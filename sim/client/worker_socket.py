@@ -38,7 +38,10 @@ FINAL_CLOSE_CODES: Final = {4403: "not_allowed", 4408: "abuse", 4409: "replaced"
 
 
 class Listener(Protocol):
-    """Who uses the socket. Called on the event loop; must not block."""
+    """Who uses the socket. Called on the event loop; must not block.
+
+    What happened while there was no connection comes before the welcome, once and in order, where the server can tell.
+    """
 
     def on_welcome(self, state: Mapping[str, Any]) -> None:
         """Take the worker's present state: after every (re)connection, and when events may have been missed."""
@@ -110,6 +113,7 @@ class WorkerSocket:
         """Why the server sent this phone away for good; None while it may come back."""
         self.connected = asyncio.Event()
         self._token = ""
+        self._place: wire.Place | None = None
         self._ws: aiohttp.ClientWebSocketResponse | None = None
         self._window: deque[_Sent] = deque()
         self._backlog = bytearray()
@@ -240,7 +244,7 @@ class WorkerSocket:
         await self._look_at_close_code(ws.close_code)
 
     async def _hello(self, ws: aiohttp.ClientWebSocketResponse) -> wire.Welcome:
-        await ws.send_bytes(wire.hello(self._token, self._client))
+        await ws.send_bytes(wire.hello(self._token, self._client, self._place))
         async with asyncio.timeout(HELLO_TIMEOUT_S):
             while True:
                 message = await ws.receive()
@@ -349,6 +353,7 @@ class WorkerSocket:
             case wire.Ack():
                 self._take_ack(frame)
             case wire.Event():
+                self._place = self._place and self._place.after(frame.offset)
                 self._listener.on_event(frame.name, frame.body)
             case wire.Answer():
                 self._take_answer(frame)
@@ -361,6 +366,7 @@ class WorkerSocket:
 
     def _take_welcome(self, welcome: wire.Welcome) -> None:
         self.slot = welcome.slot
+        self._place = wire.Place.of_welcome(welcome.state)
         self.cadence_ms = int(welcome.state.get("cadence_ms", self.cadence_ms))
         self._listener.on_welcome(welcome.state)
 

@@ -46,6 +46,14 @@ def test_trigger_without_a_fix_carries_zeros() -> None:
 
 def test_hello_command_and_token() -> None:
     assert msgpack.unpackb(wire.hello("t", "sim")) == [0, "t", {"client": "sim"}]
+    place = wire.Place.of_welcome({"epoch": "e", "offset": 4, "recovered": False})
+    assert place is not None
+    assert msgpack.unpackb(wire.hello("t", "sim", place.after(7))) == [
+        0,
+        "t",
+        {"client": "sim", "epoch": "e", "offset": 7},
+    ]
+    assert wire.Place.of_welcome({"epoch": None, "offset": None, "recovered": False}) is None
     assert msgpack.unpackb(wire.command(3, "duty", {"duty": "on"})) == [4, 3, "duty", {"duty": "on"}]
     assert msgpack.unpackb(wire.fresh_token("t2")) == [7, "t2"]
 
@@ -60,6 +68,7 @@ def test_hello_command_and_token() -> None:
         ([5, 4, True, None], wire.Answer(4, True, {})),
         ([5, 4, False, {"code": "conflict"}], wire.Answer(4, False, {"code": "conflict"})),
         ([6, "offer", {"offer_id": "o"}], wire.Event("offer", {"offer_id": "o"})),
+        ([6, "offer", {"offer_id": "o"}, 7], wire.Event("offer", {"offer_id": "o"}, 7)),
         ([8, {"code": "too_many", "detail": "slow", "seq": 3}], wire.FrameRefused("too_many", "slow", 3)),
         ([8, {"code": "unknown_type", "detail": ""}], wire.FrameRefused("unknown_type", "", None)),
         ([9, {"cadence_ms": 15_000}], wire.Cadence(15_000)),
