@@ -2,12 +2,13 @@
 
 import asyncio
 
-from aiohttp import WSMsgType
+from aiohttp import WSMsgType, web
 from aiohttp._websocket.reader import WebSocketReader
 from aiohttp.base_protocol import BaseProtocol
+from aiohttp.test_utils import TestClient, TestServer
 
 from config.limits import FRAMES_PER_TURN_MAX
-from gateway_ws.lane import LaneQueue, has_lane
+from gateway_ws.lane import LaneQueue, LaneSocket, has_lane
 
 
 def reader_on(taken: list[bytes]) -> tuple[WebSocketReader, LaneQueue]:
@@ -67,3 +68,39 @@ async def test_a_flood_has_its_share_of_a_turn_and_then_waits() -> None:
         await queue.read()
         waiting += 1
     assert waiting == 5
+
+
+HEARTBEAT_S = 0.1
+
+
+async def client_on(taken: list[bytes]) -> TestClient[web.Request, web.Application]:
+    async def serve(request: web.Request) -> web.StreamResponse:
+        socket = LaneSocket(heartbeat=HEARTBEAT_S)
+        await socket.prepare(request)
+        with socket.lane(lambda data: taken.append(data) is None):
+            async for _ in socket:
+                socket.next_turn()
+        return socket
+
+    app = web.Application()
+    app.router.add_get("/", serve)
+    client = TestClient(TestServer(app))
+    await client.start_server()
+    return client
+
+
+async def test_who_is_only_heard_in_the_lane_is_neither_asked_nor_cut_off() -> None:
+    taken: list[bytes] = []
+    client = await client_on(taken)
+    async with client.ws_connect("/", autoping=False) as socket:
+        for _ in range(30):
+            await socket.send_bytes(b"fixes")
+            await asyncio.sleep(HEARTBEAT_S / 5)
+        await socket.send_str("the end")
+        assert not socket.closed
+        assert len(taken) == 30
+        # Silent from here on: asked once, and not having answered cut off.
+        async with asyncio.timeout(5):
+            kinds = [(await socket.receive()).type, (await socket.receive()).type]
+    assert kinds == [WSMsgType.PING, WSMsgType.CLOSED]
+    await client.close()
