@@ -137,12 +137,15 @@ def user_add(
 
 
 @geo_commands.command("verify")
-def geo_verify(state_dir: StateDir = None) -> None:
+def geo_verify(
+    state_dir: StateDir = None,
+    repair: Annotated[bool, typer.Option("--repair", help="First mend what a crash or a lost node has left.")] = False,
+) -> None:
     """Compare every worker's cell with H3, at REDIS_URL or in the running installation. Exit code 1: one is wrong."""
     settings = of_running(_settings(state_dir))
     if settings.redis_url is None:
         raise CannotStartError("set REDIS_URL: nothing runs here, and the embedded Redis keeps nothing")
-    raise typer.Exit(run_once("engine.run_geo_verify", settings))
+    raise typer.Exit(run_once("engine.run_geo_verify", settings, *(["--repair"] if repair else [])))
 
 
 @device_commands.command("add")

