@@ -27,7 +27,7 @@ from sim.client.worker_socket import WorkerSocket
 COME_BACK_S: Final = 1.0
 CONNECTED_TIMEOUT_S: Final = 60.0
 POLL_S: Final = 0.02
-FIX_EVERY_S: Final = 2.0
+FIX_EVERY_S: Final = 10.0
 
 
 class Phone:
