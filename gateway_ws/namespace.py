@@ -4,6 +4,7 @@ import asyncio
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from secrets import token_urlsafe
 from typing import Any, ClassVar, Generic, Protocol, TypeVar, cast
 
 import socketio
@@ -25,6 +26,9 @@ from gateway_ws.session import PhoneSession
 from gateway_ws.socketio_connection import SocketIoConnection
 
 log = structlog.get_logger(__name__)
+
+_NONCE_BYTES = 9
+"""Random part of a `pid`: two connections of a person never share one."""
 
 
 class NamespaceSession(Session, Protocol):
@@ -184,7 +188,7 @@ class SessionNamespace(socketio.AsyncNamespace, Generic[SomeSession]):
         if point is not None and await entry.session.prepare():
             entry.pid = auth["pid"]
         elif (epoch := await self._services.calls.epoch()) is not None:
-            entry.pid = resume_point.new_pid(epoch, person_id, auth)
+            entry.pid = resume_point.new_pid(epoch, person_id, token_urlsafe(_NONCE_BYTES), auth)
 
     async def _open(self, entry: Entry[SomeSession]) -> None:
         try:

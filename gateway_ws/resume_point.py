@@ -7,7 +7,6 @@ brought an offset that is not, its new pid names it after another dot: the clien
 before the welcome, which has a new one, arrived.
 """
 
-import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -15,7 +14,6 @@ from typing import Final
 from engine.core.ids import PersonId
 
 _OFFSET_DIGITS_MAX: Final = 18
-_NONCE_BYTES: Final = 9
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +45,9 @@ def from_auth(auth: Mapping[str, object], person_id: PersonId) -> ResumePoint | 
             return None
 
 
-def new_pid(epoch: str, person_id: PersonId, auth: Mapping[str, object]) -> str:
+def new_pid(epoch: str, person_id: PersonId, nonce: str, auth: Mapping[str, object]) -> str:
     """Return the pid of a client whose events begin anew; what it brought, if anything, was of no use."""
-    pid = f"{epoch}.{person_id}.{secrets.token_urlsafe(_NONCE_BYTES)}"
+    pid = f"{epoch}.{person_id}.{nonce}"
     offset = auth.get("offset")
     return f"{pid}.{offset}" if isinstance(offset, str) and _is_number(offset) else pid
 
