@@ -81,7 +81,8 @@ def decode(payload: bytes) -> FeedMessage:
         raise WireError("a message of the feed is a header of 16 bytes and moves of 36")
     epoch, seq = _HEADER.unpack_from(payload)
     moves = np.frombuffer(payload, MOVE, offset=_HEADER.size)
-    return FeedMessage(epoch, seq, moves["slot"].astype(np.int64), np.ascontiguousarray(moves["record"]).view(RECORD))
+    # Copies, even of one: a kernel given a read-only array is compiled anew, on the event loop.
+    return FeedMessage(epoch, seq, moves["slot"].astype(np.int64), moves["record"].copy().view(RECORD))
 
 
 @dataclass(slots=True)

@@ -252,7 +252,10 @@ class Mirror:
 
 
 def warm_up() -> None:
-    """Compile the kernels, or read them from their cache: once, before the process is ready."""
+    """Compile the kernels that follow and search, or read them from their cache: once, before the process is ready.
+
+    `nearest_many` and `pairs_within` are compiled by the first who asks.
+    """
     mirror = Mirror()
     record = np.zeros(1, RECORD)
     record["ts_ms"] = record["cell"] = 1
@@ -261,8 +264,6 @@ def warm_up() -> None:
     mirror.moved(np.arange(_ROWS_AT_START + 1), record.repeat(_ROWS_AT_START + 1))
     mirror.describe(first, skills=np.zeros(1, np.int32), statuses=np.zeros(1, np.uint8))
     mirror.nearest(0, 0, k=1, radius_m=1)
-    mirror.nearest_many(np.zeros((1, 2)), k=1, radius_m=1)
-    mirror.pairs_within(1)
     mirror.places(first)
     mirror.replaced(0, first[:0], record[:0])
 

@@ -19,6 +19,7 @@ from config.limits import SLAB_PAGE_SLOTS
 from engine.core.clock import SystemClock
 from engine.core.redis_store import RedisClient
 from engine.geo import mirror as mirror_module
+from engine.geo import mirror_kernels as kernels
 from engine.geo.cell_index import CellIndex
 from engine.geo.cells import cells_of
 from engine.geo.feed_follower import FeedFollower
@@ -102,6 +103,17 @@ async def test_it_starts_with_what_is_there_and_follows_every_move(redis: Redis)
         for _ in range(20):
             await fleet.move()
         await until_equal(redis, mirror, follower)
+
+
+async def test_nothing_is_compiled_while_messages_come(redis: Redis) -> None:
+    """An array of another kind, read-only for one, would compile a kernel anew and stop the loop for a second."""
+    compiled = [each.signatures for each in (kernels.place, kernels.remove)]
+    fleet = Fleet(redis)
+    async with following(redis) as (mirror, follower):
+        for n in (500, 3, 4, 3, 4):
+            await fleet.move(n)
+            await until_equal(redis, mirror, follower)
+    assert [each.signatures for each in (kernels.place, kernels.remove)] == compiled
 
 
 async def test_it_follows_a_cluster_as_it_does_one_redis(either_redis: RedisClient) -> None:

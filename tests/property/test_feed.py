@@ -246,6 +246,14 @@ def test_a_message_reads_back_as_it_was_written() -> None:
     assert found.records.tolist() == records.tolist()
 
 
+@pytest.mark.parametrize("n", [1, 2])
+def test_what_is_decoded_is_of_the_kind_that_the_kernels_are_compiled_for(n: int) -> None:
+    found = decode(bytes(16) + np.zeros(n, MOVE).tobytes())
+    for each in (found.slots, found.records):
+        assert each.flags.writeable
+        assert each.flags.c_contiguous
+
+
 @given(st.binary(max_size=120))
 def test_whatever_a_payload_holds_only_a_wire_error_comes_of_it(payload: bytes) -> None:
     try:
