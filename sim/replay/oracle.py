@@ -87,9 +87,10 @@ class WorkerOracle:
         newest = self.newest
         is_late = newest is not None and place.ts_ms < newest.ts_ms
         oldest_ms, since_ms = now_ms - AGE_MS, self.on_duty_since_ms
-        for edge_ms in (oldest_ms, since_ms):
-            is_close = edge_ms is not None and abs(place.ts_ms - edge_ms) <= BORDERLINE_S * 1000 * self.time_scale
-            self.borderline += is_close
+        slack_ms = BORDERLINE_S * 1000 * self.time_scale
+        # The server judges a little later than we send, and has let duty begin a little sooner than it told us.
+        self.borderline += oldest_ms <= place.ts_ms < oldest_ms + slack_ms
+        self.borderline += since_ms is not None and since_ms - slack_ms < place.ts_ms < since_ms
         broken = {
             "invalid": place.ts_ms <= 0 or not _is_on_earth(place),
             "zero": (place.lat_e7, place.lng_e7) == (0, 0),
