@@ -16,7 +16,7 @@ import pytest
 from redis.asyncio import Redis
 
 from clenzy.ports import any_free
-from config.limits import ZONE_STALL_MS
+from config.limits import STOP_TIMEOUT_MS, ZONE_STALL_MS
 from engine.zones.metrics import TURNS_ENDED
 from engine.zones.zone_turn import TooMuchWaitsError
 from tests.integration.zones.yard import PATIENCE_S, STREET, Yard, watching
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.integration
 
 SHOP, PARK = 0.0, 0.02
 PLACES = {"shop": 0.005, "park": 0.025, "street": STREET}
-WORKERS, STEPS, KILLS = 8, 14, 4
+WORKERS, STEPS, KILLS = 8, 10, 3
 
 
 @dataclass
@@ -37,12 +37,15 @@ class Watch:
     port: int
 
     async def is_active(self) -> bool:
+        return "clenzy_zone_watch_active 1.0" in (await self.metrics() or "")
+
+    async def metrics(self) -> str | None:
         url = f"http://127.0.0.1:{self.port}/metrics"
         try:
             async with aiohttp.ClientSession() as session, session.get(url) as answer:
-                return "clenzy_zone_watch_active 1.0" in await answer.text()
+                return await answer.text()
         except aiohttp.ClientError:
-            return False
+            return None
 
 
 class Watches:
@@ -77,9 +80,20 @@ class Watches:
         watch.process.kill()
         await watch.process.wait()
 
+    async def stop(self) -> list[int]:
+        """Ask every watch to end, once it has come up; return their exit codes."""
+        for watch in self._running:
+            async with asyncio.timeout(PATIENCE_S):
+                while await watch.metrics() is None:  # noqa: ASYNC110 - a process sends no event
+                    await asyncio.sleep(0.02)
+            watch.process.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(STOP_TIMEOUT_MS / 1_000):
+            return [await watch.process.wait() for watch in self._running]
+
     async def close(self) -> None:
         for watch in list(self._running):
-            await self.kill(watch)
+            if watch.process.returncode is None:
+                await self.kill(watch)
 
 
 @asynccontextmanager
@@ -147,6 +161,7 @@ async def test_watches_that_are_killed_at_any_moment_lose_and_double_nothing(
                 await watches.start()
             await yard.until_present(present(places))
         generations = await yard.pool.fetchval("SELECT generation FROM zone_watch")
+        assert await watches.stop() == [0, 0]
     print(f"seed {seed}, {generations} turns")  # noqa: T201 - shown when the test fails
     assert generations >= KILLS
     await check_walks(yard, walks)
@@ -204,6 +219,16 @@ async def test_what_a_lost_line_to_redis_did_not_bring_is_found_again(yard: Yard
             await yard.move(PLACES[place])
             await yard.until_present(present([place]))
     await check_walks(yard, [walk])
+
+
+async def test_a_worker_who_is_deleted_stops_nobody_elses_events(yard: Yard) -> None:
+    async with watching(yard.pool, yard.redis):
+        await yard.move(PLACES["shop"], PLACES["shop"])
+        await yard.until_present({(0, "shop"), (1, "shop")})
+        await yard.pool.execute("DELETE FROM worker WHERE worker_id = $1", yard.worker_ids[0])
+        await yard.move(PLACES["park"], PLACES["street"])
+        told = await yard.until_told(2)
+    assert [row[:3] for row in told] == [(1, "enter", "shop"), (1, "exit", "shop")]
 
 
 async def test_what_is_too_much_to_wait_is_recovered_by_comparing(
