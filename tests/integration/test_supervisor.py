@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -145,6 +146,20 @@ async def test_a_program_that_ignores_the_request_is_killed(
     assert pid is not None
     assert not psutil.pid_exists(pid)
     assert any(line.event == "program.killed" for line in lines)
+
+
+async def test_a_program_may_be_given_longer_to_end(
+    log: LogStream, changes: Changes, lines: list[LogLine], tmp_path: Path
+) -> None:
+    mark = tmp_path / "mark"
+    slow = (
+        "import pathlib, signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: (time.sleep(1), sys.exit(0)));"
+        "pathlib.Path(sys.argv[1]).write_text('up'); time.sleep(600)"
+    )
+    supervisor = Supervisor(log, changed=changes, stop_timeout_ms=100)
+    await supervisor.start([replace(program("slow", slow, str(mark), ready=mark.exists), stop_timeout_ms=10_000)])
+    await supervisor.stop()
+    assert [line.event for line in lines if line.event == "program.killed"] == []
 
 
 async def test_children_of_a_program_do_not_outlive_it(supervisor: Supervisor, tmp_path: Path) -> None:
