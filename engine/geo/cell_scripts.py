@@ -61,17 +61,17 @@ for k = 1, pages do
   local head, runs, run = head_of(slab), {}, 1
   for at = 1, #batch, 36 do
     local slot, ts = unpack('<I4i8', batch, at)
-    local is_taken, has_entered, has_crossed = false, string.byte(entered, (at + 35) / 36) == 1, false
+    local is_taken, has_crossed, is_stale = false, false, false
+    local has_entered = entered ~= '' and string.byte(entered, (at + 35) / 36) == 1
     if not head then
       unready[#unready + 1] = sub(batch, at, at + 3)
     else
       local offset = (slot % page_slots) * row_bytes + head_bytes
       local row, record = call('GETRANGE', slab, offset, offset + 35), sub(batch, at + 4, at + 35)
-      local is_known = sub(row, 5) == record
-      local is_stale = not is_known and ts <= unpack('<i8', row, 5)
-      if is_stale then
-        stale[#stale + 1] = sub(batch, at, at + 3)
-      elseif not is_known then
+      if ts <= unpack('<i8', row, 5) then
+        is_stale = sub(row, 5) ~= record
+        if is_stale then stale[#stale + 1] = sub(batch, at, at + 3) end
+      else
         local cell = sub(record, 25)
         if cell == sub(row, 29) then
           is_taken = true
