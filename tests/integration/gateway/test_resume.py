@@ -141,6 +141,12 @@ class Packets:
         arguments: list[Any] = orjson.loads(await self._next(f"42{self._namespace},"))
         return arguments
 
+    async def next(self, name: str) -> list[Any]:
+        """Return the next event of this name; a console also gets figures."""
+        while (arguments := await self.event())[0] != name:
+            pass
+        return arguments
+
     async def _next(self, start: str) -> str:
         while True:
             text = await self._socket.receive_str(timeout=TIMEOUT_S)
@@ -249,17 +255,16 @@ async def test_a_console_misses_nothing_of_its_desk(stage: Stage, city: City, po
     async with aiohttp.ClientSession() as client:
         first = await packets(client, stage, "/console")
         answer = await first.connect({"token": token})
+        await first.next("welcome")  # what was told before it is in the snapshot
         await tell(pool, f"desk:{ORG}", 1)
-        while (arguments := await first.event())[0] != "test":
-            pass
-        offset = arguments[-1]
+        assert (await first.next("test"))[1:] == [{"n": 1}, "1"]
     await tell(pool, f"desk:{ORG}", 2)
     await told(pool)
     async with aiohttp.ClientSession() as client:
         second = await packets(client, stage, "/console")
-        assert (await second.connect({"token": token, "pid": answer["pid"], "offset": offset}))["pid"] == answer["pid"]
-        assert await second.event() == ["test", {"n": 2}, "2"]
-        assert (await second.event())[1]["recovered"] is True
+        assert (await second.connect({"token": token, "pid": answer["pid"], "offset": "1"}))["pid"] == answer["pid"]
+        assert await second.next("test") == ["test", {"n": 2}, "2"]
+        assert (await second.next("welcome"))[1]["recovered"] is True
 
 
 async def test_events_wait_until_postgres_has_told_the_state(
