@@ -52,3 +52,5 @@ def started(module: str, *arguments: str, cpu: int, env: Mapping[str, str] | Non
     finally:
         process.terminate()
         process.wait(STOP_S_MAX)
+        if process.stdout is not None:
+            process.stdout.close()
