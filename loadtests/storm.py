@@ -71,7 +71,7 @@ async def run_storm(
         gateway_url = (await rest.get("/v1/config"))["gateway_url"]
     with tempfile.TemporaryDirectory(prefix="clenzy-storm-") as folder:
         crowds = [
-            await _start(gateway_url, accounts[number::processes], Path(folder) / f"{number}.json")
+            await _start(api_url, gateway_url, accounts[number::processes], Path(folder) / f"{number}.json")
             for number in range(processes)
         ]
         try:
@@ -92,10 +92,10 @@ async def _accounts(rest: Rest, admin: Account, clients: int, cache: Path | None
     return [found[person.external_ref] for person in people]
 
 
-async def _start(gateway_url: str, accounts: Sequence[Account], file: Path) -> asyncio.subprocess.Process:
+async def _start(api_url: str, gateway_url: str, accounts: Sequence[Account], file: Path) -> asyncio.subprocess.Process:
     await asyncio.to_thread(file.write_bytes, orjson.dumps([asdict(account.tokens) for account in accounts]))
     return await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "loadtests.storm_crowd", gateway_url, str(file)),
+        *(sys.executable, "-m", "loadtests.storm_crowd", api_url, gateway_url, str(file)),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         limit=1 << 24,

@@ -33,13 +33,13 @@ FIX_EVERY_S: Final = 10.0
 class Phone:
     """One worker on the wire, and when they were last welcomed."""
 
-    def __init__(self, http: aiohttp.ClientSession, gateway_url: str, tokens: Tokens, seed: int) -> None:
+    def __init__(self, rest: Rest, http: aiohttp.ClientSession, gateway_url: str, *, tokens: Tokens, seed: int) -> None:
         self.rng = random.Random(seed)
         self.welcomed_s: list[float] = []
         self.socket = WorkerSocket(
             http=http,
             gateway_url=gateway_url,
-            account=Account(Rest(http, gateway_url), tokens),
+            account=Account(rest, tokens),
             listener=self,
             backoff=Backoff(base_s=0.25, cap_s=COME_BACK_S, rng=self.rng),
             first_seq=wall_ms(),
@@ -71,12 +71,13 @@ class Phone:
 class Crowd:
     """All phones of this process."""
 
-    def __init__(self, gateway_url: str, tokens: list[Tokens]) -> None:
+    def __init__(self, api_url: str, gateway_url: str, tokens: list[Tokens]) -> None:
         self._url = gateway_url
         self._tokens = tokens
         self._phones: list[Phone] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._http = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
+        self._rest = Rest(self._http, api_url)
 
     async def do(self, command: str) -> dict[str, Any]:
         """Carry out one command and return its answer."""
@@ -92,7 +93,10 @@ class Crowd:
                 return {}
 
     async def _connect(self) -> dict[str, Any]:
-        self._phones = [Phone(self._http, self._url, tokens, seed=number) for number, tokens in enumerate(self._tokens)]
+        self._phones = [
+            Phone(self._rest, self._http, self._url, tokens=tokens, seed=number)
+            for number, tokens in enumerate(self._tokens)
+        ]
         began_s = time.time()
         for phone in self._phones:
             self._tasks += [asyncio.create_task(phone.socket.run()), asyncio.create_task(phone.drive())]
@@ -137,9 +141,9 @@ class Crowd:
         await self._http.close()
 
 
-async def main(gateway_url: str, tokens: list[Tokens]) -> None:
+async def main(api_url: str, gateway_url: str, tokens: list[Tokens]) -> None:
     """Serve commands until `stop`."""
-    crowd = Crowd(gateway_url, tokens)
+    crowd = Crowd(api_url, gateway_url, tokens)
     reader = asyncio.StreamReader()
     loop = asyncio.get_running_loop()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
@@ -149,4 +153,4 @@ async def main(gateway_url: str, tokens: list[Tokens]) -> None:
 
 
 if __name__ == "__main__":
-    uvloop.run(main(sys.argv[1], [Tokens(**each) for each in orjson.loads(Path(sys.argv[2]).read_bytes())]))
+    uvloop.run(main(*sys.argv[1:3], [Tokens(**each) for each in orjson.loads(Path(sys.argv[3]).read_bytes())]))
