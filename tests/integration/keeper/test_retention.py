@@ -78,6 +78,18 @@ async def test_what_is_old_goes_and_what_is_not_stays(
     assert await keeper.run_job(job) == 0
 
 
+async def test_clients_can_tell_up_to_where_the_history_is_gone(pool: asyncpg.Pool, keeper: Keeper, clock: ManualClock):
+    insert = "INSERT INTO outbox (seq, topic, kind, body, created_at, published_at) VALUES ($1, 't', 'k', '{}', $2, $2)"
+    old, young = (utc_from_ms(clock.now_ms() - JOBS[0].kept_ms + late) for late in (0, 1))
+    # Published together, and deleted in the order of their ids, which need not be that of their numbers.
+    for seq, at in ((2, old), (1, young), (4, old), (3, old), (5, young)):
+        await pool.execute(insert, seq, at)
+    assert await keeper.run_job(JOBS[0]) == 3
+    assert await pool.fetchval("SELECT floor_seq FROM outbox_epoch") == 4
+    assert await keeper.run_job(JOBS[0]) == 0
+    assert await pool.fetchval("SELECT floor_seq FROM outbox_epoch") == 4
+
+
 async def test_an_event_not_yet_published_stays_however_old(pool: asyncpg.Pool, keeper: Keeper):
     await pool.execute(
         "INSERT INTO outbox (topic, kind, body, created_at) VALUES ('user:x', 'test', '{}', $1)", utc_from_ms(1)
