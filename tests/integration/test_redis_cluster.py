@@ -67,6 +67,17 @@ async def test_a_gateway_tells_another_one(either_redis: RedisClient) -> None:
         await asyncio.wait_for(is_over.wait(), 10)
 
 
+async def test_what_a_flush_tells_is_told_after_it_is_stored(either_redis: RedisClient) -> None:
+    async with listening(either_redis, b"moved") as (_, heard, is_over):
+        index = CellIndex(either_redis)
+        told = [("fan:user:1", b"first"), ("fan:user:1", b"moved")]
+        assert (await index.move(slots_of(3), rows_at((1_000, 0)), publish=told)).accepted == 1
+        await asyncio.wait_for(is_over.wait(), 10)
+        assert heard == [b"first", b"moved"]
+        await index.remove([3], publish=[("fan:user:1", b"gone")])
+        assert (await index.records([3]))["cell"].tolist() == [0]
+
+
 async def test_the_fan_out_outlives_every_node_of_the_cluster(redis_cluster: RedisNodes) -> None:
     redis = open_redis(Settings(redis_url=redis_cluster.url, redis_cluster=True))
     async with listening(redis, b"back") as (fan_out, _, is_over):
