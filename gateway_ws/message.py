@@ -17,7 +17,7 @@ class Encodings:
         self._frames: dict[Hashable, object] = {}
 
     def frame(self, form: Hashable, encode: Callable[[], Frame]) -> Frame:
-        """Return the frame of this form; a form must name everything, besides the body, that decides the bytes."""
+        """Return the frame of this form, made once; a form names everything, besides the body, that decides it."""
         frame = self._frames.get(form)
         if frame is None:
             frame = self._frames[form] = encode()

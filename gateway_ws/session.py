@@ -148,8 +148,7 @@ class OpenSession(ABC, Generic[SomeConnection]):
         return await self._services.fan_out.subscribe(self.topic, self._hear, timeout_ms=SESSION_STATE_TIMEOUT_MS)
 
     def _hear(self, message: Message) -> None:
-        event = message.json()
-        self._send(self._line.hear(Told(event.get("seq"), event["kind"], event["body"], message.encodings)))
+        self._send(self._line.hear(message.encodings.frame(Told, lambda: _told_by(message))))
 
     def _send(self, events: Iterable[Told]) -> None:
         for told in events:
@@ -246,6 +245,11 @@ class PhoneSession(OpenSession[Connection]):
 
 def _told(event: DurableEvent) -> Told:
     return Told(event.seq, event.kind, event.body)
+
+
+def _told_by(message: Message) -> Told:
+    event = message.json()
+    return Told(event.get("seq"), event["kind"], event["body"], message.encodings)
 
 
 def _side(principal: Principal) -> tuple[object, ...]:

@@ -7,19 +7,20 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-MARK: Final = "~"
-"""One byte in the body of each event that counts; nothing else that a server sends has it."""
-_MARK_BYTE: Final = MARK.encode()
+MARK: Final = "~~~~"
+"""In the body of each event that counts, and in nothing else that a server sends."""
+_MARK_BYTES: Final = MARK.encode()
 _READ_BYTES: Final = 262_144
 _ANSWER_S: Final = 30
 _OPENING: Final = 50
 """Clients that connect at the same time."""
 _UPGRADE: Final = (
     "GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: bench\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-    "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n"
+    "{extensions}"
     "Sec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\r\nSec-WebSocket-Version: 13\r\n\r\n"
 )
-"""As a browser asks: deflate is offered."""
+_DEFLATE: Final = "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n"
+"""What a browser offers."""
 
 
 @dataclass(slots=True)
@@ -35,6 +36,8 @@ class Audience:
     total: int = 0
     _poll: select.epoll = field(default_factory=select.epoll)
     _row_of: dict[int, int] = field(default_factory=dict)
+    _tails: dict[int, bytes] = field(default_factory=dict)
+    """May be the beginning of a mark."""
 
     def __post_init__(self) -> None:
         """Nobody has heard anything."""
@@ -60,7 +63,10 @@ class Audience:
             data = self.sockets[row].recv(_READ_BYTES)
             if not data:
                 raise ConnectionError(f"the server has hung up on client {row}")
-            if marks := data.count(_MARK_BYTE):
+            data = self._tails.pop(row, b"") + data
+            if not data.endswith(_MARK_BYTES):
+                self._tails[row] = data[1 - len(_MARK_BYTES) :]
+            if marks := data.count(_MARK_BYTES):
                 if self.sent_at_s:
                     now_s, first = time.perf_counter(), self.heard[row]
                     self.waits_s += [now_s - self.sent_at_s[at] for at in range(first, first + marks)]
@@ -74,16 +80,25 @@ class Audience:
             each.close()
 
 
-def connected(port: int, first: Sequence[str], until: bytes, *, is_socketio: bool = True) -> list[socket.socket]:
+def connected(
+    port: int,
+    first: Sequence[str],
+    until: bytes,
+    *,
+    is_socketio: bool = True,
+    offers_deflate: bool = False,
+    read_bytes: int | None = None,
+) -> list[socket.socket]:
     """Open a client for each of `first`, its first packet, and wait until it has heard `until`."""
+    opening = _UPGRADE.format(extensions=_DEFLATE if offers_deflate else "").encode()
     sockets: list[socket.socket] = []
     for start in range(0, len(first), _OPENING):
-        group = [socket.create_connection(("127.0.0.1", port), timeout=_ANSWER_S) for _ in first[start : start + _OPENING]]
+        group = [_opened(port, read_bytes) for _ in first[start : start + _OPENING]]
         if is_socketio:
             for each in group:
-                each.sendall(_UPGRADE.encode())
+                each.sendall(opening)
             for each in group:
-                read_until(each, b'"maxPayload"')
+                read_until(each, b"\r\n\r\n")
             for each, packet in zip(group, first[start : start + _OPENING], strict=True):
                 each.sendall(text_frame(packet))
             for each in group:
@@ -92,12 +107,21 @@ def connected(port: int, first: Sequence[str], until: bytes, *, is_socketio: boo
     return sockets
 
 
-def rounds(audience: Audience, send: Callable[[], None], seconds: float, *, listeners: int, ahead: int = 3) -> int:
-    """Send rounds as fast as all listeners hear them, at most `ahead` at once; return how many, all of them heard."""
+def _opened(port: int, read_bytes: int | None) -> socket.socket:
+    opened = socket.socket()
+    if read_bytes is not None:
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, read_bytes)
+    opened.settimeout(_ANSWER_S)
+    opened.connect(("127.0.0.1", port))
+    return opened
+
+
+def rounds(audience: Audience, send: Callable[[], None], seconds: float, *, listeners: int) -> int:
+    """Send round after round, each when all listeners have heard the one before; return how many."""
     until_s, sent = time.perf_counter() + seconds, 0
     start = audience.total
     while time.perf_counter() < until_s:
-        while audience.total - start > (sent - ahead) * listeners and time.perf_counter() < until_s:
+        while audience.total - start >= sent * listeners and time.perf_counter() < until_s:
             send()
             sent += 1
         audience.listen(0.01)

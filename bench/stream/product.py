@@ -41,7 +41,7 @@ CLOCK_SCALE: Final = 600
 """How much faster than the wall the time of fixes runs, so that few phones may send as much as a city's."""
 READY_S_MAX: Final = 60
 STOP_S_MAX: Final = 15
-_ORG, _REGION = OrgId(UUID(int=1)), RegionId(UUID(int=2))
+ORG, _REGION = OrgId(UUID(int=1)), RegionId(UUID(int=2))
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,15 +170,15 @@ def _found(database_url: str, tokens: AccessTokens, workers: int, now_ms: int) -
     since = at - timedelta(hours=1)
     people = [(uuid4(), Role.WORKER) for _ in range(workers)] + [(uuid4(), Role.DISPATCHER)]
     with psycopg.connect(database_url) as connection:
-        connection.execute("INSERT INTO org VALUES (%s, 'Bench', %s)", (_ORG, at))
+        connection.execute("INSERT INTO org VALUES (%s, 'Bench', %s)", (ORG, at))
         connection.execute(
-            "INSERT INTO region VALUES (%s, %s, 'Porto', 'PT', 'Europe/Lisbon', 41.15, -8.61)", (_REGION, _ORG)
+            "INSERT INTO region VALUES (%s, %s, 'Porto', 'PT', 'Europe/Lisbon', 41.15, -8.61)", (_REGION, ORG)
         )
         cursor = connection.cursor()
         cursor.executemany(
             "INSERT INTO person (person_id, org_id, region_id, role, full_name, tokens_valid_after, tz, created_at)"
             " VALUES (%s, %s, %s, %s, 'Somebody', %s, 'Europe/Lisbon', %s)",
-            [(person_id, _ORG, _REGION, role.value, since, since) for person_id, role in people],
+            [(person_id, ORG, _REGION, role.value, since, since) for person_id, role in people],
         )
         cursor.executemany(
             "INSERT INTO worker (worker_id, slot, skills, duty, duty_since, updated_at)"
@@ -189,7 +189,7 @@ def _found(database_url: str, tokens: AccessTokens, workers: int, now_ms: int) -
         tokens.issue(
             person_id=PersonId(person_id),
             role=role,
-            org_id=_ORG,
+            org_id=ORG,
             region_id=_REGION,
             slot=WorkerSlot(slot) if role is Role.WORKER else None,
             session_id=uuid4(),

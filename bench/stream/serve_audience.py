@@ -1,15 +1,15 @@
 """The anchors of the fan-out: `python -m bench.stream.serve_audience KIND`, on a port that it prints.
 
-`rooms`: stock python-socketio; an event `go` of any client is one emit to the room that all are in. `redis URL`: the same
-behind `AsyncRedisManager`, where one client in a hundred rooms listens. `sends`: no protocol; a byte of the first client
-is one pass of `send` over all the others' sockets, as fast as the machine lets anybody be from Python.
+`rooms`: stock python-socketio; an event `go` of any client is one emit to the room that all are in. `redis URL`: the
+same behind `AsyncRedisManager`. `sends SIZE`: no protocol; a byte of the first client is one pass of `send` over the
+sockets of all others, as fast as the machine lets anybody be from Python.
 """
 
 import asyncio
 import select
 import socket
 import sys
-from typing import Any, Final
+from typing import Final
 
 import socketio
 import uvloop
@@ -18,7 +18,13 @@ from aiohttp import web
 from bench.stream.audience import MARK
 from bench.stream.serving import site
 
-BODY: Final = {"booking_id": "0f8fad5b-d9cb-469f-a165-70867728950e", "lat": 41.15, "lng": -8.61, "eta_s": 300, "note": MARK}
+BODY: Final = {
+    "booking_id": "0f8fad5b-d9cb-469f-a165-70867728950e",
+    "lat": 41.15,
+    "lng": -8.61,
+    "eta_s": 300,
+    "note": MARK,
+}
 _READ_BYTES: Final = 65_536
 
 
@@ -29,7 +35,7 @@ async def _rooms(url: str | None) -> None:
     async def connect(sid: str, _environ: object, _auth: object = None) -> None:
         await server.enter_room(sid, "all")
 
-    async def go(*_: Any) -> None:
+    async def go(*_: object) -> None:
         await server.emit("position", BODY, room="all")
 
     server.on("connect", connect)

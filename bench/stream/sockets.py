@@ -15,10 +15,12 @@ from typing import Final
 import numpy as np
 
 from bench.report import Row, more_is_better
+from bench.stream.audience import binary_frame
 from bench.stream.frames import Pings, pings
 from bench.stream.phones import cpu_s, open_socket
 from bench.stream.rig import Rig
 from bench.stream.servers import Server, started
+from gateway_ws import ping_frame
 
 PHONES: Final = 200
 FRAMES: Final = 500
@@ -45,7 +47,7 @@ class Cost:
 
 
 def socket_rows(rig: Rig) -> list[Row]:
-    """Return the raw path's rows."""
+    """Return the rows of the raw path and of Socket.IO's ping frames."""
     random = np.random.default_rng(rig.seed)
     one, ten = (_crowd(fixes, random) for fixes in (1, 10))
     socketio = _socketio(rig, one)
@@ -58,7 +60,15 @@ def socket_rows(rig: Rig) -> list[Row]:
         (10, socketio.per_s, stock, 35.0),
         (10, picows[10].per_s * 10, fast, None),
     )
-    return [
+    lane = more_is_better(
+        "ping frames of a stock Socket.IO client, 1 a frame",
+        _ping_frames(rig, one).per_s,
+        socketio.per_s,
+        anchor_name=stock,
+        unit="pings/s a core",
+        ratio_min=6.0,
+    )
+    return [lane] + [
         more_is_better(
             f"raw socket, {fixes} a frame",
             ours[fixes].per_s * fixes,
@@ -85,14 +95,32 @@ def _raw(rig: Rig, module: str, sent: Pings, random: np.random.Generator) -> Cos
         )
 
 
+def _ping_frames(rig: Rig, sent: Pings) -> Cost:
+    with started("bench.stream.serve_ping_frames", cpu=rig.server_cpu) as server:
+        frames = [
+            [
+                binary_frame(ping_frame.encode(number, sent.fixes[row, number].tobytes()))
+                for number in range(sent.frames)
+            ]
+            for row in range(sent.phones)
+        ]
+        return _cost(server, _entered(server, sent.phones), frames, ROUND_S)
+
+
+def _entered(server: Server, count: int) -> list[socket.socket]:
+    """Open clients of Socket.IO that are in the main namespace."""
+    sockets = [open_socket(server.port, "/socket.io/?EIO=4&transport=websocket") for _ in range(count)]
+    for each in sockets:
+        _read_until(each, b'"maxPayload"')
+        each.sendall(_text(b"40"))
+    for each in sockets:
+        _read_until(each, b"40{")
+    return sockets
+
+
 def _socketio(rig: Rig, sent: Pings) -> Cost:
     with started("bench.stream.serve_socketio", cpu=rig.server_cpu) as server:
-        sockets = [open_socket(server.port, "/socket.io/?EIO=4&transport=websocket") for _ in range(sent.phones)]
-        for each in sockets:
-            _read_until(each, b'"maxPayload"')
-            each.sendall(_text(b"40"))
-        for each in sockets:
-            _read_until(each, b"40{")
+        sockets = _entered(server, sent.phones)
         return _cost(
             server,
             sockets,
