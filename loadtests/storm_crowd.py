@@ -152,5 +152,9 @@ async def main(api_url: str, gateway_url: str, tokens: list[Tokens]) -> None:
     await crowd.do("stop")
 
 
+def _read(file: str) -> list[Tokens]:
+    return [Tokens(**each) for each in orjson.loads(Path(file).read_bytes())]
+
+
 if __name__ == "__main__":
-    uvloop.run(main(*sys.argv[1:3], [Tokens(**each) for each in orjson.loads(Path(sys.argv[3]).read_bytes())]))
+    uvloop.run(main(sys.argv[1], sys.argv[2], _read(sys.argv[3])))
