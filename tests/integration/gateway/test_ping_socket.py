@@ -29,7 +29,11 @@ pytestmark = pytest.mark.integration
 NEAR = (PORTO[0] + 0.0001, PORTO[1])
 
 
-@pytest.fixture(params=[True, False], ids=["lane", "plain"])
+BOTH_PATHS = pytest.mark.parametrize("stage", [True, False], ids=["lane", "plain"], indirect=True)
+"""A gateway that takes ping frames in the lane, and one whose aiohttp has none: both do the same."""
+
+
+@pytest.fixture
 async def stage(
     request: pytest.FixtureRequest,
     redis: Redis,
@@ -38,8 +42,7 @@ async def stage(
     tmp_path: Path,
     door: FakeDoor,  # noqa: ARG001 - serves on a socket in the same folder
 ) -> AsyncIterator[Stage]:
-    """A gateway that takes ping frames in the lane, and one whose aiohttp has none: both do the same."""
-    async with gateway_on(redis, pool, token_keys, tmp_path, lane=request.param) as stage:
+    async with gateway_on(redis, pool, token_keys, tmp_path, lane=getattr(request, "param", True)) as stage:
         yield stage
 
 
@@ -58,6 +61,7 @@ async def test_hello_is_answered_with_the_present_state(stage: Stage, worker: st
     assert abs(state["server_ms"] - stage.clock.now_ms()) < 5_000
 
 
+@BOTH_PATHS
 async def test_an_acknowledged_fix_is_in_its_cell(stage: Stage, worker: str) -> None:
     async with phone_on(stage, worker) as phone:
         await phone.send(1, 1, stage.fixes(PORTO, NEAR))
@@ -67,6 +71,7 @@ async def test_an_acknowledged_fix_is_in_its_cell(stage: Stage, worker: str) -> 
     assert (await verify(stage.redis)).is_right
 
 
+@BOTH_PATHS
 async def test_acknowledgements_are_cumulative(stage: Stage, worker: str) -> None:
     async with phone_on(stage, worker) as phone:
         for seq in range(1, 51):
@@ -98,6 +103,7 @@ async def test_a_bad_fix_is_refused_counted_acknowledged_and_moves_nobody(
     assert record["lat_e7"] == round(PORTO[0] * 1e7)
 
 
+@BOTH_PATHS
 async def test_off_duty_fixes_leave_no_trace(stage: Stage, city: City) -> None:
     token = stage.token(Role.WORKER, await city.worker(6, duty="off"), slot=6)
     async with phone_on(stage, token) as phone:
@@ -108,6 +114,7 @@ async def test_off_duty_fixes_leave_no_trace(stage: Stage, city: City) -> None:
     assert await stage.redis.keys("geo:*") == []
 
 
+@BOTH_PATHS
 async def test_duty_off_takes_the_worker_out_and_on_brings_the_worker_back(stage: Stage, worker: str) -> None:
     index = CellIndex(stage.redis)
     async with phone_on(stage, worker) as phone:
@@ -128,6 +135,7 @@ async def test_duty_off_takes_the_worker_out_and_on_brings_the_worker_back(stage
         assert await index.cell_members([cell_of(*PORTO)]) == {cell_of(*PORTO): [5]}
 
 
+@BOTH_PATHS
 @pytest.mark.parametrize(
     ("frame", "code"),
     [
@@ -149,12 +157,14 @@ async def test_a_refused_frame_is_named_and_the_connection_lives(
         assert await phone.hear(2) == [2, 9, 0]
 
 
+@BOTH_PATHS
 async def test_text_is_refused_as_malformed(stage: Stage, worker: str) -> None:
     async with phone_on(stage, worker) as phone:
         await phone.socket.send_str("hello")
         assert (await phone.hear(8))[1]["code"] == "malformed_frame"
 
 
+@BOTH_PATHS
 async def test_abuse_closes_with_4408(stage: Stage, worker: str) -> None:
     async with phone_on(stage, worker) as phone:
         for _ in range(BAD_FRAMES_MAX):
@@ -163,6 +173,7 @@ async def test_abuse_closes_with_4408(stage: Stage, worker: str) -> None:
     assert sum(frame[0] == 8 for frame in phone.frames) == BAD_FRAMES_MAX
 
 
+@BOTH_PATHS
 async def test_an_oversized_frame_closes_with_1009(stage: Stage, worker: str) -> None:
     async with phone_on(stage, worker) as phone:
         await phone.hear(0)
@@ -170,6 +181,7 @@ async def test_an_oversized_frame_closes_with_1009(stage: Stage, worker: str) ->
         assert await phone.close_code() == 1009
 
 
+@BOTH_PATHS
 async def test_a_flood_is_refused_by_name(stage: Stage, worker: str) -> None:
     async with phone_on(stage, worker) as phone:
         for seq in range(CONNECTION_FIXES_BURST // 50 + 10):
@@ -250,6 +262,7 @@ async def test_somebody_elses_token_closes_with_4403(stage: Stage, city: City, w
         assert await phone.close_code() == 4403
 
 
+@BOTH_PATHS
 async def test_a_slow_reader_is_cut_off_and_costs_nobody_else(stage: Stage, worker: str, city: City) -> None:
     worker_id = await stage.pool.fetchval("SELECT worker_id FROM worker WHERE slot = 5")
     other = stage.token(Role.WORKER, await city.worker(10), slot=10)
@@ -364,7 +377,9 @@ async def test_state_returns_the_welcome(stage: Stage, worker: str) -> None:
         await phone.send(4, 1, "state", {})
         state = (await phone.hear(5))[3]
     assert {**state, "server_ms": 0} == {
-        name: value for name, value in {**welcome, "server_ms": 0}.items() if name not in {"recovered", "epoch", "offset"}
+        name: value
+        for name, value in {**welcome, "server_ms": 0}.items()
+        if name not in {"recovered", "epoch", "offset"}
     }
 
 
