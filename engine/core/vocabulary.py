@@ -127,6 +127,11 @@ class Channel(StrEnum):
 
     DESK = "desk"
     EMAIL = "email"
+    SMS = "sms"
+    VOICE = "voice"
+    PUSH = "push"
+    """Web Push."""
+    FCM = "fcm"
     WEBHOOK = "webhook"
 
 
