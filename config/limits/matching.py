@@ -1,0 +1,61 @@
+"""Finding a worker for a booking, and telling of it."""
+
+from typing import Final
+
+# Dispatch
+SEARCH_RADIUS_M_MAX: Final = 12_000
+"""Nobody further away is asked."""
+SEARCH_RINGS_MAX: Final = 26
+"""Rings of cells that surely hold everybody within that radius."""
+CANDIDATES_MAX: Final = 2_000
+"""Candidates whose positions are read for one booking; beyond it those in the farthest cells are left out."""
+OFFER_TTL_MS: Final = 20_000
+"""An unanswered offer expires and the next best worker is asked."""
+BOOKING_SEARCH_MS_MAX: Final = 1_800_000
+"""A booking that found nobody by then becomes `unserved`."""
+OFFERS_PER_BOOKING_MAX: Final = 25
+"""A booking that was offered so often without a yes becomes `unserved`: the desk calls."""
+OFFER_ASK_AGAIN_MS: Final = 120_000
+"""Who said no, or nothing, is asked again for that booking only when nobody else is left, and after this long."""
+DISPATCH_RETRY_MS: Final = 2_000
+"""A booking for which nobody was found is tried again after this long."""
+DISPATCH_BATCH_MAX: Final = 64
+"""Bookings of one claim; the next claim follows at once."""
+DISPATCH_POLL_MS: Final = 500
+"""How often the matcher looks for due bookings without being woken."""
+CLAIM_LEASE_MS: Final = 5_000
+"""A claimed booking that was not decided by then may be claimed by another matcher."""
+DISPATCH_PARALLEL_MAX: Final = 4
+"""Bookings of one batch whose offers are saved at once; each takes a connection of the pool."""
+WORKER_REFRESH_MS: Final = 30_000
+"""The matcher reads all workers this often, for what no notification told it."""
+WORKERS_PER_READ_MAX: Final = 5_000
+"""Rows of one statement that reads workers; the next page follows at once."""
+STATUS_WRITE_MS: Final = 50
+"""Pause between two writes of `geo:status`; changes in between are written together."""
+STATUS_CHECK_MS: Final = 1_000
+"""Without a change, what Redis holds is compared this often: it may have been restarted."""
+WHY_CANDIDATES_MAX: Final = 10
+"""Ranked candidates kept in the dispatch log of a decision."""
+
+# Outbox relay
+RELAY_BATCH_MAX: Final = 500
+"""Events of one relay transaction; the rest follows in the next one at once."""
+RELAY_POLL_MS: Final = 500
+"""How often the relay looks for events without being woken."""
+RELAY_STALL_MS: Final = 10_000
+"""An active relay that asks Postgres nothing for this long is cut off by it, so that another may go on."""
+RECOVERY_EVENTS_MAX: Final = 200
+"""Missed events that a client is sent afterwards; who missed more on a topic gets a snapshot."""
+RECOVERY_TOPICS_MAX: Final = 200
+"""Topics whose missed events one statement reads, after a gap in the fan-out; the next ones follow at once."""
+LISTEN_PROBE_MS: Final = 5_000
+"""A connection that waits for notifications is asked this often whether it still lives."""
+OUTBOX_KEPT_MS: Final = 86_400_000
+"""Published events older than this are deleted: a client that was away for longer gets a snapshot."""
+
+# Keeper
+KEEPER_BATCH_MAX: Final = 1_000
+"""Rows of one deleting statement."""
+KEEPER_PAUSE_MS: Final = 50
+"""Pause between two batches, so that a long clean-up leaves room for the day's work."""

@@ -1,0 +1,65 @@
+"""Alarms, their ladder and what it sends."""
+
+from typing import Final
+
+# SafeTap
+TRIGGER_BYTES_MAX: Final = 8_192
+"""A larger request, or message of a desk, is refused at SafeTap's door with 413, or closes the socket."""
+ESCALATION_POLL_MS: Final = 1_000
+"""How often due steps are looked for without being woken."""
+ESCALATION_BATCH_MAX: Final = 200
+"""Steps of one cycle; the next cycle follows at once."""
+ESCALATION_LEASE_MS: Final = 5_000
+"""A claimed step that was not taken by then may be claimed by another loop."""
+NOTICE_ATTEMPTS_MAX: Final = 8
+"""A notice that was not taken after so many is marked failed."""
+NOTICE_SEND_TIMEOUT_MS: Final = 10_000
+"""An attempt that the receiver has not answered by then has failed."""
+NOTICE_BATCH_MAX: Final = 100
+"""Notices under way at once on one channel; the others wait."""
+NOTICE_LEASE_MS: Final = 15_000
+"""A claimed notice whose outcome was not written by then is sent again, with the same key."""
+NOTICE_POLL_MS: Final = 1_000
+"""How often due notices are looked for without being woken."""
+NOTICES_PER_ADDRESS_MAX: Final = 4
+"""Notices under way to one address; the next waits, so that a hung receiver takes few of the sender's slots."""
+NOTICE_RETRY_MS_MIN: Final = 1_000
+"""The first retry of a notice; each later one waits twice as long."""
+NOTICE_RETRY_MS_MAX: Final = 60_000
+"""No retry of a notice waits longer."""
+TRIGGER_FORWARD_MS: Final = 3_000
+"""One try of another process to hand a trigger to the door; after the Unix socket the port is tried."""
+DEVICE_LOOKUP_MS: Final = 1_000
+"""Asking Postgres whose tracker calls for help; later it is told to send again."""
+TRIGGER_COMMIT_MS_MAX: Final = 200
+"""A trigger that Postgres has not committed by then goes to the spool; what answers first is told to the phone."""
+TRIGGERS_IN_FLIGHT_MAX: Final = 256
+"""Commits under way at once; a trigger beyond goes straight to the spool."""
+SPOOL_BYTES_MAX: Final = 64 * 1024 * 1024
+"""A full spool refuses: the trigger is answered `unavailable` and the phone tries another door."""
+SPOOL_REPLAY_MS: Final = 500
+"""How often what is spooled is offered to Postgres again."""
+SEVERITY_MAX: Final = 5
+"""Further triggers no longer raise an incident, and no longer hasten its next step."""
+STEPS_PER_POLICY_MAX: Final = 20
+"""A policy with more is refused with 422."""
+POLICY_DELAY_S_MAX: Final = 86_400
+"""A longer delay in a policy is refused with 422."""
+POLICY_REPEAT_S_MIN: Final = 10
+"""An exhausted ladder is repeated no more often than this."""
+FOLLOW_UP_MS: Final = 600_000
+"""An acknowledged incident that nobody closed asks again after this long."""
+RESPONDERS_MAX: Final = 500
+"""People of one organisation whom one step tells, dispatchers first; those beyond are left out and logged."""
+CLOSE_REASON_CHARS_MAX: Final = 1_000
+"""A longer reason is refused with 422."""
+LIVE_FRAMES_MAX: Final = 256
+"""Incidents waiting for one slow desk; beyond it its socket is closed with 4410 `slow_reader`."""
+LIVE_SOCKETS_MAX: Final = 512
+"""Desks on one door; one more is refused with 503."""
+LIVE_HEARTBEAT_MS: Final = 20_000
+"""A desk whose socket does not answer the transport's ping for this long is taken for gone."""
+LIVE_CLOSE_MS: Final = 1_000
+"""How long a desk has to answer a close before its connection is cut."""
+SNAPSHOT_INCIDENTS_MAX: Final = 1_000
+"""Incidents in a desk's snapshot, oldest first; the rest is on the pages of the API."""
