@@ -1,18 +1,22 @@
 """One dispatcher's console: events of the organisation, the live map of a view, figures."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 from engine.outbox.history import Position
 from engine.people.tokens import Principal
 from gateway_ws.event_line import Told
 from gateway_ws.live_map import LiveMap
-from gateway_ws.map_view import MapView
+from gateway_ws.map_view import MapView, ViewState
+from gateway_ws.message import Encodings
 from gateway_ws.services import Services
 from gateway_ws.session import NOWHERE, OpenSession
 from gateway_ws.socketio_connection import SocketIoConnection
 
 _MAP = "map"
+
+MadeFrames: TypeAlias = dict[ViewState, tuple[MapView, bytes | None, Encodings]]
+"""State of a view -> the view whose frame was made, the frame, its encodings."""
 
 
 class ConsoleSession(OpenSession[SocketIoConnection]):
@@ -29,17 +33,26 @@ class ConsoleSession(OpenSession[SocketIoConnection]):
         self._services.registry.remove(self)
         await self._services.fan_out.unsubscribe(self.topic, self._hear)
 
-    def show(self, live: LiveMap, now_ms: int) -> None:
-        """Send the next frame of the map; a console that has not taken the last one gets one less."""
+    def show(self, live: LiveMap, now_ms: int, made: MadeFrames) -> None:
+        """Send the next frame of the map; a console that has not taken the last one gets one less.
+
+        `made`: the frames of this moment. Consoles that look at the same, as on a wall of screens, share one.
+        """
         if self.view is None or self._connection.is_waiting(_MAP):
             return
-        frame = self.view.frame(live, now_ms)
+        state = self.view.state
+        if state in made:
+            leader, frame, shared = made[state]
+            self.view.follow(leader)
+        else:
+            frame, shared = self.view.frame(live, now_ms), Encodings()
+            made[state] = self.view, frame, shared
         if frame is not None:
-            self._connection.latest(_MAP, _MAP, frame)
+            self._connection.latest(_MAP, _MAP, frame, shared=shared)
 
-    def tell_figures(self, figures: Mapping[str, Any]) -> None:
+    def tell_figures(self, figures: Mapping[str, Any], shared: Encodings) -> None:
         """Send `stats`."""
-        self._connection.latest("stats", "stats", figures)
+        self._connection.latest("stats", "stats", figures, shared=shared)
 
     async def _state(self) -> tuple[Position, None]:
         return await self._services.calls.position(), None

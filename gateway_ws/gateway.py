@@ -43,6 +43,7 @@ from gateway_ws.figures import Figures
 from gateway_ws.jobs import Jobs
 from gateway_ws.lane import has_lane
 from gateway_ws.map_hub import MapHub
+from gateway_ws.message import Encodings
 from gateway_ws.metrics import FAULTS, IngestMetrics
 from gateway_ws.ping_socket import PingSocket
 from gateway_ws.positions import publications
@@ -258,10 +259,10 @@ class Gateway:
             return
         fixes_per_s, live = await self._figures.read_rates()
         for org_id in {console.principal.org_id for console in consoles}:
-            figures = await self._figures.of_desk(org_id, fixes_per_s, live)
+            figures, shared = await self._figures.of_desk(org_id, fixes_per_s, live), Encodings()
             for console in consoles:
                 if console.principal.org_id == org_id:
-                    console.tell_figures(figures)
+                    console.tell_figures(figures, shared)
 
 
 def _engine_options(settings: Settings, *, has_lane: bool) -> EngineOptions:

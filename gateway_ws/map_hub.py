@@ -13,7 +13,7 @@ from engine.core.errors import Unavailable
 from engine.core.ids import OrgId
 from engine.geo.cell_index import CellIndex
 from engine.geo.cells import cover, parents_of
-from gateway_ws.console_session import ConsoleSession
+from gateway_ws.console_session import ConsoleSession, MadeFrames
 from gateway_ws.engine_calls import EngineCalls
 from gateway_ws.fanout import FanOut
 from gateway_ws.live_map import LiveMap
@@ -67,7 +67,7 @@ class MapHub:
             console.view = MapView(box, self._number(console.principal.org_id))
             await self._follow_views()
             await self._refresh()
-            console.show(self._live, self._clock.now_ms())
+            console.show(self._live, self._clock.now_ms(), {})
 
     def reload(self) -> None:
         """After a gap in the fan-out: load the map again before the next frame."""
@@ -81,9 +81,9 @@ class MapHub:
                 continue
             async with self._turn:
                 await self._refresh()
-                now_ms = self._clock.now_ms()
+                now_ms, made = self._clock.now_ms(), MadeFrames()
                 for console in self.consoles:
-                    console.show(self._live, now_ms)
+                    console.show(self._live, now_ms, made)
 
     async def _refresh(self) -> None:
         """Bring in what does not come by the fan-out: lost rows, statuses, whose worker a slot is."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Self
+from typing import Any, Final, Self, TypeAlias
 
 import msgpack
 import numpy as np
@@ -53,6 +53,9 @@ class Box:
         return cls(_wrapped(west), south, _wrapped(east), north, min(max(float(zoom), 0), _ZOOM_MAX))
 
 
+ViewState: TypeAlias = tuple[Box, int, int, int]
+
+
 class MapView:
     """The state of one console's map: the box, and what it was sent last."""
 
@@ -68,6 +71,17 @@ class MapView:
     def start_over(self) -> None:
         """Send a whole frame next: the map was loaded anew."""
         self._seen_version = self._sent_version = -1
+
+    @property
+    def state(self) -> ViewState:
+        """What decides the next frame, besides the map: views of the same state get the same one."""
+        return self.box, self._org, self._seen_version, self._sent_version
+
+    def follow(self, other: Self) -> None:
+        """Take note that this view was sent what `other`, of the same state, was sent."""
+        self._shown = other._shown
+        self._seen_version = other._seen_version
+        self._sent_version = other._sent_version
 
     def frame(self, live: LiveMap, now_ms: int) -> bytes | None:
         """Return the next frame as MessagePack, or nothing when nothing changed."""

@@ -90,6 +90,21 @@ def test_who_leaves_the_box_is_gone_and_who_enters_is_told_whole() -> None:
     assert (slots, gone) == ([1], [0])
 
 
+def test_a_view_that_follows_another_of_its_state_goes_on_like_it() -> None:
+    live = live_map([(41.15, -8.6), (41.16, -8.6), (41.5, -8.6)])
+    leader, follower, alone = (MapView(PORTO, org=0) for _ in range(3))
+    assert leader.state == follower.state
+    for places in ([(41.15, -8.6)] * 3, [(41.5, -8.6), (41.16, -8.61), (41.15, -8.6)], [(41.15, -8.6)] * 3):
+        live.load(np.arange(3), records(places, at_ms=NOW_MS + live.version))
+        leader.frame(live, NOW_MS)
+        alone.frame(live, NOW_MS)
+        follower.follow(leader)
+        assert follower.state == leader.state == alone.state
+    live.load(np.arange(3), records([(41.5, -8.6), (41.16, -8.6), (41.16, -8.6)], at_ms=NOW_MS + live.version))
+    told = follower.frame(live, NOW_MS)
+    assert told == alone.frame(live, NOW_MS) is not None
+
+
 def test_going_off_duty_is_gone_but_crossing_into_another_coarse_cell_is_not() -> None:
     before, after = records([(41.15, -8.6)]), records([(41.45, -8.6)], at_ms=NOW_MS + 1)
     old = int(before["cell"][0])
