@@ -50,7 +50,7 @@ CELL_TAG_RESOLUTION: Final = 7
 CELL_KEYS_KNOWN_MAX: Final = 65_536
 """Names of cells that a process remembers; the one not used for longest is made up anew."""
 LEAVES_OWED_MAX: Final = 20_000
-"""Entries of old cells whose removal a Redis did not answer, tried again with the next write; more are left to repair."""
+"""Entries of old cells whose removal a Redis did not answer, tried with the next write; more are left to repair."""
 REPAIR_EVERY_MS: Final = 60_000
 """How often the keeper compares cells with records and mends them."""
 REPAIR_KEYS_PER_READ: Final = 500
