@@ -26,6 +26,8 @@ from engine.geo.cell_index import CellIndex
 from engine.geo.verify import verify
 
 WORKERS: Final = 2_000
+FIRST_PHONES: Final = 200
+"""Phones that pay for what a gateway allocates once."""
 BAD_EVERY: Final = 50
 TRAIL_S_MAX: Final = 60
 FIXES: Final = "clenzy_gateway_fixes"
@@ -66,24 +68,36 @@ class Taken:
     is_right: bool
     sink_per_s: float
     """What the same client reaches against a server that does nothing; pings a second."""
-    connection_kb: float
-    """Memory of the gateway for one phone that has signed in and sent nothing yet."""
 
 
 def end_to_end_rows(rig: Rig) -> list[Row]:
     """Return the whole product's rates, its memory for a phone, and the map's delay."""
     with product(rig, workers=WORKERS) as under_test:
+        connection_kb = _connection_kb(under_test)
         taken = [_take(rig, under_test, case) for case in CASES]
         rows = [row for case, each in zip(CASES, taken, strict=True) for row in _rates(case, each)]
         memory = less_is_better(
             "memory of a raw connection",
-            taken[0].connection_kb,
+            connection_kb,
             RAW_KB,
             anchor_name="the target",
             unit="kB",
             most=RAW_KB,
         )
         return [*rows, memory, *_delays(rig, under_test)]
+
+
+def _connection_kb(under_test: Product) -> float:
+    """Return the gateway's memory for one more phone that has signed in and sent nothing yet."""
+    tokens = under_test.worker_tokens
+    nothing = [b""] * len(tokens)
+    first = connect(under_test.port, nothing[:FIRST_PHONES], 1, tokens[:FIRST_PHONES], tls=under_test.has_tls)
+    before = under_test.memory_bytes()
+    others = connect(under_test.port, nothing[FIRST_PHONES:], 1, tokens[FIRST_PHONES:], tls=under_test.has_tls)
+    more = under_test.memory_bytes() - before
+    first.close()
+    others.close()
+    return more / len(others.sockets) / 1_000
 
 
 def tls_rows(rig: Rig) -> list[Row]:
@@ -144,9 +158,7 @@ def _take(rig: Rig, under_test: Product, case: Case) -> Taken:
         from_ms=under_test.fix_now_ms(), bad_every=BAD_EVERY, random=random,
     )  # fmt: skip
     lines = sent.on_the_line(random)
-    memory = under_test.memory_bytes()
     crowd = connect(under_test.port, lines, case.frames, under_test.worker_tokens, tls=under_test.has_tls)
-    connection_kb = (under_test.memory_bytes() - memory) / WORKERS / 1_000
     before = Counter(under_test.outcomes(FIXES)), Counter(under_test.outcomes(TRAIL_FIXES))
     servers = {"gateway": [under_test.pid], "redis": [under_test.redis_pid]}
     driven = drive(crowd, sent, case.pace, rig.seconds, servers)
@@ -154,7 +166,7 @@ def _take(rig: Rig, under_test: Product, case: Case) -> Taken:
     crowd.close()
     sink_per_s = _sink_rate(rig, case, sent, lines) if case.pace.window else 0.0
     per_s = driven.frames_per_s * case.fixes_per_frame
-    return Taken(sent, driven, per_s, is_right, sink_per_s, connection_kb)
+    return Taken(sent, driven, per_s, is_right, sink_per_s)
 
 
 def _sink_rate(rig: Rig, case: Case, sent: Pings, lines: Sequence[bytes]) -> float:
