@@ -59,3 +59,22 @@ async def test_dollar_quoted_functions_arrive_whole(pool: asyncpg.Pool) -> None:
 def test_a_database_of_the_template_is_empty_and_ours_alone(database_url: str) -> None:
     with psycopg.connect(database_url) as connection:
         assert connection.execute("SELECT count(*) FROM person").fetchone() == (0,)
+
+
+def test_events_from_before_they_had_numbers_stay(servers: Servers) -> None:
+    """What was published keeps no number, what waits will get one from the relay; nothing is lost or told twice."""
+    name = "test_migrations_outbox"
+    create_database(servers.database_url, name, template="template1")
+    url = named(servers.database_url, name)
+    files = {path.stem[:4]: path.read_text() for path in migrations_folder().glob("*.sql")}
+    insert = "INSERT INTO outbox (topic, kind, body, created_at, published_at) VALUES ('t', %s, '{}', %s, %s)"
+    with psycopg.connect(url, autocommit=True) as connection:
+        for number in ("0001", "0002", "0003"):
+            connection.execute(files[number])
+        connection.execute(insert, ("published", "2026-01-01", "2026-01-01"))
+        connection.execute(insert, ("waiting", "2026-01-01", None))
+        connection.execute(files["0004"])
+        rows = connection.execute("SELECT kind, seq, published_at IS NULL FROM outbox ORDER BY event_id").fetchall()
+        assert rows == [("published", None, False), ("waiting", None, True)]
+        assert connection.execute("SELECT floor_seq FROM outbox_epoch").fetchall() == [(0,)]
+    drop_database(servers.database_url, name)
