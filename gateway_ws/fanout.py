@@ -123,7 +123,7 @@ class FanOut:
                 try:
                     while True:
                         # A dead peer sends nothing, not even the answers to our pings.
-                        await self._receive(await self._next(connection))
+                        await self._receive(await _next(connection))
                 finally:
                     pinging.cancel()
         except BaseExceptionGroup as group:
@@ -137,9 +137,6 @@ class FanOut:
         while True:
             await self._clock.sleep_ms(FANOUT_PING_MS)
             await self._command(connection, "PING")
-
-    async def _next(self, connection: Connection) -> Any:  # noqa: ANN401 - a RESP value
-        return await connection.read_response(timeout=FANOUT_SILENCE_MS / 1000, disconnect_on_error=False)
 
     async def _command(self, connection: Connection, *words: str) -> None:
         async with self._sending:
@@ -203,6 +200,18 @@ class FanOut:
         if self._has_gap and not self._unconfirmed:
             self._has_gap = False
             self._on_gap()
+
+
+async def _next(connection: Connection) -> Any:  # noqa: ANN401 - a RESP value
+    """Return the next reply.
+
+    Raises:
+        TimeoutError: not even a ping was answered: the peer is dead.
+    """
+    reply = await connection.read_response(timeout=FANOUT_SILENCE_MS / 1000, disconnect_on_error=False)
+    if reply is None:
+        raise TimeoutError
+    return reply
 
 
 def _topic(channel: bytes) -> str:
