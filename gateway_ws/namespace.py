@@ -193,6 +193,9 @@ class SessionNamespace(socketio.AsyncNamespace, Generic[SomeSession]):
     async def _open(self, entry: Entry[SomeSession]) -> None:
         try:
             await entry.session.open()
+        except Exception:
+            entry.session.close(Close.GOING_AWAY)  # without a welcome nothing would ever come
+            raise
         finally:
             entry.is_open.set()
 

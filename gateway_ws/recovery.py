@@ -7,13 +7,19 @@ is away everybody waits, and their events with them.
 import asyncio
 from collections.abc import Sequence
 
+import structlog
+
 from config.limits import HOUSEKEEPING_MS, OUTBOX_RETRY_MS, STATE_RELOADS_MAX
 from engine.core.clock import Clock
 from engine.core.errors import Unavailable
 from engine.outbox.listener import Wake
+from gateway_ws.closing import Close
 from gateway_ws.engine_calls import EngineCalls
 from gateway_ws.fanout import FanOut
+from gateway_ws.metrics import FAULTS
 from gateway_ws.registry import Registry, Session
+
+log = structlog.get_logger(__name__)
 
 
 class Recovery:
@@ -53,7 +59,7 @@ class Recovery:
         if self._fan_out.is_connected:
             without_state += await self._catch_up(behind)
         for first in range(0, len(without_state), STATE_RELOADS_MAX):
-            await asyncio.gather(*(session.reload() for session in without_state[first : first + STATE_RELOADS_MAX]))
+            await asyncio.gather(*(_reload(session) for session in without_state[first : first + STATE_RELOADS_MAX]))
         return [session for session in batch if not session.is_open or session.is_behind]
 
     async def _catch_up(self, sessions: Sequence[Session]) -> list[Session]:
@@ -71,7 +77,26 @@ class Recovery:
             return []
         lost = []
         for session in sessions:
-            if not session.catch_up(history):
+            try:
+                is_whole = session.catch_up(history)
+            except Exception as error:  # noqa: BLE001 - logged, counted; one session's fault is not the others'
+                is_whole = True
+                _give_up(session, error)
+            if not is_whole:
                 lost.append(session)
             await self._clock.sleep_ms(0)  # pings go on
         return lost
+
+
+async def _reload(session: Session) -> None:
+    try:
+        await session.reload()
+    except Exception as error:  # noqa: BLE001 - as above
+        _give_up(session, error)
+
+
+def _give_up(session: Session, error: Exception) -> None:
+    """End a session that cannot be served, and nobody else's: its client comes back for what it missed."""
+    FAULTS.labels("recovery").inc()
+    log.error("recovery.failed", kind=session.kind, exc_info=error)
+    session.close(Close.GOING_AWAY)

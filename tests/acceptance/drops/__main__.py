@@ -52,7 +52,10 @@ async def _run(plan: Plan, servers: Servers) -> Outcome:
     )
     with tempfile.TemporaryDirectory(prefix="clenzy-drops-") as folder:
         async with asyncpg.create_pool(url, min_size=1, max_size=8) as pool:
-            return await run(plan, pool, url, keys, Path(folder))
+            outcome = await run(plan, pool, url, keys, Path(folder))
+        if outcome.verdict.faults:
+            sys.stdout.write((Path(folder) / "parts.log").read_text())
+        return outcome
 
 
 if __name__ == "__main__":
