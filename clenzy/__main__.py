@@ -9,6 +9,7 @@ from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
+from uuid import UUID
 
 import psycopg
 import typer
@@ -40,6 +41,8 @@ device_commands = typer.Typer(help="Stock phone trackers.", no_args_is_help=True
 app.add_typer(device_commands, name="device")
 geo_commands = typer.Typer(help="Who is where.", no_args_is_help=True)
 app.add_typer(geo_commands, name="geo")
+safetap_commands = typer.Typer(help="The silent alarm and its record.", no_args_is_help=True)
+app.add_typer(safetap_commands, name="safetap")
 
 StateDir = Annotated[
     Path | None, typer.Option("--state-dir", help="Where stores, keys and logs live. Default: .clenzy")
@@ -146,6 +149,18 @@ def geo_verify(
     if settings.redis_url is None:
         raise CannotStartError("set REDIS_URL: nothing runs here, and the embedded Redis keeps nothing")
     raise typer.Exit(run_once("engine.run_geo_verify", settings, *(["--repair"] if repair else [])))
+
+
+@safetap_commands.command("verify")
+def safetap_verify(
+    incident: Annotated[UUID | None, typer.Option(help="Only this incident. Default: all, and the audit log.")] = None,
+    state_dir: StateDir = None,
+) -> None:
+    """Hold the records of incidents and the audit log against their chains of hashes. Exit code 1: one is broken."""
+    settings = of_running(_settings(state_dir))
+    if settings.database_url is None:
+        raise CannotStartError("set DATABASE_URL, or start the installation whose records are to be looked at")
+    raise typer.Exit(run_once("engine.run_safetap_verify", settings, *([] if incident is None else [str(incident)])))
 
 
 @device_commands.command("add")
