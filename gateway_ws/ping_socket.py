@@ -9,9 +9,11 @@ from config.limits import (
     COMMANDS_PENDING_MAX,
     FRAME_BYTES_MAX,
     FRAMES_PER_TURN_MAX,
+    HEARTBEAT_INTERVAL_MS,
     HELLO_TIMEOUT_MS,
 )
 from engine.core.errors import ClenzyError, NotAllowed, NotSignedIn, TooMany, WireError
+from engine.core.units import MS_PER_S
 from gateway_ws import wire
 from gateway_ws.closing import Close
 from gateway_ws.lane import LaneSocket
@@ -21,8 +23,6 @@ from gateway_ws.services import Services
 from gateway_ws.stalled import StalledConnections
 from gateway_ws.wire import Command, Fixes, FreshToken, Hello, Trigger
 from gateway_ws.worker_session import WorkerSession
-
-_HEARTBEAT_S = 25.0
 
 
 class PingSocket:
@@ -44,7 +44,7 @@ class PingSocket:
         socket = self._socket_type(
             compress=False,
             max_msg_size=FRAME_BYTES_MAX,
-            heartbeat=_HEARTBEAT_S,
+            heartbeat=HEARTBEAT_INTERVAL_MS / MS_PER_S,
             timeout=CLOSE_TIMEOUT_MS / 1000,
             autoclose=False,
         )

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Hashable, Mapping
 from typing import Any
 
-from aiohttp import web
+from aiohttp import WSCloseCode, web
 
 from config.limits import CLOSE_TIMEOUT_MS, OUTBOX_BUFFER_BYTES_MAX
 from engine.core.errors import ClenzyError
@@ -123,6 +123,9 @@ class RawConnection:
             self._transport.close()
         else:
             self._is_closed = True
+            if self._socket.close_code == WSCloseCode.ABNORMAL_CLOSURE:
+                # The peer has vanished: what is not sent would keep the line for as long as the kernel tries.
+                self._transport.abort()
             await self._socket.close()
 
     @property

@@ -1,9 +1,13 @@
 """A line between two processes that can go dead: nothing passes any more, and neither end is told."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+
+_HELD_BYTES = 16_384
+"""What the kernel takes while nobody reads: little, so that a server's bytes pile up where they are sent."""
 
 
 @dataclass
@@ -15,13 +19,11 @@ class TcpProxy:
     port: int = 0
     opened: int = 0
     """Lines that were opened through this proxy."""
-    ended: int = 0
-    """Lines of which one end has hung up, be it a dead one."""
     _dead: set[int] = field(default_factory=set)
     _tasks: set["asyncio.Task[None]"] = field(default_factory=set)
 
     def go_dead(self) -> None:
-        """Swallow from now on whatever comes on the lines that are open, their ends included."""
+        """Read no more from the lines that are open now, be it their end."""
         self._dead.update(range(1, self.opened + 1))
 
     @asynccontextmanager
@@ -37,27 +39,32 @@ class TcpProxy:
             await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.opened += 1
-        number = self.opened
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)
-        there, back = await asyncio.open_connection(self.host, self.to_port)
+        line = socket.socket()
+        line.setblocking(False)
+        line.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _HELD_BYTES)
+        await asyncio.get_running_loop().sock_connect(line, (self.host, self.to_port))
+        there, back = await asyncio.open_connection(sock=line, limit=_HELD_BYTES)
+        self.opened += 1
         try:
-            async with asyncio.TaskGroup() as group:
-                group.create_task(self._forward(number, reader, back))
-                group.create_task(self._forward(number, there, writer))
+            with suppress(asyncio.CancelledError):  # the proxy ends
+                await asyncio.gather(
+                    self._forward(self.opened, reader, back), self._forward(self.opened, there, writer)
+                )
         finally:
             for end in (writer, back):
-                end.close()
+                end.transport.abort()
             self._tasks.discard(task)
 
     async def _forward(self, number: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(ConnectionError):
-            while data := await reader.read(65_536):
-                if number not in self._dead:
-                    writer.write(data)
-                    await writer.drain()
-        self.ended += 1
-        if number not in self._dead:
-            writer.close()
+            while data := await reader.read(_HELD_BYTES):
+                if number in self._dead:
+                    break
+                writer.write(data)
+                await writer.drain()
+        if number in self._dead:
+            await asyncio.Event().wait()  # until the proxy ends
+        writer.close()

@@ -28,7 +28,8 @@ CLOSE_TIMEOUT_MS: Final = 2_000
 CONNECTIONS_MAX: Final = 20_000
 """Open sockets of one gateway, signed in or not; a further one is refused with 503."""
 HEARTBEAT_INTERVAL_MS: Final = 25_000
-"""How often a Socket.IO client is pinged, counted from its last answer."""
+"""How often a Socket.IO client is pinged, counted from its last answer; a raw one after this long without a word of
+it, where a frame puts the ping off once. A raw one that has not answered after half of it more is taken for gone."""
 HEARTBEAT_TIMEOUT_MS: Final = 20_000
 """A Socket.IO client that has not answered a ping by then is taken for gone."""
 ENGINE_PACKETS_MAX: Final = 256
@@ -120,7 +121,6 @@ TRACKER_ALARM_MS: Final = 60_000
 """Alarms of one device without a time of their own are one alarm within this; those after it join its incident."""
 TRACKER_PARAMETERS_MAX: Final = 64
 """Fields of one form; a form with more counts as one without any."""
-"""Connections that the kernel holds until we accept them; it drops further ones, and the client tries again."""
 
 # Fan-out
 FANOUT_PING_MS: Final = 2_000
