@@ -1,5 +1,6 @@
 """Every limit of the product with its unit in its name, and what happens at it. Their relations are asserted below."""
 
+from config.limits.escalation import *
 from config.limits.gateway import *
 from config.limits.geo import *
 from config.limits.matching import *
@@ -43,3 +44,5 @@ assert ZONE_DWELL_S_MIN * 1_000 >= WORKER_SILENT_MS
 assert ZONE_TICK_MS < ZONE_CHECK_MS < ZONE_STALL_MS
 assert ZONE_BATCH_MAX <= ZONE_PENDING_MAX
 assert ZONES_PER_IMPORT_MAX <= ZONES_PER_ORG_MAX
+assert ARMED_REPORT_MS < ARMED_LEASE_MS < ARMED_ACTIVE_MS
+assert ESCALATION_RETRY_MS < ESCALATION_LEASE_MS

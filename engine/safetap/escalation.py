@@ -3,17 +3,23 @@
 The ladder: the policy's steps one after the other, then everybody over every channel, again and again until a human
 acts. An acknowledgement that is not followed by a close lapses, and the ladder starts anew. So an incident that is not
 closed always has a next step with a time: there is no way for one to end in silence.
+
+Nor does it wait for nobody: a step that reached no human is followed by the next one at once, and while no desk is
+armed so is every step before the first that tells whoever is on call.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
-from config.limits import RESPONDERS_MAX
 from engine.core.ids import IncidentId, OrgId, PersonId
 from engine.core.units import MS_PER_S
-from engine.core.vocabulary import Channel, IncidentState, Role
+from engine.core.vocabulary import Channel, IncidentState
 from engine.safetap.policy import Policy, Route, Target
+from engine.safetap.targets import Facts, Notice, Subject, resolve
+
+NOTHING_KNOWN: Final = Facts()
 
 
 class StepKind(StrEnum):
@@ -24,6 +30,15 @@ class StepKind(StrEnum):
     """The ladder is exhausted: everybody over every channel."""
     LAPSED = "lapsed"
     """Acknowledged, but not closed in time: the ladder starts anew."""
+
+
+class Haste(StrEnum):
+    """Why the next step follows at once."""
+
+    NO_ARMED_DESK = "no_armed_desk"
+    """Nobody watches: whoever is on call must be told now."""
+    NOBODY_TOLD = "nobody_told"
+    """The step reached no human: nobody on call, nobody with an address."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,24 +61,7 @@ class Incident:
     timer: Timer
     excluded: frozenset[PersonId]
     """The person themself and the parties to the booking: never responders."""
-
-
-@dataclass(frozen=True, slots=True)
-class Responder:
-    """Somebody of the organisation who can be told."""
-
-    person_id: PersonId
-    role: Role
-    email: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Notice:
-    """One thing to send: to whom, over what, to which address."""
-
-    target: str
-    channel: Channel
-    address: str
+    is_drill: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +73,13 @@ class Decision:
     loop: int
     notices: tuple[Notice, ...]
     next_timer: Timer
+    is_desk_armed: bool
+    haste: Haste | None
+    waits_for_desk: bool
+    """Only an armed desk justifies waiting for the next step: once none is, it is due."""
 
 
-def decide(incident: Incident, policy: Policy, now_ms: int, *, responders: Sequence[Responder] = ()) -> Decision:
+def decide(incident: Incident, policy: Policy, now_ms: int, *, facts: Facts = NOTHING_KNOWN) -> Decision:
     """Return the step to take for an incident whose timer is due at `now_ms`.
 
     A step that is late does not delay the ones after it: their times count from when it was due. Broadcasts are never
@@ -89,46 +91,68 @@ def decide(incident: Incident, policy: Policy, now_ms: int, *, responders: Seque
     last_step = len(policy.steps)
     is_broadcast = timer.step > last_step
     routes = policy.everybody if is_broadcast else policy.steps[timer.step - 1].routes
-    if is_broadcast:
-        next_timer = Timer(timer.step, timer.loop + 1, now_ms + policy.repeat_s * MS_PER_S)
-    elif timer.step == last_step:
-        next_timer = Timer(last_step + 1, timer.loop, now_ms + policy.repeat_s * MS_PER_S)
-    else:
-        delay_ms = policy.steps[timer.step].delay_s * MS_PER_S
-        next_timer = Timer(timer.step + 1, timer.loop, max(now_ms, timer.due_at_ms + delay_ms))
+    notices = resolve(routes, _subject(incident, policy), facts)
+    is_armed = not facts.armed <= incident.excluded
+    haste = None if is_broadcast else _haste(timer.step, policy, routes, notices, is_armed=is_armed)
+    next_timer = _next_timer(timer, policy, now_ms, haste)
     return Decision(
         kind=_kind(incident, is_broadcast=is_broadcast),
         step=min(timer.step, last_step + 1),
         loop=timer.loop,
-        notices=tuple(_notices(routes, incident, policy, responders)),
+        notices=notices,
         next_timer=next_timer,
+        is_desk_armed=is_armed,
+        haste=haste,
+        waits_for_desk=is_armed and timer.step < policy.phone_step and next_timer.due_at_ms > now_ms,
     )
+
+
+def _subject(incident: Incident, policy: Policy) -> Subject:
+    return Subject(
+        org_id=incident.org_id,
+        excluded=incident.excluded,
+        is_drill=incident.is_drill,
+        webhook_url=policy.webhook_url,
+        monitoring_centre=policy.monitoring_centre,
+    )
+
+
+def _haste(
+    step: int, policy: Policy, routes: Sequence[Route], notices: Sequence[Notice], *, is_armed: bool
+) -> Haste | None:
+    if not is_armed and step < policy.phone_step:
+        return Haste.NO_ARMED_DESK
+    if not notices:
+        return Haste.NOBODY_TOLD
+    wants_humans = any(route.target is not Target.WEBHOOK for route in routes)
+    has_humans = any(_reaches_a_human(notice, is_armed=is_armed) for notice in notices)
+    return Haste.NOBODY_TOLD if wants_humans and not has_humans else None
+
+
+def _reaches_a_human(notice: Notice, *, is_armed: bool) -> bool:
+    match notice.channel:
+        case Channel.DESK:
+            return is_armed
+        case Channel.WEBHOOK:
+            return notice.target == Target.MONITORING_CENTRE
+        case _:
+            return True
+
+
+def _next_timer(timer: Timer, policy: Policy, now_ms: int, haste: Haste | None) -> Timer:
+    """Return when which step follows. A broadcast repeats at its own pace even when it reached nobody."""
+    last_step = len(policy.steps)
+    if timer.step > last_step:
+        return Timer(timer.step, timer.loop + 1, now_ms + policy.repeat_s * MS_PER_S)
+    if haste is not None:
+        return Timer(timer.step + 1, timer.loop, now_ms)
+    if timer.step == last_step:
+        return Timer(last_step + 1, timer.loop, now_ms + policy.repeat_s * MS_PER_S)
+    delay_ms = policy.steps[timer.step].delay_s * MS_PER_S
+    return Timer(timer.step + 1, timer.loop, max(now_ms, timer.due_at_ms + delay_ms))
 
 
 def _kind(incident: Incident, *, is_broadcast: bool) -> StepKind:
     if incident.state is IncidentState.ACKNOWLEDGED:
         return StepKind.LAPSED
     return StepKind.BROADCAST if is_broadcast else StepKind.STEP
-
-
-def _notices(
-    routes: Sequence[Route], incident: Incident, policy: Policy, responders: Sequence[Responder]
-) -> Iterator[Notice]:
-    allowed = [one for one in responders if one.person_id not in incident.excluded][:RESPONDERS_MAX]
-    for route in routes:
-        match route.target:
-            case Target.DESK:
-                yield Notice(route.target, route.channel, f"desk:{incident.org_id}")
-            case Target.WEBHOOK:
-                if policy.webhook_url is not None:
-                    yield Notice(route.target, route.channel, policy.webhook_url)
-            case Target.DISPATCHERS:
-                yield from _people(allowed, Role.DISPATCHER, route.channel)
-            case Target.ADMINS:
-                yield from _people(allowed, Role.ADMIN, route.channel)
-
-
-def _people(responders: Sequence[Responder], role: Role, channel: Channel) -> Iterator[Notice]:
-    for responder in responders:
-        if responder.role is role and responder.email is not None:
-            yield Notice(f"person:{responder.person_id}", channel, responder.email)

@@ -6,7 +6,7 @@ a lease; a claim that somebody else has overtaken (an acknowledgement, a further
 because each of them moves the fence.
 """
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
@@ -15,16 +15,18 @@ import asyncpg
 import orjson
 import structlog
 
-from config.limits import ESCALATION_BATCH_MAX, ESCALATION_LEASE_MS, ESCALATION_POLL_MS, RESPONDERS_MAX
+from config.limits import ESCALATION_BATCH_MAX, ESCALATION_LEASE_MS, ESCALATION_POLL_MS
 from engine.core.database import CONNECTION_LOST, Connection, Pool
-from engine.core.ids import IncidentId, OrgId
+from engine.core.ids import IncidentId
 from engine.core.units import MS_PER_S, ms_from_utc, utc_from_ms
-from engine.core.vocabulary import Channel, IncidentState, NoticeState, Role
+from engine.core.vocabulary import Channel, IncidentState, NoticeState
 from engine.outbox.listener import Wake
 from engine.safetap.channels.desk import show_at_desk
-from engine.safetap.escalation import Decision, Incident, Responder, Timer, decide
+from engine.safetap.escalation import Decision, Haste, Incident, Timer, decide
+from engine.safetap.escalation_facts import DueIncident, load_facts
 from engine.safetap.incident_store import read_clock, read_policy
 from engine.safetap.metrics import OPEN_INCIDENTS, STEP_LATENESS, STEPS
+from engine.safetap.policy import Policy
 
 log = structlog.get_logger(__name__)
 
@@ -45,6 +47,23 @@ UPDATE incident_timer
 RETURNING incident_id, fence
 """
 
+# Steps that waited because a desk was armed, and none is any more that may answer. A press or an acknowledgement in
+# between has set a time of its own. SKIP LOCKED: never waiting, this statement needs no order of locks.
+HURRY: Final = """
+UPDATE incident_timer
+   SET due_at = $1, waits_for_desk = false, fence = fence + 1, lease_until = NULL
+ WHERE incident_id IN (
+   SELECT t.incident_id
+     FROM incident_timer t
+     JOIN incident i USING (incident_id)
+     LEFT JOIN booking b USING (booking_id)
+    WHERE t.waits_for_desk AND t.due_at > $1 AND i.state = 'open'
+      AND NOT EXISTS (SELECT FROM armed_desk a
+                       WHERE a.org_id = i.org_id AND a.lease_until > $1 AND a.person_id <> i.person_id
+                         AND a.person_id IS DISTINCT FROM b.customer_id AND a.person_id IS DISTINCT FROM b.worker_id)
+      FOR UPDATE OF t SKIP LOCKED)
+"""
+
 # What is under somebody's lease counts from the lease's end: it may have to be taken over then.
 NEXT_DUE: Final = """
 SELECT (extract(epoch FROM min(greatest(due_at, coalesce(lease_until, due_at)))) * 1000)::bigint FROM incident_timer
@@ -52,7 +71,7 @@ SELECT (extract(epoch FROM min(greatest(due_at, coalesce(lease_until, due_at))))
 
 # Incidents before timers, and in the order of their ids: every writer takes locks in this order.
 LOCK_INCIDENTS: Final = """
-SELECT i.incident_id, i.org_id, i.person_id, i.state, i.policy::text AS policy, b.customer_id, b.worker_id
+SELECT i.incident_id, i.org_id, i.person_id, i.state, i.is_drill, i.policy::text AS policy, b.customer_id, b.worker_id
   FROM incident i LEFT JOIN booking b USING (booking_id)
  WHERE i.incident_id = ANY($1::uuid[])
  ORDER BY i.incident_id
@@ -68,21 +87,15 @@ SELECT t.incident_id, t.step, t.loop, t.due_at, t.fence
    FOR UPDATE OF t
 """
 
-RESPONDERS: Final = """
-SELECT org_id, person_id, role, email
-  FROM person
- WHERE org_id = ANY($1::uuid[]) AND role IN ('dispatcher', 'admin') AND status = 'active'
- ORDER BY org_id, role DESC, person_id
-"""
-
 TAKE_STEPS: Final = """
 WITH step AS (
   SELECT * FROM unnest($2::uuid[], $3::integer[], $4::text[], $5::text[],
-                       $6::timestamptz[], $7::integer[], $8::integer[])
-             AS step (incident_id, number, kind, body, next_due_at, next_step, next_loop)
+                       $6::timestamptz[], $7::integer[], $8::integer[], $9::boolean[])
+             AS step (incident_id, number, kind, body, next_due_at, next_step, next_loop, waits_for_desk)
 ), timer AS (
   UPDATE incident_timer t
-     SET due_at = step.next_due_at, step = step.next_step, loop = step.next_loop, lease_until = NULL
+     SET due_at = step.next_due_at, step = step.next_step, loop = step.next_loop,
+         waits_for_desk = step.waits_for_desk, lease_until = NULL
     FROM step
    WHERE t.incident_id = step.incident_id
 ), changed AS (
@@ -134,12 +147,19 @@ class EscalationLoop:
         """Take everything that is due, then wait until something may be due again."""
         async with self._pool.acquire() as conn:
             now_ms = await self._read_clock(conn)
+            await self.hurry(conn, now_ms)
             while await self.cycle(conn, now_ms) == ESCALATION_BATCH_MAX:
                 now_ms = await self._read_clock(conn)
             next_due_ms = await conn.fetchval(NEXT_DUE)
             OPEN_INCIDENTS.set(await conn.fetchval(LIVE_INCIDENTS))
         until_due_ms = ESCALATION_POLL_MS if next_due_ms is None else next_due_ms - now_ms
         await self._wake.wait(min(ESCALATION_POLL_MS, max(PAUSE_MS_MIN, until_due_ms)))
+
+    async def hurry(self, conn: Connection, now_ms: int) -> None:
+        """Make due at once what waits for a desk that is armed no more."""
+        hurried = await conn.execute(HURRY, utc_from_ms(now_ms))
+        if hurried != "UPDATE 0":
+            log.warning("escalation.no_armed_desk", timers=int(hurried.removeprefix("UPDATE ")))
 
     async def cycle(self, conn: Connection, now_ms: int) -> int:
         """Claim and take one batch of due steps; return how many were claimed."""
@@ -157,18 +177,17 @@ class EscalationLoop:
     async def take(self, conn: Connection, claims: Sequence[Claim], now_ms: int) -> int:
         """Take the claimed steps in one transaction; return how many claims still held."""
         async with conn.transaction():
-            incidents, policies = await _load(conn, claims)
-            if not incidents:
+            due = await _load(conn, claims)
+            if not due:
                 return 0
-            responders = await _responders(conn, {one.org_id for one in incidents})
+            facts = await load_facts(conn, due, now_ms=now_ms)
             steps = [
-                (one, decide(one, read_policy(policies[one.incident_id], one.incident_id), now_ms,
-                             responders=responders.get(one.org_id, ())))
-                for one in incidents
-            ]  # fmt: skip
+                (one.incident, decide(one.incident, one.policy, now_ms, facts=facts[one.incident.incident_id]))
+                for one in due
+            ]
             await _save_steps(conn, steps, now_ms)
             await self._save_notices(conn, steps, now_ms)
-            await show_at_desk(conn, [one.incident_id for one in incidents], now_ms=now_ms)
+            await show_at_desk(conn, [one.incident_id for one, _ in steps], now_ms=now_ms)
         for one, decision in steps:
             _observe(one, decision, now_ms)
         return len(steps)
@@ -208,8 +227,8 @@ class EscalationLoop:
             await conn.execute(ADD_NOTICES, utc_from_ms(now_ms), *map(list, zip(*rows, strict=True)))
 
 
-async def _load(conn: Connection, claims: Sequence[Claim]) -> tuple[list[Incident], Mapping[IncidentId, str]]:
-    """Lock the claimed incidents; return those whose claim still holds, and their policies as stored."""
+async def _load(conn: Connection, claims: Sequence[Claim]) -> list[DueIncident]:
+    """Lock the claimed incidents; return those whose claim still holds."""
     locked = await conn.fetch(LOCK_INCIDENTS, [claim.incident_id for claim in claims])
     timers = {
         row["incident_id"]: Timer(row["step"], row["loop"], ms_from_utc(row["due_at"]))
@@ -217,9 +236,16 @@ async def _load(conn: Connection, claims: Sequence[Claim]) -> tuple[list[Inciden
             CLAIMED_TIMERS, [claim.incident_id for claim in claims], [claim.fence for claim in claims]
         )
     }
-    held = [row for row in locked if row["incident_id"] in timers]
-    incidents = [_incident(row, timers[row["incident_id"]]) for row in held]
-    return incidents, {row["incident_id"]: row["policy"] for row in held}
+    policies: dict[str, Policy] = {}
+    due = []
+    for row in locked:
+        if row["incident_id"] not in timers:
+            continue
+        text = row["policy"]
+        if text not in policies:
+            policies[text] = read_policy(text, row["incident_id"])
+        due.append(DueIncident(_incident(row, timers[row["incident_id"]]), row["person_id"], policies[text]))
+    return due
 
 
 def _incident(row: asyncpg.Record, timer: Timer) -> Incident:
@@ -230,17 +256,8 @@ def _incident(row: asyncpg.Record, timer: Timer) -> Incident:
         state=IncidentState(row["state"]),
         timer=timer,
         excluded=frozenset(person_id for person_id in stakes if person_id is not None),
+        is_drill=row["is_drill"],
     )
-
-
-async def _responders(conn: Connection, org_ids: set[OrgId]) -> dict[OrgId, list[Responder]]:
-    found: dict[OrgId, list[Responder]] = {org_id: [] for org_id in org_ids}
-    for row in await conn.fetch(RESPONDERS, list(org_ids)):
-        found[row["org_id"]].append(Responder(row["person_id"], Role(row["role"]), row["email"]))
-    for org_id, responders in found.items():
-        if len(responders) > RESPONDERS_MAX:
-            log.warning("escalation.responders_left_out", org_id=str(org_id), count=len(responders) - RESPONDERS_MAX)
-    return found
 
 
 async def _save_steps(conn: Connection, steps: Sequence[tuple[Incident, Decision]], now_ms: int) -> None:
@@ -248,6 +265,7 @@ async def _save_steps(conn: Connection, steps: Sequence[tuple[Incident, Decision
         (
             one.incident_id, decision.step, decision.kind.value, _event_body(decision),
             utc_from_ms(decision.next_timer.due_at_ms), decision.next_timer.step, decision.next_timer.loop,
+            decision.waits_for_desk,
         )
         for one, decision in steps
     ]  # fmt: skip
@@ -256,11 +274,16 @@ async def _save_steps(conn: Connection, steps: Sequence[tuple[Incident, Decision
 
 def _event_body(decision: Decision) -> str:
     told = [f"{notice.channel}:{notice.target}" for notice in decision.notices]
-    return orjson.dumps({"step": decision.step, "loop": decision.loop, "told": told}).decode()
+    body: dict[str, object] = {"step": decision.step, "loop": decision.loop, "told": told}
+    if decision.haste is not None:
+        body["haste"] = decision.haste.value
+    if not decision.is_desk_armed:
+        body["is_desk_armed"] = False
+    return orjson.dumps(body).decode()
 
 
 def _observe(incident: Incident, decision: Decision, now_ms: int) -> None:
     STEPS.labels(decision.kind.value).inc()
     STEP_LATENESS.observe((now_ms - incident.timer.due_at_ms) / MS_PER_S)
-    if not decision.notices:
+    if decision.haste is Haste.NOBODY_TOLD:
         log.warning("escalation.step_told_nobody", incident_id=str(incident.incident_id), step=decision.step)

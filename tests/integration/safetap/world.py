@@ -77,7 +77,18 @@ class World:
                 self.worker,
                 at,
             )
+            await self.arm(conn, self.other_dispatcher)
         return self
+
+    async def arm(self, conn: asyncpg.Connection, person_id: PersonId) -> None:
+        """Have somebody watch the desk for as long as the test lasts."""
+        await conn.execute(
+            "INSERT INTO armed_desk VALUES ($1, $2, $3, $4, 'infinity')",
+            uuid4(),
+            self.org_id,
+            person_id,
+            utc_from_ms(NOW_MS),
+        )
 
     async def add_person(self, conn: asyncpg.Connection, person_id: PersonId, role: Role, name: str) -> None:
         at = utc_from_ms(NOW_MS)
