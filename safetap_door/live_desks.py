@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import aiohttp
 import orjson
@@ -36,6 +36,7 @@ from engine.outbox.listener import Wake
 from engine.people.tokens import AccessTokens, Principal
 from engine.safetap.incident_views import incidents_by_org, live_incidents
 from engine.safetap.metrics import LIVE_DESKS
+from safetap_door.armed import heard, left
 
 log = structlog.get_logger(__name__)
 
@@ -55,6 +56,8 @@ class Desk:
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     close_code: int = aiohttp.WSCloseCode.OK
     close_reason: str = ""
+    desk_id: UUID = field(default_factory=uuid4)
+    """Names this socket among the armed desks."""
 
     def send(self, message: str) -> None:
         """Queue a message; a desk that does not keep up is closed, and sees everything again when it comes back."""
@@ -169,6 +172,7 @@ class LiveDesks:
             self._desks.discard(desk)
             self._newcomers.discard(desk)
             LIVE_DESKS.set(self.sockets)
+            await left(self._pool, desk.desk_id)
 
     async def _read(self, desk: Desk, socket: web.WebSocketResponse) -> None:
         async for message in socket:
@@ -176,7 +180,7 @@ class LiveDesks:
                 desk.end(MALFORMED, "malformed_frame")
                 return
             try:
-                self._answer(desk, _fields(message.data))
+                await self._answer(desk, _fields(message.data))
             except InvalidInput:
                 desk.end(MALFORMED, "malformed_frame")
                 return
@@ -184,9 +188,11 @@ class LiveDesks:
                 desk.end(CLOSE_CODES.get(error.code, MALFORMED), error.code)
                 return
 
-    def _answer(self, desk: Desk, fields: Mapping[str, object]) -> None:
+    async def _answer(self, desk: Desk, fields: Mapping[str, object]) -> None:
         if fields.get("type") == "ping":
             desk.send(_text({"type": "pong", "at_ms": self._clock.now_ms()}))
+        elif fields.get("type") == "armed":
+            desk.send(_text({"type": "armed", **await heard(self._pool, desk.desk_id, desk.principal, fields)}))
         elif "token" in fields:
             principal = self._verify(fields)
             if principal.person_id != desk.principal.person_id:
