@@ -139,6 +139,7 @@ class Driver:
         self.acknowledged = 0
         self.acknowledged_ms = 0
         """The time of the newest fix that was acknowledged."""
+        self.all_acknowledged_ms: set[int] = set()
         self.sent = 0
         self._times_ms: dict[int, int] = {}
         self.came_back_s: list[float] = []
@@ -159,24 +160,28 @@ class Driver:
 
     def on_ack(self, seq: int, _fixes: int, _latency_ms: float) -> None:
         self.acknowledged = max(self.acknowledged, seq)
-        self.acknowledged_ms = max(self.acknowledged_ms, self._times_ms.pop(seq, 0))
+        if (at_ms := self._times_ms.pop(seq, None)) is not None:
+            self.acknowledged_ms = max(self.acknowledged_ms, at_ms)
+            self.all_acknowledged_ms.add(at_ms)
 
-    async def drive(self) -> None:
+    async def drive(self, every_s: float) -> None:
         while True:
             await self.socket.connected.wait()
             self.sent += 1
             fix = fix_now(self.sent)
             self._times_ms[self.socket.post(fix)] = int(np.frombuffer(fix, FIX)["ts_ms"][0])
-            await asyncio.sleep(0.5)
+            await asyncio.sleep(every_s)
 
 
 @asynccontextmanager
-async def drivers(url: str, city: City, keys: TokenKeys, count: int) -> AsyncIterator[list[Driver]]:
+async def drivers(
+    url: str, city: City, keys: TokenKeys, count: int, *, every_s: float = 0.5
+) -> AsyncIterator[list[Driver]]:
     """Workers who drive until the block ends, all of them connected."""
     tokens = [token_of(await city.worker(slot), keys, slot=slot) for slot in range(count)]
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as http:
         crowd = [Driver(http, url, token, slot) for slot, token in enumerate(tokens)]
-        tasks = [asyncio.create_task(work) for one in crowd for work in (one.socket.run(), one.drive())]
+        tasks = [asyncio.create_task(work) for one in crowd for work in (one.socket.run(), one.drive(every_s))]
         try:
             await eventually(lambda: all(one.socket.connected.is_set() for one in crowd), timeout_s=40)
             yield crowd

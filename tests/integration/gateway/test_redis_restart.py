@@ -3,7 +3,7 @@
 import secrets
 import subprocess
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +15,17 @@ from clenzy.ports import any_free
 from clenzy.stores.home import StoreHome, store_home
 from clenzy.stores.redis import Redis as RedisServer
 from engine.core.vocabulary import Role
+from engine.geo.cell_index import CellIndex
 from engine.geo.verify import verify
 from engine.outbox.relay import Relay
 from tests.integration.gateway.harness import ORG, PORTO, City, Stage, eventually, gateway_on, page_on, phone_on
+from tests.integration.gateway.processes import drivers
 from tests.integration.gateway.test_resume import tell
 from tests.servers import running
 
 pytestmark = pytest.mark.integration
+
+WORKERS = 12
 
 
 class RestartableRedis:
@@ -94,6 +98,38 @@ async def test_workers_reappear_and_events_flow_after_redis_came_back_empty(
         await page_context.__aexit__(None, None, None)
         await phone_context.__aexit__(None, None, None)
         await stage_context.__aexit__(None, None, None)
+
+
+async def test_whatever_was_acknowledged_under_load_is_indexed_and_in_the_trail(
+    own_redis: RestartableRedis, own_client: Redis, pool: Any, token_keys: Any, tmp_path: Path, city: City
+) -> None:
+    async with AsyncExitStack() as stack:
+        with own_redis.running() as server:
+            stage = await stack.enter_async_context(gateway_on(own_client, pool, token_keys, tmp_path))
+            crowd = await stack.enter_async_context(drivers(stage.url, city, token_keys, WORKERS, every_s=0.02))
+            await eventually(lambda: all(one.acknowledged > 10 for one in crowd))
+            server.kill()
+        away = [len(one.all_acknowledged_ms) for one in crowd]
+        await eventually(lambda: not stage.gateway.fan_out.is_connected)
+        sent = [one.sent for one in crowd]
+        await eventually(lambda: all(one.sent > before + 10 for one, before in zip(crowd, sent, strict=True)))
+        with own_redis.running():
+            await eventually(
+                lambda: all(len(one.all_acknowledged_ms) > before + 50 for one, before in zip(crowd, away, strict=True))
+            )
+            at_once = [one.acknowledged_ms for one in crowd]
+            records = await CellIndex(own_client).records([one.slot for one in crowd])
+            assert (records["ts_ms"] >= at_once).all(), "an acknowledgement tells that the fix is in its cell"
+            assert (await verify(own_client)).is_right
+            acknowledged = {(one.slot, at_ms) for one in crowd for at_ms in one.all_acknowledged_ms}
+            await eventually(lambda: _are_stored(pool, acknowledged))
+            assert sum(one.socket.counts.fixes_dropped for one in crowd) == 0
+            await stack.aclose()
+
+
+async def _are_stored(pool: Any, fixes: set[tuple[int, int]]) -> bool:
+    rows = await pool.fetch("SELECT slot, (extract(epoch FROM at) * 1000)::bigint AS at_ms FROM trail")
+    return fixes <= {(row["slot"], row["at_ms"]) for row in rows}
 
 
 async def _check_all_is_well(stage: Stage, phone: Any, page: Any, worker_id: Any) -> None:
