@@ -235,6 +235,8 @@ class Installation:
         if self.settings.jwt_public_key_file is None:
             private, public = state.ensure_keys(self.settings.state_dir)
             chosen |= {"jwt_private_key_file": private, "jwt_public_key_file": public}
+        if self.settings.vapid_key_file is None:
+            chosen["vapid_key_file"] = state.ensure_vapid_key(self.settings.state_dir)
         socket = self.settings.safetap_socket_path
         if len(bytes(socket)) > SOCKET_PATH_BYTES_MAX:
             name = hashlib.sha256(bytes(socket)).hexdigest()[:12]

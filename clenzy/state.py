@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
@@ -98,6 +99,15 @@ def ensure_keys(folder: Path) -> tuple[Path, Path]:
         # The private half last: a kill in between leaves nothing that looks like a pair.
         write_private(private, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode())
     return private, public
+
+
+def ensure_vapid_key(folder: Path) -> Path:
+    """Return the file of the key that signs Web Push (P-256, PEM)."""
+    file = folder / "keys" / "vapid_private.pem"
+    if not file.exists():
+        key = generate_private_key(SECP256R1())
+        write_private(file, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode())
+    return file
 
 
 def write_private(path: Path, text: str) -> None:

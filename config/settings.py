@@ -4,15 +4,19 @@ Each field is an environment variable: `CLENZY_` + the name in upper case, excep
 convention, `DATABASE_URL` and `REDIS_URL`.
 """
 
+import os
 import sys
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 from pydantic import AliasChoices, Field, SecretStr, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SecretsSettingsSource, SettingsConfigDict
 
 from config import limits
 from config.limits import DRAIN_MS, DRAIN_MS_MAX, GATEWAY_PROCESSES_MAX
+
+SECRETS_DIR: Final = "CLENZY_SECRETS_DIR"
+"""Names the folder of files that hold settings, each named as its variable: how containers hand over secrets."""
 
 
 class Settings(BaseSettings):
@@ -100,8 +104,38 @@ class Settings(BaseSettings):
     webhook_private_networks: bool = False
     """Lets webhooks go to private networks and over plain HTTP: for receivers inside the same network."""
 
+    phone_api_url: str = "https://api.twilio.com"
+    """A provider of text messages and calls that speaks Twilio's REST."""
+    phone_account: str | None = None
+    """Its account; without one text messages and calls fail with that reason."""
+    phone_secret: SecretStr | None = None
+    """The account's secret: signs in there, and checks what the provider sends us."""
+    phone_sender: str | None = None
+    """The number (E.164) that messages and calls come from, or a messaging service (`MG...`)."""
+    vapid_key_file: Path | None = None
+    """P-256 key (PEM) that signs Web Push; browsers are told its public half when they subscribe."""
+    vapid_subject: str = "mailto:clenzy@localhost"
+    """Whom a push service turns to about our pushes: `mailto:` or `https:`."""
+    fcm_credentials_file: Path | None = None
+    """Service account (JSON) of the Firebase project that reaches apps; without it pushes to them fail and say so."""
+    fcm_api_url: str = "https://fcm.googleapis.com"
+
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["json", "console"] = "json"
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - its folder is known only here
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Read what the environment does not say from files of the variables' names in `CLENZY_SECRETS_DIR`."""
+        folder = os.environ.get(SECRETS_DIR)
+        files = SecretsSettingsSource(settings_cls, secrets_dir=folder)
+        return init_settings, env_settings, dotenv_settings, *([] if folder is None else [files])
 
     @field_validator("gateway_processes")
     @classmethod

@@ -13,11 +13,19 @@ from pydantic import SecretStr
 from redis.exceptions import RedisError
 
 from config.limits import DATABASE_POOL_MAX, RESTART_BACKOFF_MS_MAX
+from config.settings import Settings
 from engine.core.clock import Clock, SystemClock
-from engine.core.database import POSTGRES_ERRORS
+from engine.core.database import POSTGRES_ERRORS, Pool
 from engine.core.vocabulary import Channel
 from engine.outbox.relay import Relay
 from engine.safetap.channels.email import EmailNotifier, parse_smtp_url
+from engine.safetap.channels.fcm import FcmNotifier, load_service_account
+from engine.safetap.channels.notifier import Notifier
+from engine.safetap.channels.phone_api import PhoneAccount, PhoneApi
+from engine.safetap.channels.push_encryption import load_vapid_key
+from engine.safetap.channels.sms import SmsNotifier
+from engine.safetap.channels.voice import VoiceNotifier
+from engine.safetap.channels.web_push import WebPushNotifier
 from engine.safetap.channels.webhook import WebhookNotifier
 from engine.safetap.notice_sender import NoticeSender
 from engine.wiring import open_database, open_redis
@@ -46,8 +54,13 @@ async def root(process: Process) -> None:
                 master_secret=_secret(settings.webhook_secret), is_private_allowed=settings.webhook_private_networks
             )
         )
-        email = EmailNotifier(smtp, sender=settings.mail_from, console_url=settings.api_url)
-        sender = NoticeSender(pool=pool, clock=clock, notifiers={Channel.EMAIL: email, Channel.WEBHOOK: webhook})
+        notifiers: dict[Channel, Notifier] = {
+            Channel.EMAIL: EmailNotifier(smtp, sender=settings.mail_from, console_url=settings.api_url),
+            Channel.WEBHOOK: webhook,
+        }
+        notifiers |= await phone_notifiers(stack, settings)
+        notifiers |= await push_notifiers(stack, settings, pool, clock)
+        sender = NoticeSender(pool=pool, clock=clock, notifiers=notifiers)
         relay = Relay(pool=pool, redis=redis, clock=clock)
         check = partial(keep_checked, process.readiness, sleep_ms=clock.sleep_ms)
         async with asyncio.TaskGroup() as tasks:
@@ -60,6 +73,47 @@ async def root(process: Process) -> None:
             await process.stop.wait()
             for task in work:
                 task.cancel()
+
+
+async def phone_notifiers(stack: AsyncExitStack, settings: Settings) -> dict[Channel, Notifier]:
+    """Return what sends text messages and places calls."""
+    api = await stack.enter_async_context(PhoneApi(phone_account(settings), public_url=settings.safetap_url))
+    return {Channel.SMS: SmsNotifier(api, console_url=settings.api_url), Channel.VOICE: VoiceNotifier(api)}
+
+
+async def push_notifiers(
+    stack: AsyncExitStack, settings: Settings, pool: Pool, clock: Clock
+) -> dict[Channel, Notifier]:
+    """Return what tells browsers and apps.
+
+    Raises:
+        OSError, ValueError: a key file cannot be read, or is none.
+    """
+    key_file, account_file = settings.vapid_key_file, settings.fcm_credentials_file
+    push = WebPushNotifier(
+        pool=pool,
+        key=None if key_file is None else load_vapid_key(key_file.read_bytes()),
+        subject=settings.vapid_subject,
+        is_private_allowed=settings.webhook_private_networks,
+    )
+    fcm = FcmNotifier(
+        pool=pool,
+        account=None if account_file is None else load_service_account(account_file),
+        api_url=settings.fcm_api_url,
+        now_ms=clock.now_ms,
+    )
+    return {
+        Channel.PUSH: await stack.enter_async_context(push),
+        Channel.FCM: await stack.enter_async_context(fcm),
+    }
+
+
+def phone_account(settings: Settings) -> PhoneAccount | None:
+    """Return the configured account with a phone provider; half a configuration is none."""
+    secret = _secret(settings.phone_secret)
+    if settings.phone_account is None or secret is None or settings.phone_sender is None:
+        return None
+    return PhoneAccount(settings.phone_api_url, settings.phone_account, secret, settings.phone_sender)
 
 
 async def keep_relaying(relay: Relay, clock: Clock) -> None:

@@ -1,5 +1,6 @@
 """Every limit of the product with its unit in its name, and what happens at it. Their relations are asserted below."""
 
+from config.limits.channels import *
 from config.limits.escalation import *
 from config.limits.gateway import *
 from config.limits.geo import *
@@ -16,7 +17,7 @@ assert DISPATCH_POLL_MS < CLAIM_LEASE_MS < OFFER_TTL_MS < BOOKING_SEARCH_MS_MAX
 assert ESCALATION_POLL_MS < ESCALATION_LEASE_MS
 assert NOTICE_SEND_TIMEOUT_MS < NOTICE_LEASE_MS
 assert NOTICE_RETRY_MS_MIN < NOTICE_RETRY_MS_MAX
-assert NOTICES_PER_ADDRESS_MAX < NOTICE_BATCH_MAX
+assert NOTICES_PER_ADDRESS_MAX < NOTICE_BATCH_MAX < NOTICE_FIRST_MAX
 assert TRIGGER_COMMIT_MS_MAX < STATEMENT_TIMEOUT_MS
 assert DEVICE_LOOKUP_MS + TRIGGER_COMMIT_MS_MAX < TRIGGER_FORWARD_MS
 assert RELAY_POLL_MS < RELAY_STALL_MS

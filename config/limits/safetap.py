@@ -16,13 +16,13 @@ NOTICE_ATTEMPTS_MAX: Final = 8
 NOTICE_SEND_TIMEOUT_MS: Final = 10_000
 """An attempt that the receiver has not answered by then has failed."""
 NOTICE_BATCH_MAX: Final = 100
-"""Notices under way at once on one channel; the others wait."""
+"""Repetitions under way at once on one channel; the others wait."""
 NOTICE_LEASE_MS: Final = 15_000
 """A claimed notice whose outcome was not written by then is sent again, with the same key."""
 NOTICE_POLL_MS: Final = 1_000
 """How often due notices are looked for without being woken."""
 NOTICES_PER_ADDRESS_MAX: Final = 4
-"""Notices under way to one address; the next waits, so that a hung receiver takes few of the sender's slots."""
+"""Repetitions under way to one address; the next waits, so that a hung receiver takes few of the sender's slots."""
 NOTICE_RETRY_MS_MIN: Final = 1_000
 """The first retry of a notice; each later one waits twice as long."""
 NOTICE_RETRY_MS_MAX: Final = 60_000

@@ -103,6 +103,12 @@ class Door(StrEnum):
     SOCKET = "socket"
     API = "api"
     DIRECT = "direct"
+    SMS = "sms"
+    VOICE = "voice"
+    """A call to the installation's number."""
+    BUTTON = "button"
+    SHORTCUT = "shortcut"
+    """An iOS Shortcut or an Android intent."""
 
 
 class DeviceKind(StrEnum):
@@ -120,6 +126,8 @@ class Acknowledgement(StrEnum):
 
     COMMITTED = "committed"
     SPOOLED = "spooled"
+    RECEIVED = "received"
+    """Nowhere yet for certain: nothing vouches for who sent it."""
 
 
 class Channel(StrEnum):
@@ -141,6 +149,14 @@ class NoticeState(StrEnum):
     PENDING = "pending"
     SENT = "sent"
     FAILED = "failed"
+
+
+class Delivery(StrEnum):
+    """What is known of a notice that a provider has taken."""
+
+    DELIVERED = "delivered"
+    READ = "read"
+    UNDELIVERED = "undelivered"
 
 
 class ZoneKind(StrEnum):

@@ -10,6 +10,11 @@ TRIGGERS: Final = Counter("clenzy_safetap_triggers", "Triggers by door and outco
 ACKNOWLEDGED_IN: Final = Histogram(
     "clenzy_safetap_acknowledge_seconds", "From a trigger's arrival to its answer.", buckets=FAST
 )
+UNVERIFIED: Final = Counter(
+    "clenzy_safetap_unverified",
+    "Triggers that nothing vouches for, by what they showed; `too_many` are not kept.",
+    ["why"],
+)
 OPEN_INCIDENTS: Final = Gauge("clenzy_safetap_incidents_live", "Incidents that are not closed.")
 STEP_LATENESS: Final = Histogram(
     "clenzy_safetap_step_lateness_seconds", "How long after its due time a step was taken.", buckets=(*FAST, 5, 10, 60)
@@ -23,4 +28,12 @@ NOTICE_DELAY: Final = Histogram(
     "From a notice's creation to its delivery.",
     ["channel"],
     buckets=(*FAST, 5, 10, 60),
+)
+RECEIPTS: Final = Counter(
+    "clenzy_safetap_receipts",
+    "What providers and receivers told of notices, by channel and outcome.",
+    ["channel", "outcome"],
+)
+REPLIES: Final = Counter(
+    "clenzy_safetap_replies", "Answers to text messages and calls, by channel and outcome.", ["channel", "outcome"]
 )

@@ -1,7 +1,11 @@
 """Sends what the ladder decided: at least once, each notice on its own, so that one hung receiver delays nobody.
 
-A claim is a lease; a sender that is killed in mid-send lets it run out, and the notice is sent again with the same key.
-A notice that fails is tried again ever more slowly, then marked failed; either outcome is an event of its incident.
+A claim is a lease; a sender that is killed in mid-send lets it run out, and the notice is sent again with the same key,
+unless the provider has told meanwhile that it has it. A notice that fails is tried again ever more slowly, then marked
+failed; either outcome is an event of its incident.
+
+The first notice of an incident to somebody waits for nothing: neither for a free place among repetitions nor for its
+address's share of them.
 """
 
 import asyncio
@@ -11,12 +15,12 @@ from dataclasses import dataclass
 from typing import Final
 
 import asyncpg
-import orjson
 import structlog
 
 from config.limits import (
     NOTICE_ATTEMPTS_MAX,
     NOTICE_BATCH_MAX,
+    NOTICE_FIRST_MAX,
     NOTICE_LEASE_MS,
     NOTICE_POLL_MS,
     NOTICE_RETRY_MS_MAX,
@@ -31,12 +35,13 @@ from engine.core.units import MS_PER_S, ms_from_utc, utc_from_ms
 from engine.core.vocabulary import Channel
 from engine.outbox.durable_loop import keep_running
 from engine.outbox.listener import Listener, Wake
-from engine.safetap.channels.desk import show_at_desk
-from engine.safetap.channels.notifier import NoticeMessage, Notifier, NotSent
+from engine.safetap.channels.notifier import NoticeMessage, Notifier, NotSent, Receipt
 from engine.safetap.escalation_loop import ReadClock
-from engine.safetap.incident_store import add_event, read_clock
+from engine.safetap.incident_store import read_clock
 from engine.safetap.incident_views import incident_view
 from engine.safetap.metrics import NOTICE_DELAY, NOTICES
+from engine.safetap.notice_record import put_off, record_failed, record_sent
+from engine.safetap.reply_codes import NewCode, allot_code, random_code
 
 log = structlog.get_logger(__name__)
 
@@ -49,6 +54,7 @@ WITH due AS (
   SELECT notice_id, row_number() OVER (PARTITION BY address ORDER BY due_at, notice_id) AS place
     FROM notice
    WHERE state = 'pending' AND channel = $3 AND due_at <= $1 AND (lease_until IS NULL OR lease_until <= $1)
+     AND (loop = 0 AND attempts = 0) = $7
      AND address <> ALL($4::text[])
 ), picked AS (
   SELECT notice_id FROM notice
@@ -70,28 +76,13 @@ SELECT (extract(epoch FROM min(greatest(due_at, coalesce(lease_until, due_at))))
  WHERE state = 'pending' AND channel = ANY($1::text[])
 """
 
-# Before the notice's own row: who closes an incident takes the locks in this order.
-LOCK_INCIDENT: Final = "SELECT FROM incident WHERE incident_id = $1 FOR UPDATE"
-
-MARK_SENT: Final = """
-UPDATE notice SET state = 'sent', sent_at = $2, lease_until = NULL, last_error = NULL
- WHERE notice_id = $1 AND state = 'pending'
-"""
-
-MARK_FAILED: Final = """
-UPDATE notice SET state = 'failed', lease_until = NULL, last_error = $2 WHERE notice_id = $1 AND state = 'pending'
-"""
-
-PUT_OFF: Final = """
-UPDATE notice SET due_at = $3, lease_until = NULL, last_error = $2 WHERE notice_id = $1 AND state = 'pending'
-"""
-
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one attempt; `error` is `None` when the receiver took it."""
+    """What became of one attempt: the receiver's word, or why there is none."""
 
-    error: str | None
+    receipt: Receipt | None
+    error: str = ""
     is_final: bool = False
 
 
@@ -99,15 +90,23 @@ class NoticeSender:
     """Sends over the given channels until cancelled; any number of senders may run."""
 
     def __init__(
-        self, *, pool: Pool, clock: Clock, notifiers: Mapping[Channel, Notifier], read_clock: ReadClock = read_clock
+        self,
+        *,
+        pool: Pool,
+        clock: Clock,
+        notifiers: Mapping[Channel, Notifier],
+        read_clock: ReadClock = read_clock,
+        new_code: NewCode = random_code,
     ) -> None:
         self._pool = pool
         self._clock = clock
         self._notifiers = notifiers
         self._read_clock = read_clock
+        self._new_code = new_code
         self._wake = Wake()
         self._listener = Listener(pool=pool, clock=clock, handlers={"clenzy_notice": self._wake.set})
-        self._under_way: Counter[tuple[Channel, str]] = Counter()
+        self._firsts: Counter[Channel] = Counter()
+        self._repetitions: Counter[tuple[Channel, str]] = Counter()
 
     async def run(self) -> None:
         """Send until cancelled, through restarts of Postgres and of every provider."""
@@ -125,30 +124,73 @@ class NoticeSender:
         async with self._pool.acquire() as conn:
             now_ms = await self._read_clock(conn)
             for channel, notifier in self._notifiers.items():
+                for row in await self._claim_firsts(conn, channel, now_ms):
+                    self._firsts[channel] += 1
+                    sends.create_task(self._send_first(row, notifier, now_ms))
                 for row in await self._claim(conn, channel, now_ms):
-                    self._under_way[channel, row["address"]] += 1
-                    sends.create_task(self._send(row, notifier, now_ms))
+                    self._repetitions[channel, row["address"]] += 1
+                    sends.create_task(self._send_again(row, notifier, now_ms))
             next_due_ms = await conn.fetchval(NEXT_DUE, [channel.value for channel in self._notifiers])
         until_due_ms = NOTICE_POLL_MS if next_due_ms is None else next_due_ms - now_ms
         return min(NOTICE_POLL_MS, until_due_ms) if until_due_ms > 0 else NOTICE_POLL_MS
 
+    async def _claim_firsts(self, conn: Connection, channel: Channel, now_ms: int) -> list[asyncpg.Record]:
+        """Lease every first notice that is due on one channel."""
+        lease_until = utc_from_ms(now_ms + NOTICE_LEASE_MS)
+        free = NOTICE_FIRST_MAX - self._firsts[channel]
+        return await conn.fetch(
+            CLAIM,
+            utc_from_ms(now_ms),
+            lease_until,
+            channel.value,
+            [],
+            free,
+            NOTICE_FIRST_MAX,
+            True,  # noqa: FBT003 - SQL
+        )
+
     async def _claim(self, conn: Connection, channel: Channel, now_ms: int) -> list[asyncpg.Record]:
-        """Lease what is due on one channel, up to its free places; nothing for an address that has its share."""
-        busy = sum(count for (one, _), count in self._under_way.items() if one is channel)
+        """Lease what is due again on one channel, up to its free places; nothing for an address that has its share."""
+        busy = sum(count for (one, _), count in self._repetitions.items() if one is channel)
         crowded = [
             address
-            for (one, address), count in self._under_way.items()
+            for (one, address), count in self._repetitions.items()
             if one is channel and count >= NOTICES_PER_ADDRESS_MAX
         ]
         lease_until = utc_from_ms(now_ms + NOTICE_LEASE_MS)
         free = NOTICE_BATCH_MAX - busy
+        share = NOTICES_PER_ADDRESS_MAX
         return await conn.fetch(
-            CLAIM, utc_from_ms(now_ms), lease_until, channel.value, crowded, free, NOTICES_PER_ADDRESS_MAX
+            CLAIM,
+            utc_from_ms(now_ms),
+            lease_until,
+            channel.value,
+            crowded,
+            free,
+            share,
+            False,  # noqa: FBT003 - SQL
         )
+
+    async def _send_first(self, notice: asyncpg.Record, notifier: Notifier, now_ms: int) -> None:
+        channel = Channel(notice["channel"])
+        try:
+            await self._send(notice, notifier, now_ms)
+        finally:
+            self._firsts[channel] -= 1
+            self._wake.set()
+
+    async def _send_again(self, notice: asyncpg.Record, notifier: Notifier, now_ms: int) -> None:
+        place = Channel(notice["channel"]), notice["address"]
+        try:
+            await self._send(notice, notifier, now_ms)
+        finally:
+            self._repetitions[place] -= 1
+            if not self._repetitions[place]:
+                del self._repetitions[place]
+            self._wake.set()
 
     async def _send(self, notice: asyncpg.Record, notifier: Notifier, now_ms: int) -> None:
         """Try once and record what came of it; whatever goes wrong, the lease lets another attempt follow."""
-        place = Channel(notice["channel"]), notice["address"]
         started_ns = self._clock.steady_ns()
         try:
             outcome = await self._attempt(notice, notifier, now_ms)
@@ -156,57 +198,62 @@ class NoticeSender:
             await self._record(notice, outcome, now_ms + took_ms)
         except POSTGRES_ERRORS as error:
             log.warning("notice.not_recorded", notice_id=str(notice["notice_id"]), error=repr(error))
-        finally:
-            self._under_way[place] -= 1
-            if not self._under_way[place]:
-                del self._under_way[place]
-            self._wake.set()
 
     async def _attempt(self, notice: asyncpg.Record, notifier: Notifier, now_ms: int) -> Outcome:
         try:
             async with asyncio.timeout(NOTICE_SEND_TIMEOUT_MS / MS_PER_S):
-                await notifier.send(await self._message(notice, now_ms))
+                receipt = await notifier.send(await self._message(notice, now_ms))
         except NotSent as error:
-            return Outcome(str(error)[:LAST_ERROR_CHARS_MAX], is_final=error.is_final)
+            return Outcome(None, str(error)[:LAST_ERROR_CHARS_MAX], is_final=error.is_final)
         except TimeoutError:
-            return Outcome(f"no answer within {NOTICE_SEND_TIMEOUT_MS // MS_PER_S} s")
+            return Outcome(None, f"no answer within {NOTICE_SEND_TIMEOUT_MS // MS_PER_S} s")
         except POSTGRES_ERRORS:
             raise
         except Exception as error:
             log.exception("notice.channel_failed", notice_id=str(notice["notice_id"]))
-            return Outcome(f"internal: {type(error).__name__}")
-        return Outcome(None)
+            return Outcome(None, f"internal: {type(error).__name__}")
+        return Outcome(receipt)
 
     async def _message(self, notice: asyncpg.Record, now_ms: int) -> NoticeMessage:
         async with self._pool.acquire() as conn:
             incident = await incident_view(conn, notice["incident_id"])
+            code = await self._reply_code(conn, notice, now_ms)
         return NoticeMessage(
             notice_id=NoticeId(notice["notice_id"]),
             key=notice["idempotency_key"],
             incident_id=notice["incident_id"],
             org_id=notice["org_id"],
+            target=notice["target"],
             address=notice["address"],
             step=notice["step"],
             sent_at_ms=now_ms,
             incident=incident,
+            reply_code=code,
+        )
+
+    async def _reply_code(self, conn: Connection, notice: asyncpg.Record, now_ms: int) -> str | None:
+        if notice["channel"] != Channel.SMS:
+            return None
+        return await allot_code(
+            conn,
+            incident_id=notice["incident_id"],
+            phone=notice["address"],
+            target=notice["target"],
+            now_ms=now_ms,
+            new_code=self._new_code,
         )
 
     async def _record(self, notice: asyncpg.Record, outcome: Outcome, now_ms: int) -> None:
         """Write the outcome; the first one of a notice stands, so that a late twin adds no second event."""
-        notice_id, attempts = notice["notice_id"], notice["attempts"]
+        notice_id, attempts = NoticeId(notice["notice_id"]), notice["attempts"]
         is_last = outcome.is_final or attempts >= NOTICE_ATTEMPTS_MAX
         async with self._pool.acquire() as conn, conn.transaction():
-            await conn.execute(LOCK_INCIDENT, notice["incident_id"])
-            if outcome.error is None:
-                changed = await conn.execute(MARK_SENT, notice_id, utc_from_ms(now_ms))
+            if outcome.receipt is not None:
+                await record_sent(conn, notice_id, outcome.receipt, now_ms=now_ms)
             elif is_last:
-                changed = await conn.execute(MARK_FAILED, notice_id, outcome.error)
+                await record_failed(conn, notice_id, outcome.error, now_ms=now_ms)
             else:
-                due_at = utc_from_ms(now_ms + retry_delay_ms(attempts))
-                await conn.execute(PUT_OFF, notice_id, outcome.error, due_at)
-                changed = "UPDATE 0"
-            if changed != "UPDATE 0":
-                await _tell(conn, notice, outcome, now_ms)
+                await put_off(conn, notice_id, outcome.error, due_at_ms=now_ms + retry_delay_ms(attempts))
         _count(notice, outcome, now_ms, is_last=is_last)
 
 
@@ -216,27 +263,9 @@ def retry_delay_ms(attempts: int) -> int:
     return min(NOTICE_RETRY_MS_MAX, NOTICE_RETRY_MS_MIN << min(attempts - 1, 16))
 
 
-async def _tell(conn: Connection, notice: asyncpg.Record, outcome: Outcome, now_ms: int) -> None:
-    """Write the incident's event and show its desks that there is something new to read."""
-    body = {
-        "channel": notice["channel"],
-        "target": notice["target"],
-        "step": notice["step"],
-        "loop": notice["loop"],
-        "attempts": notice["attempts"],
-    }
-    kind = "notified" if outcome.error is None else "notice_failed"
-    if outcome.error is not None:
-        body["error"] = outcome.error
-    incident_id = notice["incident_id"]
-    text = orjson.dumps(body).decode()
-    await add_event(conn, incident_id=incident_id, kind=kind, actor_id=None, body=text, now_ms=now_ms)
-    await show_at_desk(conn, [incident_id], now_ms=now_ms)
-
-
 def _count(notice: asyncpg.Record, outcome: Outcome, now_ms: int, *, is_last: bool) -> None:
     channel = notice["channel"]
-    if outcome.error is None:
+    if outcome.receipt is not None:
         NOTICES.labels(channel, "sent").inc()
         NOTICE_DELAY.labels(channel).observe(max(0, now_ms - ms_from_utc(notice["created_at"])) / MS_PER_S)
         return

@@ -11,7 +11,7 @@ import aiosmtplib
 
 from config.limits import NOTICE_SEND_TIMEOUT_MS
 from engine.core.units import MS_PER_S
-from engine.safetap.channels.notifier import NoticeMessage, NotSent
+from engine.safetap.channels.notifier import NoticeMessage, NotSent, Receipt
 
 DEFAULT_PORTS: Final = {"smtp": 587, "smtps": 465}
 SMTP_PERMANENT: Final = 500
@@ -55,7 +55,7 @@ class EmailNotifier:
         self._sender = sender
         self._console_url = console_url
 
-    async def send(self, message: NoticeMessage) -> None:
+    async def send(self, message: NoticeMessage) -> Receipt:
         """Hand the mail to the SMTP server.
 
         Raises:
@@ -80,6 +80,12 @@ class EmailNotifier:
             raise NotSent(f"SMTP answered {error.code}", is_final=error.code >= SMTP_PERMANENT) from error
         except (aiosmtplib.SMTPException, OSError) as error:
             raise NotSent(f"SMTP: {type(error).__name__}") from error
+        return Receipt(reference=message_id(message))
+
+
+def message_id(message: NoticeMessage) -> str:
+    """Return the Message-ID: the same at every attempt."""
+    return f"<{message.notice_id}@safetap.clenzy>"
 
 
 def compose(message: NoticeMessage, *, sender: str, console_url: str) -> EmailMessage:
@@ -94,7 +100,7 @@ def compose(message: NoticeMessage, *, sender: str, console_url: str) -> EmailMe
     name = " ".join(str(person["name"]).split())  # a header has one line
     mail["Subject"] = f"{prefix}SafeTap: {name} ({person['role']}) needs help"
     mail["Date"] = formatdate(message.sent_at_ms / MS_PER_S)
-    mail["Message-ID"] = f"<{message.notice_id}@safetap.clenzy>"
+    mail["Message-ID"] = message_id(message)
     mail["X-Priority"] = "1"
     mail["Auto-Submitted"] = "auto-generated"
     mail.set_content("\n".join(_lines(incident, person, console_url)))

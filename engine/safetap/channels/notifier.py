@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from engine.core.ids import IncidentId, NoticeId, OrgId
+from engine.core.vocabulary import Delivery
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,11 +19,23 @@ class NoticeMessage:
     key: str
     incident_id: IncidentId
     org_id: OrgId
+    target: str
     address: str
     step: int
     sent_at_ms: int
     incident: Mapping[str, object]
     """The protocol's incident as it stood when the attempt began."""
+    reply_code: str | None = None
+    """What a responder answers to take responsibility; only where an answer can come back to us."""
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What a channel knows once it has handed a notice over. `reference`: the provider's own name for it."""
+
+    reference: str | None = None
+    delivery: Delivery | None = None
+    """`None`: that it was taken is all that is known; a provider may tell more later."""
 
 
 class NotSent(Exception):  # noqa: N818 - the outcome, not a defect
@@ -36,7 +49,7 @@ class NotSent(Exception):  # noqa: N818 - the outcome, not a defect
 class Notifier(Protocol):
     """Sends notices over one channel."""
 
-    async def send(self, message: NoticeMessage) -> None:
+    async def send(self, message: NoticeMessage) -> Receipt:
         """Return once the receiver has taken the message.
 
         Raises:

@@ -20,12 +20,17 @@ import orjson
 from aiohttp.abc import AbstractResolver, ResolveResult
 from standardwebhooks.webhooks import Webhook
 
-from config.limits import NOTICE_BATCH_MAX, NOTICE_SEND_TIMEOUT_MS
+from config.limits import LINE_CHARS_MAX, NOTICE_SEND_TIMEOUT_MS, PROVIDER_ANSWER_BYTES_MAX
 from engine.core.ids import OrgId
 from engine.core.units import MS_PER_S, rfc3339, utc_from_ms
-from engine.safetap.channels.notifier import NoticeMessage, NotSent
+from engine.core.vocabulary import Delivery
+from engine.safetap.channels.answer import answer_fields
+from engine.safetap.channels.monitoring import MONITORING_TARGET, alarm_export
+from engine.safetap.channels.notifier import NoticeMessage, NotSent, Receipt
 
 EVENT_TYPE: Final = "incident.escalated"
+ALARM_TYPE: Final = "alarm.requested"
+"""What a monitoring centre gets instead."""
 HTTP_GONE: Final = 410
 HTTP_SUCCESS: Final = range(200, 300)
 
@@ -48,7 +53,7 @@ class WebhookNotifier:
         """Open the client."""
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(resolver=PublicResolver(is_private_allowed=self._is_private_allowed),
-                                           limit=NOTICE_BATCH_MAX, force_close=True),
+                                           limit=0, force_close=True),
             timeout=aiohttp.ClientTimeout(total=NOTICE_SEND_TIMEOUT_MS / MS_PER_S),
             trust_env=False,
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -62,8 +67,8 @@ class WebhookNotifier:
         assert self._session is not None
         await self._session.close()
 
-    async def send(self, message: NoticeMessage) -> None:
-        """Post the incident; any 2xx answer takes it.
+    async def send(self, message: NoticeMessage) -> Receipt:
+        """Post the incident; any 2xx answer takes it, and `{"reference": text}` in it names it for the receiver.
 
         Raises:
             NotSent: no secret is configured, the address is not allowed, or the receiver did not answer 2xx.
@@ -71,26 +76,34 @@ class WebhookNotifier:
         assert self._session is not None, "enter it before use"
         if self._master_secret is None:
             raise NotSent("no webhook secret is configured (CLENZY_WEBHOOK_SECRET)", is_final=True)
-        self._check_address(message.address)
+        check_address(message.address, is_private_allowed=self._is_private_allowed)
         body = _body(message)
         headers = signed_headers(message, body, org_secret(self._master_secret, message.org_id))
         try:
             async with self._session.post(message.address, data=body, headers=headers, allow_redirects=False) as answer:
                 status = answer.status
+                reference = _reference(await answer.content.read(PROVIDER_ANSWER_BYTES_MAX))
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise NotSent(f"webhook: {type(error).__name__}") from error
         if status not in HTTP_SUCCESS:
             raise NotSent(f"the receiver answered {status}", is_final=status == HTTP_GONE)
+        return Receipt(reference, Delivery.DELIVERED)
 
-    def _check_address(self, url: str) -> None:
-        parts = urlsplit(url)
-        if self._is_private_allowed:
-            return
-        if parts.scheme != "https":
-            raise NotSent("a webhook's address is https", is_final=True)
-        # The client resolves no literal address, so that the resolver never sees it.
-        if parts.hostname is not None and _is_literal(parts.hostname) and not is_public(parts.hostname):
-            raise NotSent("the webhook's address is in a private network", is_final=True)
+
+def check_address(url: str, *, is_private_allowed: bool) -> None:
+    """Refuse an address that must not be called, as far as it can be seen without asking for its name.
+
+    Raises:
+        NotSent: it is not https, or names an address in a private network.
+    """
+    if is_private_allowed:
+        return
+    parts = urlsplit(url)
+    if parts.scheme != "https":
+        raise NotSent("a webhook's address is https", is_final=True)
+    # The client resolves no literal address, so that the resolver never sees it.
+    if parts.hostname is not None and _is_literal(parts.hostname) and not is_public(parts.hostname):
+        raise NotSent("the webhook's address is in a private network", is_final=True)
 
 
 def signed_headers(message: NoticeMessage, body: bytes, secret: str) -> dict[str, str]:
@@ -143,12 +156,19 @@ def is_public(address: str) -> bool:
 
 
 def _body(message: NoticeMessage) -> bytes:
-    event = {
+    event: dict[str, object] = {
         "type": EVENT_TYPE,
         "timestamp": rfc3339(utc_from_ms(message.sent_at_ms)),
-        "data": {"step": message.step, "incident": message.incident},
+        "data": {"notice_id": str(message.notice_id), "step": message.step, "incident": message.incident},
     }
+    if message.target == MONITORING_TARGET:
+        event |= {"type": ALARM_TYPE, "data": alarm_export(message)}
     return orjson.dumps(event)
+
+
+def _reference(body: bytes) -> str | None:
+    reference = answer_fields(body).get("reference")
+    return reference[:LINE_CHARS_MAX] if isinstance(reference, str) else None
 
 
 def _is_literal(host: str) -> bool:

@@ -3,63 +3,21 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from uuid import uuid4
 
-import asyncpg
 import pytest
 
-from config.limits import NOTICE_ATTEMPTS_MAX, NOTICE_LEASE_MS, NOTICES_PER_ADDRESS_MAX
-from engine.core.clock import SystemClock
-from engine.core.database import Connection
-from engine.core.units import ms_from_utc, utc_from_ms
+from config.limits import NOTICE_ATTEMPTS_MAX, NOTICE_BATCH_MAX, NOTICE_LEASE_MS, NOTICES_PER_ADDRESS_MAX
+from engine.core.units import ms_from_utc
 from engine.core.vocabulary import Channel, IncidentKind
 from engine.safetap.channels.email import EmailNotifier, parse_smtp_url
-from engine.safetap.channels.notifier import NoticeMessage, Notifier, NotSent
+from engine.safetap.channels.notifier import NotSent
 from engine.safetap.channels.webhook import WebhookNotifier, org_secret
-from engine.safetap.intake import store_trigger
-from engine.safetap.notice_sender import NoticeSender, retry_delay_ms
+from engine.safetap.notice_sender import retry_delay_ms
 from tests.integration.safetap.receivers import HookReceiver, Mailbox, open_mailbox, open_receiver
+from tests.integration.safetap.senders import CLOCK, Desk, Recorder, add_notice
 from tests.integration.safetap.world import NOW_MS, World
 
 MASTER = "test master secret, thirty-two characters"
-CLOCK = SystemClock()
-
-
-class Recorder:
-    """A notifier that remembers, and fails as told."""
-
-    def __init__(self) -> None:
-        self.sent: list[NoticeMessage] = []
-        self.error: Exception | None = None
-        self.is_hung = False
-
-    async def send(self, message: NoticeMessage) -> None:
-        self.sent.append(message)
-        if self.is_hung:
-            await asyncio.Event().wait()
-        if self.error is not None:
-            raise self.error
-
-
-class Desk:
-    """A sender whose time the test tells."""
-
-    def __init__(self, world: World, notifiers: dict[Channel, Notifier]) -> None:
-        self.world = world
-        self.now_ms = NOW_MS
-        self.sender = NoticeSender(pool=world.pool, clock=CLOCK, notifiers=notifiers, read_clock=self.read_clock)
-
-    async def read_clock(self, _conn: Connection) -> int:
-        return self.now_ms
-
-    async def round(self) -> None:
-        """Send what is due, and wait until each attempt is recorded."""
-        async with asyncio.TaskGroup() as sends:
-            await self.sender.round(sends)
-
-    async def notice(self) -> asyncpg.Record:
-        (row,) = await self.world.pool.fetch("SELECT * FROM notice")
-        return row
 
 
 @pytest.fixture
@@ -82,24 +40,6 @@ async def webhook() -> AsyncIterator[WebhookNotifier]:
 
 def email(mailbox: Mailbox) -> EmailNotifier:
     return EmailNotifier(parse_smtp_url(mailbox.url), sender="safetap@clenzy.test", console_url="https://console.test")
-
-
-async def add_notice(world: World, channel: Channel, address: str, *, kind: IncidentKind = IncidentKind.BUTTON) -> None:
-    async with world.pool.acquire() as conn:
-        received = world.received(booking_id=world.booking_id, kind=kind, trigger_id=world.booking_id)
-        incident_id = await store_trigger(conn, received, new_id=uuid4)
-        await conn.execute(
-            """INSERT INTO notice (notice_id, incident_id, org_id, idempotency_key, step, loop, target, channel,
-                                   address, state, due_at, created_at)
-               VALUES ($1, $2, $3, $4, 2, 0, 'somebody', $5, $6, 'pending', $7, $7)""",
-            uuid4(),
-            incident_id,
-            world.org_id,
-            str(uuid4()),
-            channel.value,
-            address,
-            utc_from_ms(NOW_MS),
-        )
 
 
 async def test_mail_arrives_and_the_incident_knows(world: World, mailbox: Mailbox) -> None:
@@ -180,7 +120,7 @@ async def test_plain_http_is_refused(world: World) -> None:
 async def test_a_hung_webhook_does_not_delay_the_mail(world: World, mailbox: Mailbox, receiver: HookReceiver) -> None:
     receiver.is_hung = True
     for _ in range(2 * NOTICES_PER_ADDRESS_MAX):
-        await add_notice(world, Channel.WEBHOOK, receiver.url)
+        await add_notice(world, Channel.WEBHOOK, receiver.url, loop=1)
     async with webhook() as notifier:
         desk = Desk(world, {Channel.WEBHOOK: notifier, Channel.EMAIL: email(mailbox)})
         desk.now_ms = CLOCK.now_ms()
@@ -274,7 +214,7 @@ async def test_what_a_killed_sender_held_is_sent_when_its_lease_ends(world: Worl
     await add_notice(world, Channel.EMAIL, "dora@clenzy.test")
     desk = Desk(world, {Channel.EMAIL: recorder})
     async with world.pool.acquire() as conn:
-        assert len(await desk.sender._claim(conn, Channel.EMAIL, NOW_MS)) == 1  # and then it was killed
+        assert len(await desk.sender._claim_firsts(conn, Channel.EMAIL, NOW_MS)) == 1  # and then it was killed
     desk.now_ms = NOW_MS + NOTICE_LEASE_MS - 1
     await desk.round()
     assert recorder.sent == []
@@ -293,10 +233,32 @@ async def test_two_senders_send_each_notice_once(world: World) -> None:
     assert await world.pool.fetchval("SELECT count(*) FROM incident_event WHERE kind = 'notified'") == 40
 
 
+async def test_a_first_notice_waits_for_no_share_and_for_no_free_place(world: World) -> None:
+    """Repetitions hang in all the places that there are; the first notices to that very address leave at once."""
+    hung = Recorder()
+    hung.is_hung = True
+    for number in range(NOTICE_BATCH_MAX):
+        await add_notice(world, Channel.EMAIL, f"{number // NOTICES_PER_ADDRESS_MAX}@clenzy.test", loop=1)
+    desk = Desk(world, {Channel.EMAIL: hung})
+    async with asyncio.TaskGroup() as sends:
+        stop = sends.create_task(asyncio.Event().wait())
+        await desk.sender.round(sends)
+        await hung.has(NOTICE_BATCH_MAX)
+        for _ in range(NOTICES_PER_ADDRESS_MAX + 1):
+            await add_notice(world, Channel.EMAIL, "0@clenzy.test")
+        await add_notice(world, Channel.EMAIL, "1@clenzy.test", loop=1)
+        await desk.sender.round(sends)
+        await hung.has(NOTICE_BATCH_MAX + NOTICES_PER_ADDRESS_MAX + 1)
+        assert stop.cancel()
+        for task in asyncio.all_tasks() - {asyncio.current_task()}:
+            task.cancel()
+    assert len(hung.sent) == NOTICE_BATCH_MAX + NOTICES_PER_ADDRESS_MAX + 1, "the repetition waits"
+
+
 async def test_one_address_gets_no_more_than_its_share_of_a_batch(world: World) -> None:
     recorder = Recorder()
     for _ in range(NOTICES_PER_ADDRESS_MAX + 3):
-        await add_notice(world, Channel.EMAIL, "busy@clenzy.test")
+        await add_notice(world, Channel.EMAIL, "busy@clenzy.test", loop=1)
     desk = Desk(world, {Channel.EMAIL: recorder})
     await desk.round()
     assert len(recorder.sent) == NOTICES_PER_ADDRESS_MAX

@@ -1,0 +1,16 @@
+"""The ways by which people are told, and what comes back over them."""
+
+from typing import Final
+
+NOTICE_FIRST_MAX: Final = 2_000
+"""First notices under way at once on one channel. They wait for no repetition, and for no share of an address."""
+PROVIDER_ANSWER_BYTES_MAX: Final = 65_536
+"""What a provider or a receiver answers is read no further."""
+WRONG_REPLIES_MAX: Final = 5
+"""Wrong codes from one number within the window; what it sends beyond counts for nothing, right or wrong."""
+WRONG_REPLY_WINDOW_MS: Final = 3_600_000
+"""Wrong codes older than this no longer count."""
+PUSH_SUBSCRIPTIONS_PER_PERSON_MAX: Final = 10
+"""Browsers, and as many apps, of one person that get pushes; one more takes the place of the oldest."""
+PUSH_TTL_S: Final = 600
+"""A push that was not delivered by then is of no use: the push service drops it."""

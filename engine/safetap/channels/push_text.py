@@ -1,0 +1,16 @@
+"""What a push shows. A phone's lock screen may be read by anybody, so it names neither a person nor a place. Pure."""
+
+from engine.safetap.channels.notifier import NoticeMessage
+
+
+def push_fields(message: NoticeMessage) -> dict[str, str]:
+    """Return the fields of a push; `tag` lets a repetition take the place of the first one on the screen."""
+    drill = "Drill: " if message.incident["is_drill"] else ""
+    return {
+        "type": "incident",
+        "incident_id": str(message.incident_id),
+        "notice_id": str(message.notice_id),
+        "tag": f"incident-{message.incident_id}",
+        "title": f"{drill}SafeTap alarm",
+        "body": "Somebody needs help. Open the desk.",
+    }

@@ -1,0 +1,118 @@
+"""Notices to browsers by Web Push (RFC 8030): encrypted for the browser, signed with the installation's key.
+
+A subscription's endpoint is what a browser's owner says it is, so that it is trusted with our network no more than a
+webhook's address: public addresses only, no redirects.
+"""
+
+import os
+from collections.abc import Callable
+from http import HTTPStatus
+from types import TracebackType
+from typing import Final, Self
+from uuid import UUID
+
+import aiohttp
+import orjson
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePrivateKey, generate_private_key
+
+from config.limits import NOTICE_SEND_TIMEOUT_MS, PUSH_TTL_S
+from engine.core.database import Pool
+from engine.core.units import MS_PER_S
+from engine.safetap.channels.notifier import NoticeMessage, NotSent, Receipt
+from engine.safetap.channels.push_encryption import SALT_BYTES, PushKeys, encrypt, vapid_header
+from engine.safetap.channels.push_text import push_fields
+from engine.safetap.channels.webhook import PublicResolver, check_address
+from engine.safetap.push_store import Subscription, load_subscription, unsubscribe
+
+GONE: Final = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.GONE})
+"""The browser has unsubscribed, or was wiped (RFC 8030, 7.3)."""
+FINAL: Final = frozenset({HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE})
+
+
+class WebPushNotifier:
+    """Sends each notice to one browser; enter it before use."""
+
+    def __init__(
+        self,
+        *,
+        pool: Pool,
+        key: EllipticCurvePrivateKey | None,
+        subject: str,
+        is_private_allowed: bool = False,
+        random_bytes: Callable[[int], bytes] = os.urandom,
+    ) -> None:
+        self._pool = pool
+        self._key = key
+        self._subject = subject
+        self._is_private_allowed = is_private_allowed
+        self._random_bytes = random_bytes
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        """Open the client."""
+        resolver = PublicResolver(is_private_allowed=self._is_private_allowed)
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(resolver=resolver, limit=0, force_close=True),
+            timeout=aiohttp.ClientTimeout(total=NOTICE_SEND_TIMEOUT_MS / MS_PER_S),
+            trust_env=False,
+            cookie_jar=aiohttp.DummyCookieJar(),
+        )
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the client."""
+        assert self._session is not None
+        await self._session.close()
+
+    async def send(self, message: NoticeMessage) -> Receipt:
+        """Hand the push to the browser's push service. A subscription that has ended is removed.
+
+        Raises:
+            NotSent: no key is configured, the subscription has ended, or the service did not take it.
+        """
+        if self._key is None:
+            raise NotSent("no VAPID key is configured (CLENZY_VAPID_KEY_FILE)", is_final=True)
+        subscription_id = UUID(message.address)
+        async with self._pool.acquire() as conn:
+            subscription = await load_subscription(conn, subscription_id, message.org_id)
+        if subscription is None:
+            raise NotSent("the browser is subscribed no more", is_final=True)
+        status, reference = await self._post(subscription, message, self._key)
+        if status in GONE:
+            async with self._pool.acquire() as conn:
+                await unsubscribe(conn, subscription_id)
+            raise NotSent("the browser is subscribed no more", is_final=True)
+        if status not in range(200, 300):
+            raise NotSent(f"the push service answered {status}", is_final=status in FINAL)
+        return Receipt(reference)
+
+    async def _post(
+        self, subscription: Subscription, message: NoticeMessage, key: EllipticCurvePrivateKey
+    ) -> tuple[int, str | None]:
+        assert self._session is not None, "enter it before use"
+        check_address(subscription.endpoint, is_private_allowed=self._is_private_allowed)
+        body = encrypt(
+            orjson.dumps(push_fields(message)),
+            PushKeys(subscription.p256dh, subscription.auth),
+            ephemeral=generate_private_key(SECP256R1()),
+            salt=self._random_bytes(SALT_BYTES),
+        )
+        headers = {
+            "Content-Encoding": "aes128gcm",
+            "Content-Type": "application/octet-stream",
+            "TTL": str(PUSH_TTL_S),
+            "Urgency": "high",
+            "Topic": message.incident_id.hex,  # a push that still waits is replaced, not doubled
+            "Authorization": vapid_header(
+                subscription.endpoint, key=key, subject=self._subject, now_ms=message.sent_at_ms
+            ),
+        }
+        try:
+            async with self._session.post(
+                subscription.endpoint, data=body, headers=headers, allow_redirects=False
+            ) as answer:
+                return answer.status, answer.headers.get("Location")
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            raise NotSent(f"push service: {type(error).__name__}") from error
