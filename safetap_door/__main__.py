@@ -14,7 +14,7 @@ from config.limits import LIVE_CLOSE_MS, READY_PROBE_MS, TRIGGER_BYTES_MAX
 from config.settings import Settings
 from engine.core.clock import Clock, SystemClock
 from engine.core.database import POSTGRES_ERRORS, Pool
-from engine.outbox.durable_loop import end_if_cancelled, keep_running
+from engine.outbox.durable_loop import end_if_cancelled
 from engine.outbox.listener import Listener, Wake
 from engine.people.tokens import AccessTokens
 from engine.safetap.escalation_loop import EscalationLoop
@@ -55,9 +55,7 @@ async def root(process: Process) -> None:
                 tasks.create_task(listener.run()),
                 tasks.create_task(desks.run()),
                 tasks.create_task(intake.replay_loop()),
-                tasks.create_task(
-                    keep_running(escalation.round, name="escalation", clock=clock, errors=POSTGRES_ERRORS)
-                ),
+                tasks.create_task(escalation.run(clock)),
                 tasks.create_task(watch_database(pool, process.readiness, clock)),
             ]
             await process.stop.wait()

@@ -5,12 +5,12 @@ from typing import Final
 # SafeTap
 TRIGGER_BYTES_MAX: Final = 8_192
 """A larger request, or message of a desk, is refused at SafeTap's door with 413, or closes the socket."""
-ESCALATION_POLL_MS: Final = 1_000
+ESCALATION_POLL_MS: Final = 500
 """How often due steps are looked for without being woken."""
 ESCALATION_BATCH_MAX: Final = 200
 """Steps of one cycle; the next cycle follows at once."""
-ESCALATION_LEASE_MS: Final = 5_000
-"""A claimed step that was not taken by then may be claimed by another loop."""
+ESCALATION_LEASE_MS: Final = 1_000
+"""A claimed step that was not begun by then may be claimed by another loop: so late is a step whose loop is killed."""
 NOTICE_ATTEMPTS_MAX: Final = 8
 """A notice that was not taken after so many is marked failed."""
 NOTICE_SEND_TIMEOUT_MS: Final = 10_000

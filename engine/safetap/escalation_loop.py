@@ -8,18 +8,20 @@ because each of them moves the fence.
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Never
 from uuid import UUID
 
 import asyncpg
 import orjson
 import structlog
 
-from config.limits import ESCALATION_BATCH_MAX, ESCALATION_LEASE_MS, ESCALATION_POLL_MS
-from engine.core.database import CONNECTION_LOST, Connection, Pool
+from config.limits import ESCALATION_BATCH_MAX, ESCALATION_LEASE_MS, ESCALATION_POLL_MS, ESCALATION_RETRY_MS
+from engine.core.clock import Clock
+from engine.core.database import CONNECTION_LOST, POSTGRES_ERRORS, Connection, Pool
 from engine.core.ids import IncidentId
 from engine.core.units import MS_PER_S, ms_from_utc, utc_from_ms
 from engine.core.vocabulary import Channel, IncidentState, NoticeState
+from engine.outbox.durable_loop import LOOP_FAILURES, end_if_cancelled
 from engine.outbox.listener import Wake
 from engine.safetap.channels.desk import show_at_desk
 from engine.safetap.escalation import Decision, Haste, Incident, Timer, decide
@@ -142,6 +144,21 @@ class EscalationLoop:
         self._wake = wake
         self._new_id = new_id
         self._read_clock = read_clock
+
+    async def run(self, clock: Clock) -> Never:
+        """Take what is due until cancelled, through restarts of Postgres.
+
+        While Postgres is away it is asked again at one short pace, and not ever more slowly as elsewhere: a ladder that
+        stands still is what this process must not have.
+        """
+        while True:
+            try:
+                await self.round()
+            except POSTGRES_ERRORS as error:
+                end_if_cancelled()
+                LOOP_FAILURES.labels("escalation").inc()
+                log.warning("escalation.store_away", error=repr(error))
+                await clock.sleep_ms(ESCALATION_RETRY_MS)
 
     async def round(self) -> None:
         """Take everything that is due, then wait until something may be due again."""
