@@ -64,12 +64,17 @@ async def _answer(route: AnyRoute, call: Call[Any, Any], keyed: KeyedRequest | N
     async with call.services.pool.acquire(timeout=STATEMENT_TIMEOUT_MS / 1000) as conn:
         if call.speaker is not None:
             await check_standing(conn, call.speaker)
-        lent = replace(call, connection=conn)
-        if route.uses is Uses.CONNECTION:
-            return _response(await _act(route, lent))
-        async with conn.transaction():
-            answer = await _act_once(route, lent, keyed)
-        return _response(answer)
+        if route.uses is not Uses.STANDING:
+            return await _answer_lent(route, replace(call, connection=conn), keyed)
+    return _response(await _act(route, call))
+
+
+async def _answer_lent(route: AnyRoute, lent: Call[Any, Any], keyed: KeyedRequest | None) -> web.Response:
+    if route.uses is Uses.CONNECTION:
+        return _response(await _act(route, lent))
+    async with lent.conn.transaction():
+        answer = await _act_once(route, lent, keyed)
+    return _response(answer)
 
 
 async def _act_once(route: AnyRoute, call: Call[Any, Any], keyed: KeyedRequest | None) -> Answer:

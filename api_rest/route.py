@@ -28,6 +28,8 @@ class Uses(Enum):
     """What a handler is lent."""
 
     NOTHING = auto()
+    STANDING = auto()
+    """Nothing, once it is sure that the sign-in still stands: who computes for long must not hold a connection."""
     CONNECTION = auto()
     TRANSACTION = auto()
 

@@ -12,6 +12,7 @@ from api_rest import (
     offers,
     people,
     safetap,
+    safety_pins,
     services,
     trail_replays,
     trails,
@@ -35,6 +36,7 @@ TABLE: Final[tuple[AnyRoute, ...]] = check_table(
         *people.ROUTES,
         *devices.ROUTES,
         *safetap.ROUTES,
+        *safety_pins.ROUTES,
         *incidents.ROUTES,
     )
 )

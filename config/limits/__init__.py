@@ -5,6 +5,7 @@ from config.limits.escalation import *
 from config.limits.gateway import *
 from config.limits.geo import *
 from config.limits.matching import *
+from config.limits.record import *
 from config.limits.safetap import *
 from config.limits.serving import *
 

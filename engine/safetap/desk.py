@@ -27,7 +27,7 @@ REVIEWED: Final = "reviewed"
 
 # The row lock orders everything that happens to one incident; the timer's lock is only ever taken after it.
 LOCK_INCIDENT: Final = """
-SELECT i.state, i.person_id, i.policy::text AS policy, b.customer_id, b.worker_id,
+SELECT i.state, i.acknowledged_by, i.person_id, i.policy::text AS policy, b.customer_id, b.worker_id,
        EXISTS (SELECT FROM person WHERE person_id = $3 AND org_id = $2 AND role = $4 AND status = 'active') AS may_act
   FROM incident i LEFT JOIN booking b USING (booking_id)
  WHERE i.incident_id = $1 AND i.org_id = $2
@@ -37,13 +37,13 @@ SELECT i.state, i.person_id, i.policy::text AS policy, b.customer_id, b.worker_i
 ACKNOWLEDGE: Final = """
 UPDATE incident
    SET state = 'acknowledged', acknowledged_at = $3, acknowledged_by = $2
- WHERE incident_id = $1 AND state = 'open'
+ WHERE incident_id = $1 AND state <> 'closed' AND acknowledged_by IS NULL
 """
 
 # What is due now is the follow-up: the ladder from its first step, in its next loop. A claim under way is void.
 AWAIT_FOLLOW_UP: Final = """
 UPDATE incident_timer
-   SET due_at = $2, step = 1, loop = loop + 1, fence = fence + 1, lease_until = NULL
+   SET due_at = $2, step = 1, loop = loop + 1, fence = fence + 1, lease_until = NULL, waits_for_desk = false
  WHERE incident_id = $1
 """
 
@@ -99,7 +99,7 @@ async def acknowledge(conn: Connection, *, incident_id: IncidentId, actor: Princ
         incident = await _lock(conn, incident_id, actor)
         if incident["state"] == IncidentState.CLOSED:
             raise Conflict("The incident is closed.")
-        if incident["state"] == IncidentState.OPEN:
+        if incident["acknowledged_by"] is None:  # also one that a safe PIN has stood down
             now = utc_from_ms(now_ms)
             policy = read_policy(incident["policy"], incident_id)
             await conn.execute(ACKNOWLEDGE, incident_id, actor.person_id, now)

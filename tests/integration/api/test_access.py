@@ -33,6 +33,8 @@ ONLY = {
     "GET /v1/offers/current": {"worker"},
     "POST /v1/offers/{offer_id}/accept": {"worker"},
     "POST /v1/offers/{offer_id}/decline": {"worker"},
+    "PUT /v1/me/safety/pins": {"customer", "worker"},
+    "POST /v1/safetap/cancel": {"customer", "worker"},
     "POST /v1/people/batch": {"admin"},
     "POST /v1/devices": {"worker", "admin"},
     "GET /v1/devices": {"worker", "admin"},
