@@ -7,17 +7,17 @@ before it: what is heard from then on may have a hole before it.
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import Any, TypeAlias
 
 import structlog
-from redis.asyncio import Connection
 from redis.exceptions import RedisError
 
 from config.limits import ARRIVALS_MAX, FANOUT_CHANNELS_PER_COMMAND, FANOUT_PING_MS, FANOUT_SILENCE_MS, INGEST_RETRY_MS
 from engine.core.clock import Clock
-from engine.core.redis_store import RedisClient, own_connection, publish_together
+from engine.core.pubsub import PubSubLine, pubsub_line
+from engine.core.redis_store import RedisClient, publish_together
 from gateway_ws.batched import Batched
 from gateway_ws.message import Message
 from gateway_ws.metrics import FANOUT_CONNECTS
@@ -44,9 +44,7 @@ class FanOut:
         self._on_break = on_break
         self._on_gap = on_gap
         self._listeners: dict[str, set[Listener]] = {}
-        self._connection: Connection | None = None
-        # A redis-py connection is not made for two tasks: a command that meets a closed one opens it again, unseen.
-        self._sending = asyncio.Lock()
+        self._line: PubSubLine | None = None
         self._unconfirmed: Counter[str] = Counter()
         """SUBSCRIBEs under way. A topic may have several: who leaves and comes back at once leaves one behind."""
         self._awaited: dict[str, set[asyncio.Future[None]]] = {}
@@ -56,11 +54,11 @@ class FanOut:
     @property
     def is_connected(self) -> bool:
         """Whether every wanted topic is subscribed right now."""
-        return self._connection is not None and not self._unconfirmed
+        return self._line is not None and not self._unconfirmed
 
     def is_heard(self, topic: str) -> bool:
         """Return whether `topic` is subscribed right now."""
-        return self._connection is not None and topic in self._listeners and topic not in self._unconfirmed
+        return self._line is not None and topic in self._listeners and topic not in self._unconfirmed
 
     async def subscribe(self, topic: str, listener: Listener, *, timeout_ms: int) -> bool:
         """Hear `topic` from now on; return whether Redis confirmed it in time.
@@ -70,7 +68,7 @@ class FanOut:
         listeners = self._listeners.setdefault(topic, set())
         listeners.add(listener)
         if len(listeners) == 1:
-            await self._send("SUBSCRIBE", [topic])
+            self._send("SUBSCRIBE", [topic])
         if not self.is_heard(topic):
             await self._confirmation(topic, timeout_ms)
         is_heard = self.is_heard(topic)
@@ -85,7 +83,7 @@ class FanOut:
         listeners.discard(listener)
         if not listeners:
             del self._listeners[topic]
-            await self._send("UNSUBSCRIBE", [topic])
+            self._send("UNSUBSCRIBE", [topic])
 
     async def publish(self, topic: str, payload: bytes) -> None:
         """Tell every process that listens to `topic`.
@@ -109,58 +107,33 @@ class FanOut:
             await self._clock.sleep_ms(INGEST_RETRY_MS)
 
     async def _converse(self) -> None:
-        connection = await own_connection(self._redis)
         try:
-            await connection.connect()  # type: ignore[no-untyped-call]
-            FANOUT_CONNECTS.inc()
-            self._connection = connection
-            self._has_gap = True
-            self._unconfirmed.clear()
-            self._on_break()
-            await self._send("SUBSCRIBE", [_KEEP_OPEN, *self._listeners])
-            async with asyncio.TaskGroup() as tasks:
-                pinging = tasks.create_task(self._ping(connection))
-                try:
-                    while True:
-                        # A dead peer sends nothing, not even the answers to our pings.
-                        await self._receive(await _next(connection))
-                finally:
-                    pinging.cancel()
-        except BaseExceptionGroup as group:
-            raise group.exceptions[0] from group
+            async with pubsub_line(self._redis, self._receive, silence_ms=FANOUT_SILENCE_MS) as line:
+                FANOUT_CONNECTS.inc()
+                self._line = line
+                self._has_gap = True
+                self._unconfirmed.clear()
+                self._on_break()
+                self._send("SUBSCRIBE", [_KEEP_OPEN, *self._listeners])
+                while True:
+                    await line.listen(FANOUT_PING_MS)
+                    line.send("PING")
         finally:
-            self._connection = None
-            async with self._sending:
-                await connection.disconnect(nowait=True)
+            self._line = None
 
-    async def _ping(self, connection: Connection) -> None:
-        while True:
-            await self._clock.sleep_ms(FANOUT_PING_MS)
-            await self._command(connection, "PING")
-
-    async def _command(self, connection: Connection, *words: str) -> None:
-        async with self._sending:
-            if self._connection is connection and connection.is_connected:
-                await connection.send_command(*words)
-
-    async def _send(self, command: str, topics: Iterable[str]) -> None:
-        """Send (P)SUBSCRIBE or (P)UNSUBSCRIBE; a failure shows in the reading loop, which opens a new connection."""
-        connection = self._connection
-        if connection is None:
+    def _send(self, command: str, topics: Sequence[str]) -> None:
+        """Send (P)SUBSCRIBE or (P)UNSUBSCRIBE; a failure shows in `_converse`, which opens a new line."""
+        if self._line is None:
             return
-        wanted = list(topics)
         if command == "SUBSCRIBE":
-            self._unconfirmed.update(wanted)
-        plain = iter([topic for topic in wanted if not topic.endswith("*")])
-        patterns = iter([topic for topic in wanted if topic.endswith("*")])
-        try:
-            for prefix, some in (("", plain), ("P", patterns)):
-                while batch := list(islice(some, FANOUT_CHANNELS_PER_COMMAND)):
-                    await self._command(connection, prefix + command, *(PREFIX + topic for topic in batch))
-        except (RedisError, OSError, TimeoutError) as error:
-            log.warning("fanout.send_failed", error=type(error).__name__)
+            self._unconfirmed.update(topics)
+        plain = iter([topic for topic in topics if not topic.endswith("*")])
+        patterns = iter([topic for topic in topics if topic.endswith("*")])
+        for prefix, some in (("", plain), ("P", patterns)):
+            while batch := list(islice(some, FANOUT_CHANNELS_PER_COMMAND)):
+                self._line.send(prefix + command, *(PREFIX + topic for topic in batch))
 
-    async def _receive(self, reply: Any) -> None:  # noqa: ANN401 - a RESP value
+    def _receive(self, reply: Any) -> None:  # noqa: ANN401 - a RESP value
         match reply:
             case [b"message", channel, payload]:
                 topic = _topic(channel)
@@ -168,7 +141,7 @@ class FanOut:
             case [b"pmessage", pattern, channel, payload]:
                 self._tell(_topic(pattern), Message(_topic(channel), payload))
             case [b"subscribe" | b"psubscribe", channel, _]:
-                await self._confirm(_topic(channel))
+                self._confirm(_topic(channel))
             case _:
                 pass  # pongs and confirmed unsubscriptions
 
@@ -190,7 +163,7 @@ class FanOut:
             if not self._awaited[topic]:
                 del self._awaited[topic]
 
-    async def _confirm(self, topic: str) -> None:
+    def _confirm(self, topic: str) -> None:
         self._unconfirmed[topic] -= 1
         self._unconfirmed = +self._unconfirmed
         if self.is_heard(topic):
@@ -200,18 +173,6 @@ class FanOut:
         if self._has_gap and not self._unconfirmed:
             self._has_gap = False
             self._on_gap()
-
-
-async def _next(connection: Connection) -> Any:  # noqa: ANN401 - a RESP value
-    """Return the next reply.
-
-    Raises:
-        TimeoutError: not even a ping was answered: the peer is dead.
-    """
-    reply = await connection.read_response(timeout=FANOUT_SILENCE_MS / 1000, disconnect_on_error=False)
-    if reply is None:
-        raise TimeoutError
-    return reply
 
 
 def _topic(channel: bytes) -> str:

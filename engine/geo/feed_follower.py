@@ -9,13 +9,13 @@ from typing import Any, Final, Protocol
 
 import structlog
 from prometheus_client import Counter, Gauge
-from redis.asyncio import Connection
 from redis.exceptions import RedisError
 
 from config.limits import FEED_HELD_RECORDS_MAX, FEED_LOOK_MS, FEED_PING_MS, FEED_RETRY_MS, FEED_SILENCE_MS
 from engine.core.clock import Clock
 from engine.core.errors import WireError
-from engine.core.redis_store import RedisClient, own_connection
+from engine.core.pubsub import pubsub_line
+from engine.core.redis_store import RedisClient
 from engine.geo.cell_index import CellIndex
 from engine.geo.feed import CHANNELS, FeedOrder, Heard, decode, page_of
 from engine.geo.fixes import RecordArray, SlotArray
@@ -51,7 +51,6 @@ class FeedFollower:
         self._clock = clock
         self._listener = listener
         self._order = FeedOrder(held_records_max=FEED_HELD_RECORDS_MAX)
-        self._connection: Connection | None = None
         self._to_read = asyncio.Event()
         self._whole = asyncio.Event()
 
@@ -83,31 +82,16 @@ class FeedFollower:
             await self._clock.sleep_ms(FEED_RETRY_MS)
 
     async def _converse(self) -> None:
-        connection = await own_connection(self._redis)
         try:
-            await connection.connect()  # type: ignore[no-untyped-call]
-            await connection.send_command("PSUBSCRIBE", CHANNELS)
-            async with asyncio.TaskGroup() as tasks:
-                pinging = tasks.create_task(self._ping(connection))
-                try:
-                    while True:
-                        self._receive(await _next(connection))
-                finally:
-                    pinging.cancel()
-        except BaseExceptionGroup as group:
-            raise group.exceptions[0] from group
+            async with pubsub_line(self._redis, self._receive, silence_ms=FEED_SILENCE_MS) as line:
+                line.send("PSUBSCRIBE", CHANNELS)
+                while True:
+                    await line.listen(FEED_PING_MS)
+                    self._order.pinged()
+                    line.send("PING", str(self._clock.steady_ns()))
         finally:
             self._order.lost()
             self._tell()
-            await connection.disconnect(nowait=True)
-
-    async def _ping(self, connection: Connection) -> None:
-        while True:
-            await self._clock.sleep_ms(FEED_PING_MS)
-            # A closed connection would be opened again by a command, unseen and without a subscription.
-            if connection.is_connected:
-                self._order.pinged()
-                await connection.send_command("PING", str(self._clock.steady_ns()))
 
     def _receive(self, reply: Any) -> None:  # noqa: ANN401 - a RESP value
         match reply:
@@ -198,15 +182,3 @@ class FeedFollower:
         WHOLE.set(self._order.is_whole)
         if self._order.is_whole:
             self._whole.set()
-
-
-async def _next(connection: Connection) -> Any:  # noqa: ANN401 - a RESP value
-    """Return the next reply.
-
-    Raises:
-        TimeoutError: not even a ping was answered: the peer is dead.
-    """
-    reply = await connection.read_response(timeout=FEED_SILENCE_MS / 1000, disconnect_on_error=False)
-    if reply is None:
-        raise TimeoutError
-    return reply
