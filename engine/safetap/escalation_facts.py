@@ -13,6 +13,7 @@ from typing import Final
 import asyncpg
 import structlog
 
+from config.jurisdictions import Jurisdictions
 from config.limits import RESPONDERS_MAX, VOLUNTEER_FIX_MS_MAX
 from engine.core.database import Connection
 from engine.core.ids import ContactId, IncidentId, OrgId, PersonId, ScheduleId
@@ -45,10 +46,12 @@ SELECT :addresses
 ARMED: Final = "SELECT org_id, person_id FROM armed_desk WHERE org_id = ANY($1::uuid[]) AND lease_until > $2"
 
 CONTACTS: Final = """
-SELECT person_id, contact_id, phone, email, may_be_at_address
-  FROM safety_contact
- WHERE person_id = ANY($1::uuid[])
- ORDER BY person_id, position
+SELECT c.person_id, c.contact_id, c.phone, c.email, c.may_be_at_address, r.country_code
+  FROM safety_contact c
+  JOIN person p USING (person_id)
+  JOIN region r USING (region_id)
+ WHERE c.person_id = ANY($1::uuid[])
+ ORDER BY c.person_id, c.position
 """
 
 PARTIES: Final = "SELECT person_id, email, phone FROM person WHERE person_id = ANY($1::uuid[])"
@@ -99,14 +102,17 @@ class Place:
     lng_deg: float
 
 
-async def load_facts(conn: Connection, subjects: Sequence[DueIncident], *, now_ms: int) -> dict[IncidentId, Facts]:
+async def load_facts(
+    conn: Connection, subjects: Sequence[DueIncident], *, jurisdictions: Jurisdictions, now_ms: int
+) -> dict[IncidentId, Facts]:
     """Return what is known about people for each incident. Reads only what the policies ask for."""
     org_ids = list({one.incident.org_id for one in subjects})
     responders = await load_responders(conn, org_ids)
     armed = await _armed(conn, org_ids, utc_from_ms(now_ms))
     schedule_ids = {schedule_id for one in subjects for schedule_id in one.policy.schedule_ids}
     duty = await people_on_call(conn, schedule_ids, now_ms=now_ms)
-    contacts, parties = await _contacts(conn, [one for one in subjects if one.policy.tells(Target.CONTACTS)])
+    callers = [one for one in subjects if one.policy.tells(Target.CONTACTS)]
+    contacts, parties = await _contacts(conn, callers, jurisdictions)
     near = await _volunteers(conn, [one for one in subjects if one.policy.tells(Target.VOLUNTEERS)], now_ms)
     return {
         one.incident.incident_id: Facts(
@@ -162,7 +168,7 @@ async def _armed(conn: Connection, org_ids: Sequence[OrgId], now: datetime) -> d
 
 
 async def _contacts(
-    conn: Connection, subjects: Sequence[DueIncident]
+    conn: Connection, subjects: Sequence[DueIncident], jurisdictions: Jurisdictions
 ) -> tuple[Mapping[PersonId, list[Contact]], Mapping[PersonId, list[str]]]:
     """Return contacts by person, and the addresses of everybody with a stake, so that no contact is one of those."""
     contacts: defaultdict[PersonId, list[Contact]] = defaultdict(list)
@@ -170,7 +176,9 @@ async def _contacts(
     if not subjects:
         return contacts, parties
     for row in await conn.fetch(CONTACTS, list({one.person_id for one in subjects})):
-        contact = Contact(ContactId(row["contact_id"]), _own_addresses(row), row["may_be_at_address"])
+        allowed = jurisdictions.of(row["country_code"]).contacts.channels
+        addresses = {channel: known for channel, known in _own_addresses(row).items() if channel in allowed}
+        contact = Contact(ContactId(row["contact_id"]), addresses, row["may_be_at_address"])
         contacts[row["person_id"]].append(contact)
     for row in await conn.fetch(PARTIES, list({person for one in subjects for person in one.incident.excluded})):
         parties[row["person_id"]] = [address for several in _own_addresses(row).values() for address in several]

@@ -15,6 +15,7 @@ import asyncpg
 import orjson
 import structlog
 
+from config.jurisdictions import Jurisdictions, load_jurisdictions
 from config.limits import ESCALATION_BATCH_MAX, ESCALATION_LEASE_MS, ESCALATION_POLL_MS, ESCALATION_RETRY_MS
 from engine.core.clock import Clock
 from engine.core.database import CONNECTION_LOST, POSTGRES_ERRORS, Connection, Pool
@@ -138,12 +139,20 @@ class EscalationLoop:
     """One escalator. `wake` is set when a timer may have become due earlier than expected."""
 
     def __init__(
-        self, *, pool: Pool, wake: Wake, new_id: Callable[[], UUID], read_clock: ReadClock = read_clock
+        self,
+        *,
+        pool: Pool,
+        wake: Wake,
+        new_id: Callable[[], UUID],
+        read_clock: ReadClock = read_clock,
+        jurisdictions: Jurisdictions | None = None,
     ) -> None:
+        """Without `jurisdictions` those of the installation are read, and checked."""
         self._pool = pool
         self._wake = wake
         self._new_id = new_id
         self._read_clock = read_clock
+        self._jurisdictions = load_jurisdictions() if jurisdictions is None else jurisdictions
 
     async def run(self, clock: Clock) -> Never:
         """Take what is due until cancelled, through restarts of Postgres.
@@ -197,7 +206,7 @@ class EscalationLoop:
             due = await _load(conn, claims)
             if not due:
                 return 0
-            facts = await load_facts(conn, due, now_ms=now_ms)
+            facts = await load_facts(conn, due, jurisdictions=self._jurisdictions, now_ms=now_ms)
             steps = [
                 (one.incident, decide(one.incident, one.policy, now_ms, facts=facts[one.incident.incident_id]))
                 for one in due
