@@ -14,3 +14,5 @@ PUSH_SUBSCRIPTIONS_PER_PERSON_MAX: Final = 10
 """Browsers, and as many apps, of one person that get pushes; one more takes the place of the oldest."""
 PUSH_TTL_S: Final = 600
 """A push that was not delivered by then is of no use: the push service drops it."""
+CALLBACK_BYTES_MAX: Final = 65_536
+"""A larger request of a phone provider is refused with 413."""

@@ -31,6 +31,8 @@ from engine.safetap.channels.notifier import NoticeMessage, NotSent, Receipt
 EVENT_TYPE: Final = "incident.escalated"
 ALARM_TYPE: Final = "alarm.requested"
 """What a monitoring centre gets instead."""
+RECEIPT_PATH: Final = "/v1/safetap/receipts/webhook"
+"""Where a receiver may tell later what became of a notice, on SafeTap's own port, signed as the notice was."""
 HTTP_GONE: Final = 410
 HTTP_SUCCESS: Final = range(200, 300)
 
