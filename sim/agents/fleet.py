@@ -103,6 +103,8 @@ class Fleet:
             listener=worker,
             first_seq=self._first_seq,
             gate=self._gate,
+            gathers=True,
+            fix_time_scale=self._clock.scale,
         )
         self.workers.append(worker)
         self.spawn(worker.socket.run())

@@ -3,11 +3,37 @@
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 
 def wall_ms() -> int:
     """Return Unix time in milliseconds."""
     return time.time_ns() // 1_000_000
+
+
+CLOCK_ERROR_MS_MIN: Final = 5_000
+"""Less than this is no wrong clock: the server takes fixes of so little a future, and the past is late anyhow."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClockCheck:
+    """What one question to the server tells of our clock, however long the answer took.
+
+    Source: the interval that RFC 5905 (NTP) reasons with; here its middle is good enough.
+    """
+
+    asked_ms: int
+    """When we asked, by our clock."""
+
+    def behind_ms(self, server_ms: int, answered_ms: int) -> int:
+        """Return how far our clock is behind the server's (negative: ahead); 0 where it need not be wrong.
+
+        `server_ms`: the server's clock at some moment between question and answer. `answered_ms`: ours at the answer.
+        """
+        least_ms, most_ms = server_ms - answered_ms, server_ms - self.asked_ms
+        if least_ms > CLOCK_ERROR_MS_MIN or most_ms < -CLOCK_ERROR_MS_MIN:
+            return (least_ms + most_ms) // 2
+        return 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -97,9 +97,20 @@ class FrameRefused:
 
 @dataclass(frozen=True, slots=True)
 class Cadence:
-    """Send fixes this often from now on."""
+    """Take a fix this often from now on, and send what was gathered every `batch_ms`: the same means each at once."""
 
     cadence_ms: int
+    batch_ms: int
+
+    @classmethod
+    def of(cls, body: Mapping[str, Any]) -> "Cadence":
+        """Return what a welcome or frame 9 tells.
+
+        Raises:
+            KeyError: it tells nothing.
+        """
+        cadence_ms = int(body["cadence_ms"])
+        return cls(cadence_ms, int(body.get("batch_ms", cadence_ms)))
 
 
 ServerFrame = Welcome | Ack | Answer | Event | FrameRefused | Cadence
@@ -118,6 +129,15 @@ def ping(seq: int, records: bytes) -> bytes:
     assert len(records) % FIX_BYTES == 0, "a ping carries whole records"
     assert 1 <= len(records) // FIX_BYTES <= FIXES_PER_FRAME_MAX, "a ping carries 1-50 fixes"
     return _pack([1, seq, records])
+
+
+def shifted(records: bytes, by_ms: int) -> bytes:
+    """Return the records of `FIX_DTYPE` with another time."""
+    if not by_ms:
+        return records
+    fixes = np.frombuffer(records, FIX_DTYPE).copy()
+    fixes["ts_ms"] += by_ms
+    return fixes.tobytes()
 
 
 def trigger(seq: int, trigger_id: UUID, kind: str, *, record: bytes | None = None) -> bytes:
@@ -172,7 +192,7 @@ def _frame(frame: Any) -> ServerFrame:  # noqa: ANN401 - msgpack gives anything;
                 problem.get("retry_after_ms"),
             )
         case [9, dict(cadence)]:
-            return Cadence(int(cadence["cadence_ms"]))
+            return Cadence.of(cadence)
         case _:
             raise WireFault(f"unknown frame: {type(frame).__name__}")
 

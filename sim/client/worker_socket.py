@@ -1,7 +1,8 @@
 """A worker's phone on `/ws/ping`: pings that survive a lost connection, commands, events, the silent trigger.
 
 Frames sit in a window until they are acknowledged and go out again, unchanged, on the next connection. Fixes taken
-while there is no connection wait in a backlog. Both are bounded: the oldest fixes are dropped and counted.
+while there is no connection wait in a backlog. Both are bounded: the oldest fixes are dropped and counted. Fixes are
+gathered where the server asks for that, and put right by its clock when they go into a frame.
 """
 
 import asyncio
@@ -9,7 +10,7 @@ import os
 import socket
 import time
 from collections import Counter, deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 from uuid import UUID, uuid4
@@ -18,6 +19,7 @@ import aiohttp
 
 from sim.client import wire
 from sim.client.backoff import Backoff
+from sim.client.clock import ClockCheck, wall_ms
 from sim.client.errors import ClientFailure, Disconnected, Refused, SignedOut, WireFault
 from sim.client.rest import Account
 
@@ -97,7 +99,15 @@ class WorkerSocket:
         gate: asyncio.Semaphore | None = None,
         backoff: Backoff | None = None,
         client: str = "clenzy-sim",
+        gathers: bool = False,
+        now_ms: Callable[[], int] = wall_ms,
+        fix_time_scale: float = 1.0,
     ) -> None:
+        """`gathers`: keep to the server's `batch_ms`; False: send each fix at once, as who measures or replays must.
+
+        `now_ms` is the phone's own clock, by which the fixes were taken, and `fix_time_scale` how much faster than it
+        theirs runs.
+        """
         self._http = http
         self._url = gateway_url.rstrip("/").replace("http", "ws", 1) + "/ws/ping"
         self.account = account
@@ -108,7 +118,14 @@ class WorkerSocket:
         self._client = client
         self.counts = SocketCounts()
         self.slot: int | None = None
-        self.cadence_ms = CADENCE_MS_DEFAULT
+        self.cadence_ms = self.batch_ms = CADENCE_MS_DEFAULT
+        self._gathers = gathers
+        self._gathered = bytearray()
+        self._batch_due: asyncio.TimerHandle | None = None
+        self._now_ms = now_ms
+        self._fix_time_scale = fix_time_scale
+        self.clock_behind_ms = 0
+        """How far the phone's clock is behind the server's; 0 where that may be the network's delay."""
         self.ended: str | None = None
         """Why the server sent this phone away for good; None while it may come back."""
         self.connected = asyncio.Event()
@@ -130,14 +147,17 @@ class WorkerSocket:
     def post(self, records: bytes) -> int:
         """Send whole fix records (any number); return the number of the last frame they went into.
 
-        While there is no connection they wait, and the number is that of the newest frame before them.
+        While there is no connection, or fixes are gathered, they wait, and the number is that of the newest frame
+        before them.
         """
         fixes = len(records) // wire.FIX_BYTES
         self.counts.fixes_posted += fixes
-        if self.connected.is_set():
-            self._frame_up(records)
-        else:
+        if not self.connected.is_set():
             self._hold_back(records)
+        elif self._gathers and self.batch_ms > self.cadence_ms:
+            self._gather(records)
+        else:
+            self._frame_up(records)
         if fixes:
             self._settled.clear()
         return self._seq
@@ -172,7 +192,8 @@ class WorkerSocket:
         self._alarm_committed.clear()
         while not self._alarm_committed.is_set():
             await self.connected.wait()
-            self._send(wire.trigger(self._next_seq(), trigger_id, kind, record=record))
+            fix = record and wire.shifted(record, self._fixes_behind_ms)
+            self._send(wire.trigger(self._next_seq(), trigger_id, kind, record=fix))
             try:
                 async with asyncio.timeout(TRIGGER_ANSWER_S):
                     await self._alarm_committed.wait()
@@ -244,6 +265,7 @@ class WorkerSocket:
         await self._look_at_close_code(ws.close_code)
 
     async def _hello(self, ws: aiohttp.ClientWebSocketResponse) -> wire.Welcome:
+        check = ClockCheck(self._now_ms())
         await ws.send_bytes(wire.hello(self._token, self._client, self._place))
         async with asyncio.timeout(HELLO_TIMEOUT_S):
             while True:
@@ -253,6 +275,7 @@ class WorkerSocket:
                     raise Disconnected("closed before the welcome")
                 frame = wire.decode(message.data)
                 if isinstance(frame, wire.Welcome):
+                    self.clock_behind_ms = check.behind_ms(int(frame.state["server_ms"]), self._now_ms())
                     return frame
                 self._take(frame)
 
@@ -301,12 +324,17 @@ class WorkerSocket:
 
     def _went_dark(self) -> None:
         self.connected.clear()
+        self._hold_back(self._take_gathered())
         for answer in self._answers.values():
             if not answer.done():
                 answer.set_exception(Disconnected("the connection was lost"))
         self._answers.clear()
 
     # Frames out
+
+    @property
+    def _fixes_behind_ms(self) -> int:
+        return round(self.clock_behind_ms * self._fix_time_scale)
 
     def _next_seq(self) -> int:
         self._seq += 1
@@ -316,7 +344,25 @@ class WorkerSocket:
         self._outgoing.append(frame)
         self._wake.set()
 
+    def _gather(self, records: bytes) -> None:
+        self._gathered += records
+        if len(self._gathered) >= wire.FIXES_PER_FRAME_MAX * wire.FIX_BYTES:
+            self._send_gathered()
+        elif self._batch_due is None:
+            self._batch_due = asyncio.get_running_loop().call_later(self.batch_ms / 1000, self._send_gathered)
+
+    def _send_gathered(self) -> None:
+        self._frame_up(self._take_gathered())
+
+    def _take_gathered(self) -> bytes:
+        if self._batch_due is not None:
+            self._batch_due.cancel()
+            self._batch_due = None
+        gathered, self._gathered = bytes(self._gathered), bytearray()
+        return gathered
+
     def _frame_up(self, records: bytes) -> None:
+        records = wire.shifted(records, self._fixes_behind_ms)
         step = wire.FIXES_PER_FRAME_MAX * wire.FIX_BYTES
         for start in range(0, len(records), step):
             chunk = records[start : start + step]
@@ -360,15 +406,20 @@ class WorkerSocket:
             case wire.FrameRefused():
                 self._take_refusal(frame)
             case wire.Cadence():
-                self.cadence_ms = frame.cadence_ms
+                self._keep_to(frame)
             case wire.Welcome():
                 self._take_welcome(frame)
 
     def _take_welcome(self, welcome: wire.Welcome) -> None:
         self.slot = welcome.slot
         self._place = wire.Place.of_welcome(welcome.state)
-        self.cadence_ms = int(welcome.state.get("cadence_ms", self.cadence_ms))
+        self._keep_to(wire.Cadence.of(welcome.state))
         self._listener.on_welcome(welcome.state)
+
+    def _keep_to(self, cadence: wire.Cadence) -> None:
+        self.cadence_ms, self.batch_ms = cadence.cadence_ms, cadence.batch_ms
+        if self._gathered:
+            self._send_gathered()  # somebody watches now, or soon will not
 
     def _take_ack(self, ack: wire.Ack) -> None:
         now_s = time.perf_counter()
@@ -403,5 +454,5 @@ class WorkerSocket:
         self._check_settled()
 
     def _check_settled(self) -> None:
-        if not self._window and not self._backlog:
+        if not self._window and not self._backlog and not self._gathered:
             self._settled.set()

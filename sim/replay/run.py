@@ -177,7 +177,12 @@ class _Replay:
             spawn=self._spawn,
         )
         taxi.socket = WorkerSocket(
-            http=self.http, gateway_url=self.gateway_url, account=account, listener=taxi, gate=gate
+            http=self.http,
+            gateway_url=self.gateway_url,
+            account=account,
+            listener=taxi,
+            gate=gate,
+            fix_time_scale=self.clock.scale,
         )
         self.taxis[number] = taxi
         tasks.append(self.group.create_task(taxi.socket.run()))

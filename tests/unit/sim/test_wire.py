@@ -71,7 +71,8 @@ def test_hello_command_and_token() -> None:
         ([6, "offer", {"offer_id": "o"}, 7], wire.Event("offer", {"offer_id": "o"}, 7)),
         ([8, {"code": "too_many", "detail": "slow", "seq": 3}], wire.FrameRefused("too_many", "slow", 3)),
         ([8, {"code": "unknown_type", "detail": ""}], wire.FrameRefused("unknown_type", "", None)),
-        ([9, {"cadence_ms": 15_000}], wire.Cadence(15_000)),
+        ([9, {"cadence_ms": 15_000}], wire.Cadence(15_000, 15_000)),
+        ([9, {"cadence_ms": 5_000, "batch_ms": 15_000}], wire.Cadence(5_000, 15_000)),
     ],
 )
 def test_decodes_what_the_server_sends(frame: list[object], expected: wire.ServerFrame) -> None:

@@ -1,6 +1,7 @@
 """A phone against a scripted server: windows, resends, commands, refusals, alarms, comings and goings."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 
 from sim.client import wire
 from sim.client.backoff import Backoff
-from sim.client.clock import wall_ms
+from sim.client.clock import ClockCheck, wall_ms
 from sim.client.errors import Disconnected, Refused
 from sim.client.rest import Account, Rest, Tokens
 from sim.client.worker_socket import BACKLOG_FIXES_MAX, WorkerSocket
@@ -57,7 +58,7 @@ def account(url: str, http: aiohttp.ClientSession, token: str = "a1") -> Account
 
 @asynccontextmanager
 async def phone_on(
-    *scripts: Script, first_seq: int = 1
+    *scripts: Script, first_seq: int = 1, **options: Any
 ) -> AsyncIterator[tuple[WorkerSocket, Owner, PhoneServer, "asyncio.Task[None]"]]:
     owner = Owner()
     async with PhoneServer(*scripts).running() as server, aiohttp.ClientSession() as http:
@@ -68,6 +69,7 @@ async def phone_on(
             listener=owner,
             first_seq=first_seq,
             backoff=Backoff(base_s=0.01, cap_s=0.02),
+            **options,
         )
         running = asyncio.ensure_future(socket.run())
         try:
@@ -345,3 +347,93 @@ def tokens_body(access_token: str) -> dict[str, object]:
         "person_id": "person",
         "role": "worker",
     }
+
+
+async def test_gathers_fixes_for_as_long_as_the_server_asks_and_sends_them_once_somebody_watches() -> None:
+    frames: list[tuple[int, int]] = []
+    is_second = asyncio.Event()
+
+    async def script(phone: Phone) -> None:
+        await phone.welcome(cadence_ms=10, batch_ms=200)
+        began_s = time.monotonic()
+        _, seq, body = await phone.receive()
+        frames.append((seq, len(body) // 24))
+        assert time.monotonic() - began_s > 0.15, "not before they are that old"
+        await phone.send(9, {"cadence_ms": 10, "batch_ms": 60_000})
+        is_second.set()
+        _, seq, body = await phone.receive()
+        frames.append((seq, len(body) // 24))
+        await phone.send(2, seq, 0)
+        await phone.until_closed()
+
+    async with phone_on(script, gathers=True) as (socket, _, _, _):
+        await socket.connected.wait()
+        for _ in range(3):
+            socket.post(records(1))
+        assert not socket.is_settled
+        await is_second.wait()
+        await until(lambda: socket.batch_ms == 60_000)
+        socket.post(records(2))
+        assert socket.counts.frames_sent == 1, "gathered"
+        socket._take(wire.Cadence(10, 10))
+        await socket.settled()
+        socket.post(records(1))
+        assert socket.counts.frames_sent == 3, "each at once from now on"
+    assert frames == [(1, 3), (2, 2)]
+
+
+async def test_what_was_gathered_is_not_lost_with_the_connection() -> None:
+    async def vanishes(phone: Phone) -> None:
+        await phone.welcome(cadence_ms=10, batch_ms=60_000)
+        _, _, body = await phone.receive()
+        assert len(body) // 24 == 50, "a full frame goes at once"
+        phone.ws._writer.transport.abort()
+
+    async def takes_all(phone: Phone) -> None:
+        await phone.welcome(cadence_ms=10, batch_ms=60_000)
+        await phone.receive()
+        _, seq, body = await phone.receive()
+        assert len(body) // 24 == 4
+        await phone.send(2, seq, 0)
+        await phone.until_closed()
+
+    async with phone_on(vanishes, takes_all, gathers=True) as (socket, _, _, _):
+        await socket.connected.wait()
+        socket.post(records(50))
+        socket.post(records(4))
+        await socket.settled()
+        assert socket.counts.fixes_acknowledged == 54
+
+
+async def test_puts_the_time_of_its_fixes_right_by_the_servers_clock() -> None:
+    times_ms: list[int] = []
+
+    async def script(phone: Phone) -> None:
+        await phone.welcome(server_ms=wall_ms() - 120_000)
+        _, seq, body = await phone.receive()
+        times_ms.extend(np.frombuffer(body, wire.FIX_DTYPE)["ts_ms"].tolist())
+        await phone.send(2, seq, 0)
+        await phone.until_closed()
+
+    async with phone_on(script) as (socket, _, _, _):
+        fix = np.zeros(1, wire.FIX_DTYPE)
+        fix["ts_ms"] = taken_ms = wall_ms()
+        socket.post(fix.tobytes())  # before anybody has told the time
+        await socket.settled()
+    assert abs(times_ms[0] - (taken_ms - 120_000)) < 2_000
+
+
+@pytest.mark.parametrize(
+    ("asked_ms", "server_ms", "answered_ms", "behind_ms"),
+    [
+        (1_000_000, 1_000_100, 1_000_200, 0),
+        (1_000_000, 1_004_000, 1_000_200, 0),
+        (1_000_000, 1_060_100, 1_000_200, 60_000),
+        (1_000_000, 940_100, 1_000_200, -60_000),
+        (1_000_000, 1_000_100, 1_020_000, 0),
+        (1_000_000, 1_019_900, 1_020_000, 0),
+    ],
+    ids=["right", "nearly right", "behind", "ahead", "slow answer", "slow question"],
+)
+def test_a_slow_answer_is_no_wrong_clock(asked_ms: int, server_ms: int, answered_ms: int, behind_ms: int) -> None:
+    assert ClockCheck(asked_ms).behind_ms(server_ms, answered_ms) == behind_ms
