@@ -1,0 +1,129 @@
+"""Composition root of SafeTap's door: its port, its Unix socket, the escalation loop and the replay of the spool.
+
+Starts without Postgres: triggers are spooled from the first moment on. Never needs Redis.
+"""
+
+import asyncio
+from contextlib import AsyncExitStack
+from typing import Final
+from uuid import uuid4
+
+from aiohttp import web
+
+from config.limits import LIVE_CLOSE_MS, READY_PROBE_MS, TRIGGER_BYTES_MAX
+from config.settings import Settings
+from engine.core.clock import Clock, SystemClock
+from engine.core.database import POSTGRES_ERRORS, Pool
+from engine.outbox.durable_loop import end_if_cancelled
+from engine.outbox.listener import Listener, Wake
+from engine.people.tokens import AccessTokens
+from engine.safetap.escalation_loop import EscalationLoop
+from engine.safetap.intake import Intake
+from engine.safetap.spool import Spool
+from ops.http import add_ops_routes, app_runner, tls_context
+from ops.process import Process, run
+from ops.readiness import Readiness
+from safetap_door.database import open_pool
+from safetap_door.live_desks import LiveDesks
+from safetap_door.problems import cors, problems
+from safetap_door.provider_requests import ProviderServices
+from safetap_door.receipts import add_receipt_routes
+from safetap_door.routes import DoorServices, add_routes
+from safetap_door.unix_socket import listening_at
+
+NAME: Final = "safetap_door"
+
+
+async def root(process: Process) -> None:
+    """Take triggers and climb ladders until told to stop."""
+    settings = process.settings
+    clock = SystemClock()
+    tokens = open_tokens(settings)
+    async with AsyncExitStack() as stack:
+        pool = await open_pool(settings)
+        stack.callback(pool.terminate)  # every write is one transaction: there is nothing to wait for
+        spool = await stack.enter_async_context(Spool(settings.state_dir / "spool", name=uuid4()))
+        intake = await stack.enter_async_context(Intake(pool=pool, spool=spool, clock=clock, new_id=uuid4))
+        desks = LiveDesks(pool=pool, clock=clock, tokens=tokens, origins=settings.origins)
+        due = Wake()
+        escalation = EscalationLoop(pool=pool, wake=due, new_id=uuid4)
+        listener = Listener(
+            pool=pool, clock=clock, handlers={"clenzy_safetap": due.set, "clenzy_incident": desks.changed}
+        )
+        services = DoorServices(clock=clock, tokens=tokens, intake=intake, pool=pool)
+        await serve(stack, settings, build_app(settings, services, desks, process.readiness))
+        async with asyncio.TaskGroup() as tasks:
+            work = [
+                tasks.create_task(listener.run()),
+                tasks.create_task(desks.run()),
+                tasks.create_task(intake.replay_loop()),
+                tasks.create_task(escalation.run(clock)),
+                tasks.create_task(watch_database(pool, process.readiness, clock)),
+            ]
+            await process.stop.wait()
+            desks.end_all()
+            for task in work:
+                task.cancel()
+
+
+def open_tokens(settings: Settings) -> AccessTokens:
+    """Return what checks access tokens; the door has no key to sign any.
+
+    Raises:
+        ValueError: `CLENZY_JWT_PUBLIC_KEY_FILE` is not set.
+    """
+    if settings.jwt_public_key_file is None:
+        raise ValueError("CLENZY_JWT_PUBLIC_KEY_FILE is not set: `clenzy up` makes a pair of keys")
+    return AccessTokens(public_key_pem=settings.jwt_public_key_file.read_bytes())
+
+
+def build_app(settings: Settings, services: DoorServices, desks: LiveDesks, readiness: Readiness) -> web.Application:
+    """Return the door's application: triggers, the desk's stream and actions, health."""
+    app = web.Application(middlewares=[cors(settings.origins), problems], client_max_size=TRIGGER_BYTES_MAX)
+    add_routes(app, services)
+    add_receipt_routes(app, provider_services(settings, services))
+    app.router.add_get("/v1/safetap/live", desks.serve)
+    add_ops_routes(app, readiness)
+    return app
+
+
+def provider_services(settings: Settings, services: DoorServices) -> ProviderServices:
+    """Return what requests of phone providers and of receivers are checked with."""
+    return ProviderServices(
+        clock=services.clock,
+        pool=services.pool,
+        public_url=settings.safetap_url,
+        phone_secret=None if settings.phone_secret is None else settings.phone_secret.get_secret_value(),
+        webhook_secret=None if settings.webhook_secret is None else settings.webhook_secret.get_secret_value(),
+    )
+
+
+async def serve(stack: AsyncExitStack, settings: Settings, app: web.Application) -> None:
+    """Open the port and the Unix socket until `stack` ends."""
+    listener = stack.enter_context(listening_at(settings.safetap_socket_path))
+    runner = app_runner(app, stop_ms=2 * LIVE_CLOSE_MS)
+    await runner.setup()
+    stack.push_async_callback(runner.cleanup)
+    await web.SockSite(runner, listener).start()
+    await web.TCPSite(runner, settings.host, settings.safetap_port, ssl_context=tls_context(settings)).start()
+
+
+async def watch_database(pool: Pool, readiness: Readiness, clock: Clock) -> None:
+    """Say in the check `intake` where triggers go at the moment.
+
+    The door is ready without Postgres too: taking it out of a balancer then would turn alarms away that it can keep.
+    """
+    while True:
+        try:
+            async with pool.acquire() as conn:
+                await conn.execute("SELECT")
+        except POSTGRES_ERRORS as error:
+            end_if_cancelled()
+            readiness.set("intake", ok=True, detail=f"spool only, database: {type(error).__name__}")
+        else:
+            readiness.set("intake", ok=True, detail="database")
+        await clock.sleep_ms(READY_PROBE_MS)
+
+
+if __name__ == "__main__":
+    run(NAME, root)
