@@ -91,6 +91,9 @@ def replay_command(  # noqa: PLR0913, PLR0917 - the options of a command
     speed: Annotated[float | None, typer.Option(help="Must be the server's; default: whatever it runs at.")] = None,
     hours: Annotated[float | None, typer.Option(min=0, help="Only the first recorded hours.")] = None,
     as_is: Annotated[bool, typer.Option("--as-is", help="Send a CSV's fixes in the order of the file.")] = False,  # noqa: FBT002 - an option
+    newest_first: Annotated[
+        bool, typer.Option("--newest-first", help="Send everything in the reverse order of its time.")
+    ] = False,  # noqa: FBT002 - an option
     phones: Annotated[
         int | None,
         typer.Option(min=1, max=5_000, help="Deal what was recorded to this many phones that start at once."),
@@ -107,12 +110,14 @@ def replay_command(  # noqa: PLR0913, PLR0917 - the options of a command
         recording = read_recording(file, as_is=as_is)
     except (OSError, ValueError) as error:
         _fail(str(error))
-    if as_is and phones is not None:
-        _fail("--phones deals fixes in the order of their time: leave out --as-is")
+    if phones is not None and (as_is or newest_first):
+        _fail("--phones deals fixes in the order of their time: leave out --as-is and --newest-first")
     if hours is not None:
         recording = recording.first_hours(hours)
     if phones is not None:
         recording = dealt(recording, phones)
+    if newest_first:
+        recording = recording.newest_first()
     options = ReplayOptions(
         api_url=api_url,
         admin_email=admin_email,

@@ -72,6 +72,11 @@ class Recording:
         """Recorded milliseconds from the oldest to the newest fix."""
         return int(self.rows["ts_ms"].max()) - self.first_ms
 
+    def newest_first(self) -> "Recording":
+        """Return the same fixes in the order that out-of-order handling fears most, to be sent as they stand."""
+        rows = self.rows[np.argsort(-self.rows["ts_ms"], kind="stable")]
+        return Recording(self.source, self.workers, rows, self.trips, self.skipped, is_as_it_stands=True)
+
     def first_hours(self, hours: float) -> "Recording":
         """Return the beginning of the recording; trips that end within it stay."""
         until_ms = self.first_ms + round(hours * 3_600_000)

@@ -26,6 +26,13 @@ def test_rows_stay_in_the_order_of_the_file(tmp_path: Path) -> None:
     assert recording.first_hours(150 / 3600).rows["ts_ms"].tolist() == [200_000, 250_000, 100_000]
 
 
+def test_newest_first_turns_the_time_round(tmp_path: Path) -> None:
+    recording = as_it_stands(tmp_path, "lat,lng,ts\n1,1,100\n2,1,300\n3,1,200\n").newest_first()
+
+    assert recording.is_as_it_stands
+    assert recording.rows["ts_ms"].tolist() == [300_000, 200_000, 100_000]
+
+
 def test_the_newest_fix_is_now_and_duty_is_no_longer_than_the_recording(tmp_path: Path) -> None:
     recording = as_it_stands(tmp_path)
 
