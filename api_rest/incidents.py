@@ -14,6 +14,7 @@ from engine.core.ids import BookingId, IncidentId, NoticeId, PersonId
 from engine.core.vocabulary import Channel, IncidentKind, IncidentState, NoticeState, Role
 from engine.safetap import desk
 from engine.safetap.incident_views import Position, incident_detail, list_incidents
+from engine.safetap.trigger import Trust
 
 
 class IncidentPerson(Answer):
@@ -74,6 +75,7 @@ class Incident(Answer):
     booking_id: BookingId | None
     kind: IncidentKind
     is_drill: bool
+    trust: Trust
     state: IncidentState
     version: int
     severity: int

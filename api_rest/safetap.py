@@ -11,6 +11,7 @@ from api_rest.schemas import Answer
 from engine.core.errors import InvalidInput, NotAllowed, NotSignedIn, Unavailable
 from engine.core.ids import BookingId, TriggerId
 from engine.core.vocabulary import IncidentKind
+from engine.safetap.forwarding import SOURCE_HEADER
 
 FORWARDED_HEADERS = ("Authorization", "Content-Type")
 
@@ -34,7 +35,7 @@ class Trigger(Body):
 
 
 class TriggerAnswer(Answer):
-    """Where the trigger is: 200 `committed` in Postgres, 202 `spooled` on this machine's disk."""
+    """Where the trigger is: 200 `committed`, 202 `spooled` on a disk, 202 `received` where nothing vouches for it."""
 
     trigger_id: TriggerId
     state: str
@@ -43,6 +44,7 @@ class TriggerAnswer(Answer):
 async def trigger(call: Call[Any, NoQuery]) -> Reply:
     """Hand the trigger on untouched: SafeTap knows better than we what counts, an expired token included."""
     headers = {name: call.request.headers[name] for name in FORWARDED_HEADERS if name in call.request.headers}
+    headers[SOURCE_HEADER] = call.request.remote or ""
     answer = await call.services.safetap.forward(call.raw, headers=headers)
     return Reply(answer.body, status=answer.status)
 

@@ -16,6 +16,7 @@ from api_rest import (
     services,
     trail_replays,
     trails,
+    trigger_keys,
     workers,
     zones,
 )
@@ -35,6 +36,7 @@ TABLE: Final[tuple[AnyRoute, ...]] = check_table(
         *zones.ROUTES,
         *people.ROUTES,
         *devices.ROUTES,
+        *trigger_keys.ROUTES,
         *safetap.ROUTES,
         *safety_pins.ROUTES,
         *incidents.ROUTES,

@@ -13,7 +13,7 @@ CREATE TABLE trigger_key (
 );
 CREATE INDEX trigger_key_person ON trigger_key (person_id, created_at DESC, key_id DESC);
 
--- SafeTap's doors hold every key in memory, so that one counts while Postgres is away.
+-- SafeTap's doors hold every key and tracker in memory, so that one counts while Postgres is away.
 CREATE FUNCTION tell_trigger_key() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
   PERFORM pg_notify('clenzy_trigger_key', coalesce(NEW.key_id, OLD.key_id)::text);
@@ -21,6 +21,13 @@ BEGIN
 END $$;
 CREATE TRIGGER trigger_key_changed AFTER INSERT OR UPDATE OR DELETE ON trigger_key
   FOR EACH ROW EXECUTE FUNCTION tell_trigger_key();
+CREATE FUNCTION tell_device() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  PERFORM pg_notify('clenzy_trigger_key', coalesce(NEW.device_id, OLD.device_id)::text);
+  RETURN NULL;
+END $$;
+CREATE TRIGGER device_changed AFTER INSERT OR UPDATE OR DELETE ON device
+  FOR EACH ROW EXECUTE FUNCTION tell_device();
 
 ALTER TABLE incident ADD COLUMN trust text NOT NULL DEFAULT 'verified' CHECK (trust IN ('verified', 'unverified'));
 ALTER TABLE safetap_trigger

@@ -10,7 +10,15 @@ from uuid import uuid4
 
 from aiohttp import web
 
-from config.limits import LIVE_CLOSE_MS, READY_PROBE_MS, TRIGGER_BYTES_MAX
+from config.limits import (
+    INTAKE_POOL_MAX,
+    LIVE_CLOSE_MS,
+    READY_PROBE_MS,
+    SAFETAP_POOL_MAX,
+    TRIGGER_BYTES_MAX,
+    UNVERIFIED_POOL_MAX,
+    UNVERIFIED_SPOOL_BYTES_MAX,
+)
 from config.settings import Settings
 from engine.core.clock import Clock, SystemClock
 from engine.core.database import POSTGRES_ERRORS, Pool
@@ -19,7 +27,10 @@ from engine.outbox.listener import Listener, Wake
 from engine.people.tokens import AccessTokens
 from engine.safetap.escalation_loop import EscalationLoop
 from engine.safetap.intake import Intake
+from engine.safetap.key_table import KeyTable
+from engine.safetap.senders import Senders
 from engine.safetap.spool import Spool
+from engine.safetap.unverified_lane import UnverifiedLane
 from ops.http import add_ops_routes, app_runner, tls_context
 from ops.process import Process, run
 from ops.readiness import Readiness
@@ -40,23 +51,44 @@ async def root(process: Process) -> None:
     clock = SystemClock()
     tokens = open_tokens(settings)
     async with AsyncExitStack() as stack:
-        pool = await open_pool(settings)
-        stack.callback(pool.terminate)  # every write is one transaction: there is nothing to wait for
+        pool = await opened_pool(stack, settings, size=SAFETAP_POOL_MAX)
+        intake_pool = await opened_pool(stack, settings, size=INTAKE_POOL_MAX)
+        keys = KeyTable(pool=intake_pool, clock=clock)
+        desks = LiveDesks(pool=pool, clock=clock, tokens=tokens, origins=settings.origins, name_of=keys.name_of)
         spool = await stack.enter_async_context(Spool(settings.state_dir / "spool", name=uuid4()))
-        intake = await stack.enter_async_context(Intake(pool=pool, spool=spool, clock=clock, new_id=uuid4))
-        desks = LiveDesks(pool=pool, clock=clock, tokens=tokens, origins=settings.origins)
+        intake = Intake(pool=intake_pool, spool=spool, clock=clock, new_id=uuid4, watch=desks)
+        unverified = await open_unverified_lane(stack, settings, clock)
         due = Wake()
         escalation = EscalationLoop(pool=pool, wake=due, new_id=uuid4)
         listener = Listener(
-            pool=pool, clock=clock, handlers={"clenzy_safetap": due.set, "clenzy_incident": desks.changed}
+            pool=pool,
+            clock=clock,
+            handlers={
+                "clenzy_safetap": due.set,
+                "clenzy_incident": desks.changed,
+                "clenzy_trigger_key": keys.changed,
+            },
         )
-        services = DoorServices(clock=clock, tokens=tokens, intake=intake, pool=pool)
+        services = DoorServices(
+            clock=clock,
+            tokens=tokens,
+            senders=Senders(tokens=tokens, keys=keys),
+            intake=intake,
+            unverified=unverified,
+            pool=pool,
+            new_id=uuid4,
+        )
         await serve(stack, settings, build_app(settings, services, desks, process.readiness))
         async with asyncio.TaskGroup() as tasks:
             work = [
                 tasks.create_task(listener.run()),
+                tasks.create_task(keys.run()),
                 tasks.create_task(desks.run()),
+                tasks.create_task(intake.run()),
                 tasks.create_task(intake.replay_loop()),
+                tasks.create_task(unverified.run()),
+                tasks.create_task(unverified.replay_loop()),
+                tasks.create_task(unverified.sweep_loop()),
                 tasks.create_task(escalation.run(clock)),
                 tasks.create_task(watch_database(pool, process.readiness, clock)),
             ]
@@ -64,6 +96,21 @@ async def root(process: Process) -> None:
             desks.end_all()
             for task in work:
                 task.cancel()
+
+
+async def opened_pool(stack: AsyncExitStack, settings: Settings, *, size: int) -> Pool:
+    """Open a pool until `stack` ends. Every write is one transaction: there is nothing to wait for then."""
+    pool = await open_pool(settings, size=size)
+    stack.callback(pool.terminate)
+    return pool
+
+
+async def open_unverified_lane(stack: AsyncExitStack, settings: Settings, clock: Clock) -> UnverifiedLane:
+    """Return the lane of strangers, which shares nothing with the other but Postgres itself."""
+    pool = await opened_pool(stack, settings, size=UNVERIFIED_POOL_MAX)
+    folder = settings.state_dir / "spool-unverified"
+    spool = await stack.enter_async_context(Spool(folder, name=uuid4(), bytes_max=UNVERIFIED_SPOOL_BYTES_MAX))
+    return UnverifiedLane(pool=pool, spool=spool, clock=clock, new_id=uuid4)
 
 
 def open_tokens(settings: Settings) -> AccessTokens:

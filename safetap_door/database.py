@@ -1,18 +1,19 @@
-"""SafeTap's own small pool. Opened without a connection, so that the door takes triggers while Postgres is away."""
+"""SafeTap's own small pools. Opened without a connection, so that the door takes triggers while Postgres is away."""
 
 import asyncpg
 
-from config.limits import SAFETAP_POOL_MAX, STATEMENT_TIMEOUT_MS, TRIGGER_COMMIT_MS_MAX
+from config.limits import STATEMENT_TIMEOUT_MS, TRIGGER_COMMIT_MS_MAX
 from config.settings import Settings
 from engine.core.database import Pool
 from engine.core.units import MS_PER_S
 
 
-async def open_pool(settings: Settings) -> Pool:
+async def open_pool(settings: Settings, *, size: int) -> Pool:
     """Return a pool that connects on first use and keeps what it has.
 
     `synchronous_commit` is asked for by name: whatever the server's default, a trigger that was acknowledged has been
-    flushed. `jit` stays off: compiling the trigger's statement would take longer than running it.
+    flushed. `jit` stays off, and a plan is made once: compiling or planning the trigger's statement would take longer
+    than running it.
 
     Raises:
         ValueError: `DATABASE_URL` is not set.
@@ -22,9 +23,14 @@ async def open_pool(settings: Settings) -> Pool:
     return await asyncpg.create_pool(
         settings.database_url.get_secret_value(),
         min_size=0,
-        max_size=SAFETAP_POOL_MAX,
+        max_size=size,
         max_inactive_connection_lifetime=0,
         timeout=10 * TRIGGER_COMMIT_MS_MAX / MS_PER_S,
         command_timeout=STATEMENT_TIMEOUT_MS / MS_PER_S,
-        server_settings={"application_name": "safetap_door", "synchronous_commit": "on", "jit": "off"},
+        server_settings={
+            "application_name": "safetap_door",
+            "synchronous_commit": "on",
+            "jit": "off",
+            "plan_cache_mode": "force_generic_plan",
+        },
     )

@@ -5,7 +5,7 @@ incident changed; what is sent is read afterwards, so that many changes at once 
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
@@ -29,13 +29,15 @@ from config.limits import (
 from engine.core.clock import Clock
 from engine.core.database import POSTGRES_ERRORS, Connection, Pool
 from engine.core.errors import ClenzyError, InvalidInput, NotAllowed, NotSignedIn, Unavailable
-from engine.core.ids import IncidentId, OrgId
+from engine.core.ids import IncidentId, OrgId, PersonId
 from engine.core.units import MS_PER_S
 from engine.outbox.durable_loop import keep_running
 from engine.outbox.listener import Wake
 from engine.people.tokens import AccessTokens, Principal
 from engine.safetap.incident_views import incidents_by_org, live_incidents
 from engine.safetap.metrics import LIVE_DESKS
+from engine.safetap.spooled_alarms import SpooledAlarms
+from engine.safetap.trigger import ReceivedTrigger
 from safetap_door.armed import heard, left
 
 log = structlog.get_logger(__name__)
@@ -76,7 +78,15 @@ class Desk:
 class LiveDesks:
     """All live sockets of this door. `changed` is the handler of `clenzy_incident`; `run` must run beside."""
 
-    def __init__(self, *, pool: Pool, clock: Clock, tokens: AccessTokens, origins: frozenset[str]) -> None:
+    def __init__(
+        self,
+        *,
+        pool: Pool,
+        clock: Clock,
+        tokens: AccessTokens,
+        origins: frozenset[str],
+        name_of: Callable[[PersonId], str | None],
+    ) -> None:
         self._pool = pool
         self._clock = clock
         self._tokens = tokens
@@ -85,6 +95,7 @@ class LiveDesks:
         self._newcomers: set[Desk] = set()
         self._changed: set[IncidentId] = set()
         self._is_stale = False
+        self._spooled = SpooledAlarms(name_of)
         self._wake = Wake()
 
     @property
@@ -99,6 +110,21 @@ class LiveDesks:
         else:
             self._is_stale = True
         self._wake.set()
+
+    def spooled(self, received: ReceivedTrigger) -> None:
+        """Show an alarm that Postgres does not have yet, at once and from memory."""
+        row = self._spooled.add(received)
+        if row is not None:
+            self._send_to_org(received.org_id, _text({"type": "incident", "incident": row}))
+
+    def settled(self, received: ReceivedTrigger, incident_id: IncidentId | None) -> None:
+        """Let the committed incident take the place of the row from memory."""
+        replaced = self._spooled.settle(received, incident_id)
+        if replaced is not None:
+            self._send_to_org(
+                replaced.org_id,
+                _text({"type": "replaced", "incident_id": replaced.incident_id, "by": replaced.by}),
+            )
 
     async def run(self) -> None:
         """Show changes until cancelled, through restarts of Postgres."""
@@ -219,16 +245,30 @@ class LiveDesks:
         except POSTGRES_ERRORS:
             self._is_stale = True
             self._wake.set()
+            self._show_memory()
             raise
 
     async def _show_everything(self, conn: Connection, desks: set[Desk]) -> None:
         """Send snapshots; newcomers belong to the others from then on."""
         for org_id in {desk.org_id for desk in desks}:
-            snapshot = await _snapshot(conn, org_id)
+            incidents = await live_incidents(conn, org_id=org_id)
+            snapshot = _text({"type": "snapshot", "incidents": [*incidents, *self._unknown_to(incidents, org_id)]})
             for desk in desks:
                 if desk.org_id == org_id:
                     desk.send(snapshot)
                     self._admit(desk)
+
+    def _show_memory(self) -> None:
+        """Show newcomers at least what this door knows; the whole follows when Postgres is back."""
+        for desk in list(self._newcomers):
+            rows = list(self._spooled.of(desk.org_id))
+            desk.send(_text({"type": "snapshot", "incidents": rows, "is_partial": True}))
+            self._admit(desk)
+
+    def _unknown_to(self, incidents: list[dict[str, object]], org_id: OrgId) -> list[Mapping[str, object]]:
+        """Return the rows from memory that are not among `incidents` yet."""
+        known = {incident["incident_id"] for incident in incidents}
+        return [row for row in self._spooled.of(org_id) if row["incident_id"] not in known]
 
     def _admit(self, desk: Desk) -> None:
         if desk in self._newcomers:  # else it has left, or is in already
@@ -245,10 +285,6 @@ class LiveDesks:
         for desk in self._desks:
             if desk.org_id == org_id:
                 desk.send(message)
-
-
-async def _snapshot(conn: Connection, org_id: OrgId) -> str:
-    return _text({"type": "snapshot", "incidents": await live_incidents(conn, org_id=org_id)})
 
 
 async def _write(desk: Desk, socket: web.WebSocketResponse) -> None:

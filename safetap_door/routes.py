@@ -1,33 +1,40 @@
 """The door's requests: triggers from devices, acknowledging and closing from desks."""
 
-import asyncio
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from ipaddress import ip_address, ip_network
 from typing import Final
 from uuid import UUID
 
 import orjson
 from aiohttp import web
 
-from config.limits import DEVICE_LOOKUP_MS
+from config.limits import UNVERIFIED_ANSWER_MS
 from engine.core.clock import Clock
-from engine.core.database import POSTGRES_ERRORS, Pool
-from engine.core.errors import InvalidInput, NotAllowed, NotFound, NotSignedIn, Unavailable
+from engine.core.crash_point import crash_point
+from engine.core.database import Pool
+from engine.core.errors import InvalidInput, NotAllowed, NotFound, NotSignedIn
 from engine.core.ids import IncidentId
-from engine.core.units import MS_PER_S
 from engine.core.vocabulary import Acknowledgement, Door, Role
-from engine.people.devices import DeviceSpeaker, find_speaker
-from engine.people.tokens import AccessTokens, Principal, bearer_token
+from engine.people.tokens import AccessTokens, bearer_token
 from engine.safetap.desk import acknowledge, close
-from engine.safetap.forwarding import DEVICE_SCHEME, DOOR_HEADER, TRIGGER_PATH
+from engine.safetap.forwarding import DEVICE_SCHEME, DOOR_HEADER, SOURCE_HEADER, TRIGGER_PATH
 from engine.safetap.intake import Intake
 from engine.safetap.metrics import ACKNOWLEDGED_IN, TRIGGERS
-from engine.safetap.trigger import ReceivedTrigger, parse_trigger
+from engine.safetap.senders import KEY_SCHEME, Sender, Senders, Shown, Stranger
+from engine.safetap.trigger import ReceivedTrigger, Trigger, parse_trigger
+from engine.safetap.unverified import UnverifiedTrigger
+from engine.safetap.unverified_lane import UnverifiedLane
 
 TRIGGERING_ROLES: Final = (Role.CUSTOMER, Role.WORKER)
-STATUS_OF: Final[Mapping[Acknowledgement, int]] = {Acknowledgement.COMMITTED: 200, Acknowledgement.SPOOLED: 202}
+STATUS_OF: Final[Mapping[Acknowledgement, int]] = {
+    Acknowledgement.COMMITTED: 200,
+    Acknowledgement.SPOOLED: 202,
+    Acknowledgement.RECEIVED: 202,
+}
 NS_PER_S: Final = 1_000_000_000
+NS_PER_MS: Final = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +43,11 @@ class DoorServices:
 
     clock: Clock
     tokens: AccessTokens
+    senders: Senders
     intake: Intake
+    unverified: UnverifiedLane
     pool: Pool
+    new_id: Callable[[], UUID]
 
 
 SERVICES: Final = web.AppKey("services", DoorServices)
@@ -52,20 +62,33 @@ def add_routes(app: web.Application, services: DoorServices) -> None:
 
 
 async def take_trigger(request: web.Request) -> web.Response:
-    """Answer once the trigger is durable, and say where."""
+    """Answer once the trigger is durable, and say where; or that nothing vouches for it."""
     services = request.app[SERVICES]
     started_ns = services.clock.steady_ns()
     door = door_of(request)
     outcome = "refused"
     try:
-        received = await _received(request, services, door)
-        acknowledgement = await services.intake.take(received)
+        body = await request.read()
+        shown = shown_by(request, body)
+        trigger = parse_trigger(body)
+        now_ms = services.clock.now_ms()
+        sender = await services.senders.tell(shown, now_ms)
+        crash_point("after_parse")
+        if isinstance(sender, Stranger):
+            _take_unverified(services, trigger, sender, door, shown.source)
+            acknowledgement = Acknowledgement.RECEIVED
+        else:
+            acknowledgement = await services.intake.take(_received(services, trigger, sender, door, now_ms))
         outcome = acknowledgement.value
     finally:
         TRIGGERS.labels(door.value, outcome).inc()
-    ACKNOWLEDGED_IN.observe((services.clock.steady_ns() - started_ns) / NS_PER_S)
-    body = {"trigger_id": received.trigger.trigger_id, "state": acknowledgement.value}
-    return _json(body, status=STATUS_OF[acknowledgement])
+    if acknowledgement is Acknowledgement.RECEIVED:
+        await services.clock.sleep_ms(UNVERIFIED_ANSWER_MS - (services.clock.steady_ns() - started_ns) / NS_PER_MS)
+    else:
+        ACKNOWLEDGED_IN.observe((services.clock.steady_ns() - started_ns) / NS_PER_S)
+    crash_point("before_answer")
+    answer = {"trigger_id": trigger.trigger_id, "state": acknowledgement.value}
+    return _json(answer, status=STATUS_OF[acknowledgement])
 
 
 async def acknowledge_incident(request: web.Request) -> web.Response:
@@ -97,58 +120,65 @@ def door_of(request: web.Request) -> Door:
     return Door(named) if named in set(Door) else Door.DIRECT
 
 
-def _is_forwarded(request: web.Request) -> bool:
-    connection = None if request.transport is None else request.transport.get_extra_info("socket")
-    return connection is not None and connection.family == socket.AF_UNIX
+def shown_by(request: web.Request, body: bytes) -> Shown:
+    """Return what a request shows of its sender, and from where it comes.
+
+    On the Unix socket the gateway vouches for whom it let in; what the API hands on untouched names its source.
+
+    Raises:
+        NotSignedIn: it shows nothing.
+    """
+    scheme, _, credential = request.headers.get("Authorization", "").partition(" ")
+    if not credential:
+        raise NotSignedIn
+    if scheme == DEVICE_SCHEME and not _is_forwarded(request):
+        scheme = KEY_SCHEME  # a tracker's token is good behind the gateway alone, which has checked it
+    source = request.headers.get(SOURCE_HEADER) if _is_forwarded(request) else request.remote
+    return Shown(scheme, credential.strip(), body, None if source is None else source_of(source))
 
 
-async def _received(request: web.Request, services: DoorServices, door: Door) -> ReceivedTrigger:
-    now_ms = services.clock.now_ms()
-    sender = await _sender(request, services, now_ms)
+def source_of(address: str) -> str:
+    """Return whom a flood from this address is counted against: of IPv6 the network of one customer, a /64."""
+    try:
+        ip = ip_address(address)
+    except ValueError:
+        return address
+    return str(ip) if ip.version == 4 else str(ip_network((ip, 64), strict=False))  # noqa: PLR2004 - IPv4
+
+
+def _received(services: DoorServices, trigger: Trigger, sender: Sender, door: Door, now_ms: int) -> ReceivedTrigger:
     if sender.role not in TRIGGERING_ROLES:
         raise NotAllowed("Customers and workers raise alarms; the desk answers them.")
     return ReceivedTrigger(
-        trigger=parse_trigger(await request.read()),
+        trigger=trigger,
         person_id=sender.person_id,
         role=sender.role,
         org_id=sender.org_id,
         region_id=sender.region_id,
         door=door,
-        is_token_expired=isinstance(sender, Principal) and is_expired(sender, now_ms),
+        token_state=sender.token_state,
         received_at_ms=now_ms,
+        incident_id=IncidentId(services.new_id()),
+        issued_at_ms=sender.issued_at_ms,
     )
 
 
-async def _sender(request: web.Request, services: DoorServices, now_ms: int) -> Principal | DeviceSpeaker:
-    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-    if scheme == DEVICE_SCHEME and _is_forwarded(request):
-        return await _speaker(services.pool, token)
-    # Whoever was signed in once may call for help for ever: a phone in a cellar cannot refresh its token.
-    return services.tokens.verify(_token(request), now_ms, allow_expired=True)
+def _take_unverified(
+    services: DoorServices, trigger: Trigger, stranger: Stranger, door: Door, source: str | None
+) -> None:
+    if services.unverified.has_room(source):
+        incident_id = IncidentId(services.new_id())
+        now_ms = services.clock.now_ms()
+        services.unverified.offer(source, UnverifiedTrigger(trigger, stranger, door, now_ms, incident_id))
 
 
-async def _speaker(pool: Pool, token: str) -> DeviceSpeaker:
-    """Return whose tracker calls for help. Only Postgres knows: while it is away the phone must send again.
-
-    On the Unix socket alone, where the gateway has checked the token before: made-up ones never reach our small pool.
-    """
-    try:
-        async with asyncio.timeout(DEVICE_LOOKUP_MS / MS_PER_S), pool.acquire() as conn:
-            speaker = await find_speaker(conn, token)
-    except POSTGRES_ERRORS as error:
-        raise Unavailable("Nobody can tell whose device this is: send again.") from error
-    if speaker is None:
-        raise NotSignedIn("This device is not known, or not any more.")
-    return speaker
+def _is_forwarded(request: web.Request) -> bool:
+    connection = None if request.transport is None else request.transport.get_extra_info("socket")
+    return connection is not None and connection.family == socket.AF_UNIX
 
 
 def _token(request: web.Request) -> str:
     return bearer_token(request.headers.get("Authorization", ""))
-
-
-def is_expired(principal: Principal, now_ms: int) -> bool:
-    """Return whether the token that named `principal` has run out."""
-    return principal.expires_at_ms <= now_ms
 
 
 def _incident_id(request: web.Request) -> IncidentId:

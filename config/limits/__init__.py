@@ -4,6 +4,7 @@ from config.limits.channels import *
 from config.limits.escalation import *
 from config.limits.gateway import *
 from config.limits.geo import *
+from config.limits.intake import *
 from config.limits.matching import *
 from config.limits.record import *
 from config.limits.safetap import *
@@ -48,3 +49,6 @@ assert ZONE_BATCH_MAX <= ZONE_PENDING_MAX
 assert ZONES_PER_IMPORT_MAX <= ZONES_PER_ORG_MAX
 assert ARMED_REPORT_MS < ARMED_LEASE_MS < ARMED_ACTIVE_MS
 assert ESCALATION_RETRY_MS < ESCALATION_LEASE_MS
+assert UNVERIFIED_ANSWER_MS < TRIGGER_COMMIT_MS_MAX
+assert UNVERIFIED_PER_SOURCE_BURST < UNVERIFIED_WAITING_MAX
+assert COMMITTERS < INTAKE_POOL_MAX

@@ -33,8 +33,6 @@ DEVICE_LOOKUP_MS: Final = 1_000
 """Asking Postgres whose tracker calls for help; later it is told to send again."""
 TRIGGER_COMMIT_MS_MAX: Final = 200
 """A trigger that Postgres has not committed by then goes to the spool; what answers first is told to the phone."""
-TRIGGERS_IN_FLIGHT_MAX: Final = 256
-"""Commits under way at once; a trigger beyond goes straight to the spool."""
 SPOOL_BYTES_MAX: Final = 64 * 1024 * 1024
 """A full spool refuses: the trigger is answered `unavailable` and the phone tries another door."""
 SPOOL_REPLAY_MS: Final = 500

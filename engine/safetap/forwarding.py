@@ -20,6 +20,8 @@ from engine.core.vocabulary import Door
 
 DOOR_HEADER: Final = "X-Clenzy-Door"
 """Names the way in on the Unix socket, where the door itself cannot tell."""
+SOURCE_HEADER: Final = "X-Clenzy-Source"
+"""Names, on the Unix socket, from where a request came that nobody has signed in for yet."""
 DEVICE_SCHEME: Final = "Device"
 """`Authorization: Device <token>`: a stock tracker's token, which the door takes on its Unix socket alone."""
 TRIGGER_PATH: Final = "/v1/safetap"

@@ -27,6 +27,7 @@ jsonb_build_object(
   'booking_id', i.booking_id,
   'kind', i.kind,
   'is_drill', i.is_drill,
+  'trust', i.trust,
   'state', i.state,
   'version', i.version,
   'severity', i.severity,

@@ -11,10 +11,12 @@ import fcntl
 import os
 import struct
 import zlib
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from enum import Enum, auto
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self, TypeVar
@@ -22,7 +24,8 @@ from uuid import UUID
 
 import structlog
 
-from config.limits import SPOOL_BYTES_MAX, TRIGGER_BYTES_MAX
+from config.limits import SPOOL_BYTES_MAX, SPOOL_REPLAY_BATCH, TRIGGER_BYTES_MAX
+from engine.core.crash_point import crash_point
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
@@ -45,7 +48,8 @@ class Delivery(Enum):
     """Never: kept aside, the next one is tried."""
 
 
-Deliver = Callable[[bytes], Awaitable[Delivery]]
+Deliver = Callable[[Sequence[bytes]], Awaitable[Sequence[Delivery]]]
+"""Takes records in their order and says what became of each; those behind one that is `AWAY` are offered again."""
 
 
 class SpoolFull(OSError):  # noqa: N818 - named as the state, as the errors of the core are
@@ -79,6 +83,9 @@ class Spool:
         self._fd = -1
         self._size = 0
         self._delivered = 0
+        self._waiting: list[tuple[bytes, asyncio.Future[None]]] = []
+        """Records that the next write takes, all with one sync."""
+        self._is_writing = False
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="spool")
 
     async def __aenter__(self) -> Self:
@@ -105,7 +112,11 @@ class Spool:
             SpoolFull: there is no room.
             OSError: the disk refuses; the record may or may not be found later.
         """
-        await self._in_thread(self._append, payload)
+        assert len(payload) <= RECORD_BYTES_MAX
+        written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((frame(payload), written))
+        self._write_waiting()
+        await written
 
     async def replay(self, deliver: Deliver) -> bool:
         """Offer what waits to `deliver`, also what killed processes left; return whether nothing waits any more."""
@@ -117,13 +128,37 @@ class Spool:
                 return False
         return True
 
+    def _write_waiting(self) -> None:
+        if self._is_writing or not self._waiting:
+            return
+        self._is_writing = True
+        batch, self._waiting = self._waiting, []
+        records = [record for record, _ in batch]
+        work = asyncio.get_running_loop().run_in_executor(self._thread, self._append, records)
+        work.add_done_callback(partial(self._wrote, batch))
+
+    def _wrote(
+        self, batch: "list[tuple[bytes, asyncio.Future[None]]]", work: "asyncio.Future[list[OSError | None]]"
+    ) -> None:
+        self._is_writing = False
+        for (_, written), error in zip(batch, work.result(), strict=True):
+            if written.done():  # who waited has left
+                continue
+            if error is None:
+                written.set_result(None)
+            else:
+                written.set_exception(error)
+        self._write_waiting()
+
     async def _deliver_own(self, data: bytes, deliver: Deliver) -> bool:
         at = 0
-        for payload in read_frames(data):
-            if not await self._offer(payload, deliver):
+        for payloads in _batches(read_frames(data)):
+            count, is_whole = await self._offer(payloads, deliver)
+            done = sum(FRAME.size + len(payload) for payload in payloads[:count])
+            self._delivered += done
+            at += done
+            if not is_whole:
                 return False
-            self._delivered += FRAME.size + len(payload)
-            at += FRAME.size + len(payload)
         if at < len(data):  # no torn tail here, every record was synced: the disk gave back something else
             log.error("spool.unreadable", file=self._path.name, bytes=len(data) - at)
             await self._in_thread(self._keep_aside, data[at:])
@@ -138,8 +173,9 @@ class Spool:
             return True
         try:
             data = await self._in_thread(_read_whole, fd)
-            for payload in read_frames(data):
-                if not await self._offer(payload, deliver):
+            for payloads in _batches(read_frames(data)):
+                _, is_whole = await self._offer(payloads, deliver)
+                if not is_whole:
                     return False
             await self._in_thread(path.unlink)
             log.info("spool.adopted", file=path.name, bytes=len(data))
@@ -147,11 +183,14 @@ class Spool:
             os.close(fd)
         return True
 
-    async def _offer(self, payload: bytes, deliver: Deliver) -> bool:
-        delivery = await deliver(payload)
-        if delivery is Delivery.REFUSED:
-            await self._in_thread(self._keep_aside, payload)
-        return delivery is not Delivery.AWAY
+    async def _offer(self, payloads: Sequence[bytes], deliver: Deliver) -> tuple[int, bool]:
+        """Return how many of the first records are done with, and whether that is all of them."""
+        for number, (payload, delivery) in enumerate(zip(payloads, await deliver(payloads), strict=True)):
+            if delivery is Delivery.AWAY:
+                return number, False
+            if delivery is Delivery.REFUSED:
+                await self._in_thread(self._keep_aside, payload)
+        return len(payloads), True
 
     async def _in_thread(self, work: Callable[..., T], *arguments: object) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
@@ -167,17 +206,25 @@ class Spool:
         _sync_folder(self._folder)
         self._size = self._delivered = 0
 
-    def _append(self, payload: bytes) -> None:
-        record = frame(payload)
-        assert len(payload) <= RECORD_BYTES_MAX
-        if self._size + len(record) > self._bytes_max:
-            raise SpoolFull(f"the spool holds {self._size} bytes")
+    def _append(self, records: Sequence[bytes]) -> list[OSError | None]:
+        """Write records with one sync; return for each why it is not there, or `None`."""
+        errors: list[OSError | None] = []
+        fitting, size = [], self._size
+        for record in records:
+            is_full = size + len(record) > self._bytes_max
+            errors.append(SpoolFull(f"the spool holds {size} bytes") if is_full else None)
+            if not is_full:
+                fitting.append(record)
+                size += len(record)
         try:
-            _write_whole(self._fd, record)
-        except OSError:
+            if fitting:
+                _write_whole(self._fd, b"".join(fitting))
+                crash_point("after_spool_sync")
+        except OSError as error:
             self._cut_back()
-            raise
-        self._size += len(record)
+            return [earlier or error for earlier in errors]
+        self._size = size
+        return errors
 
     def _cut_back(self) -> None:
         """Take a failed write back, so that the next record does not stand behind a torn one.
@@ -195,6 +242,7 @@ class Spool:
 
     def _truncate_if_delivered(self) -> None:
         if self._size and self._size == self._delivered:
+            crash_point("before_spool_cut")
             os.ftruncate(self._fd, 0)
             self._size = self._delivered = 0
 
@@ -215,10 +263,16 @@ class Spool:
         os.close(self._fd)
 
 
+def _batches(payloads: Iterator[bytes]) -> Iterator[list[bytes]]:
+    while batch := list(islice(payloads, SPOOL_REPLAY_BATCH)):
+        yield batch
+
+
 def _write_whole(fd: int, data: bytes) -> None:
     written = os.write(fd, data)
     if written < len(data):
         raise OSError(f"wrote {written} of {len(data)} bytes")
+    crash_point("before_spool_sync")
     os.fdatasync(fd)
 
 

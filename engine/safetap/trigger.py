@@ -8,19 +8,47 @@ still an alarm.
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from enum import StrEnum
+from typing import Any, Final
 from uuid import UUID
 
 import orjson
 
 from config.limits import TRIGGER_BYTES_MAX
 from engine.core.errors import InvalidInput
-from engine.core.ids import BookingId, OrgId, PersonId, RegionId, TriggerId
+from engine.core.ids import BookingId, IncidentId, OrgId, PersonId, RegionId, TriggerId
 from engine.core.vocabulary import Door, IncidentKind, Role
 
 TS_MS_MAX: Final = 253_402_300_799_999
 """The last millisecond of the year 9999, where `timestamptz` in Python ends."""
 ACCURACY_M_MAX: Final = 100_000
+
+
+class TokenState(StrEnum):
+    """How a trigger's sender stood when it came."""
+
+    VALID = "valid"
+    EXPIRED = "expired"
+    """An authentic access token that has run out: whoever was signed in once may call for help for ever."""
+    KEY = "key"
+    """A trigger key."""
+    REVOKED = "revoked"
+    UNKNOWN = "unknown"
+    """A key or a tracker that nobody has heard of."""
+    FORGED = "forged"
+    """No token of ours, or one that somebody has changed."""
+    UNCHECKED = "unchecked"
+    """Its source brings more than is checked; the device sends again."""
+
+
+class Trust(StrEnum):
+    """Whether somebody can vouch for who sent a trigger."""
+
+    VERIFIED = "verified"
+    UNVERIFIED = "unverified"
+
+
+TRUSTED: Final = frozenset({TokenState.VALID, TokenState.EXPIRED, TokenState.KEY})
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +92,17 @@ class ReceivedTrigger:
     org_id: OrgId
     region_id: RegionId
     door: Door
-    is_token_expired: bool
+    token_state: TokenState
     received_at_ms: int
+    incident_id: IncidentId
+    """What the incident is called where this trigger opens one: the door shows it before Postgres has it."""
+    issued_at_ms: int | None = None
+    """When the access token was issued: Postgres knows whether it was revoked since. A key has none."""
+
+    @property
+    def trust(self) -> Trust:
+        """What the door knows; Postgres may know of a revocation."""
+        return Trust.VERIFIED if self.token_state in TRUSTED else Trust.UNVERIFIED
 
 
 def parse_trigger(body: bytes) -> Trigger:
@@ -97,7 +134,7 @@ def parse_trigger(body: bytes) -> Trigger:
 
 def to_record(received: ReceivedTrigger) -> bytes:
     """Return the spool's form of a received trigger."""
-    return orjson.dumps(received)
+    return orjson.dumps(received, default=str)
 
 
 def from_record(record: bytes) -> ReceivedTrigger:
@@ -107,24 +144,33 @@ def from_record(record: bytes) -> ReceivedTrigger:
         ValueError, KeyError, TypeError: the record is not one of ours.
     """
     fields = orjson.loads(record)
-    trigger = fields["trigger"]
-    fix = trigger["fix"]
-    booking_id = trigger["booking_id"]
     return ReceivedTrigger(
-        trigger=Trigger(
-            trigger_id=TriggerId(UUID(trigger["trigger_id"])),
-            kind=IncidentKind(trigger["kind"]),
-            booking_id=None if booking_id is None else BookingId(UUID(booking_id)),
-            fix=None if fix is None else TriggerFix(**fix),
-            ignored=trigger["ignored"],
-        ),
+        trigger=trigger_of(fields["trigger"]),
         person_id=PersonId(UUID(fields["person_id"])),
         role=Role(fields["role"]),
         org_id=OrgId(UUID(fields["org_id"])),
         region_id=RegionId(UUID(fields["region_id"])),
         door=Door(fields["door"]),
-        is_token_expired=fields["is_token_expired"],
+        token_state=TokenState(fields["token_state"]),
         received_at_ms=fields["received_at_ms"],
+        incident_id=IncidentId(UUID(fields["incident_id"])),
+        issued_at_ms=fields["issued_at_ms"],
+    )
+
+
+def trigger_of(fields: Mapping[str, Any]) -> Trigger:
+    """Return the trigger in a record of the spool.
+
+    Raises:
+        ValueError, KeyError, TypeError: it is not one of ours.
+    """
+    fix, booking_id = fields["fix"], fields["booking_id"]
+    return Trigger(
+        trigger_id=TriggerId(UUID(fields["trigger_id"])),
+        kind=IncidentKind(fields["kind"]),
+        booking_id=None if booking_id is None else BookingId(UUID(booking_id)),
+        fix=None if fix is None else TriggerFix(**fix),
+        ignored=fields["ignored"],
     )
 
 

@@ -12,7 +12,7 @@ from engine.core.units import utc_from_ms
 from engine.core.vocabulary import Channel, IncidentKind
 from engine.safetap.channels.notifier import NoticeMessage, Notifier, Receipt
 from engine.safetap.notice_sender import NoticeSender
-from engine.safetap.intake import store_trigger
+from engine.safetap.trigger_store import store_trigger
 from tests.integration.safetap.world import NOW_MS, World
 
 CLOCK = SystemClock()

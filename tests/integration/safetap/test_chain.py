@@ -19,7 +19,7 @@ from engine.safetap.chain import GENESIS
 from engine.safetap.chain_reading import verify_everything, verify_incident
 from engine.safetap.desk import acknowledge, close
 from engine.safetap.incident_store import add_event
-from engine.safetap.intake import store_trigger
+from engine.safetap.trigger_store import store_trigger
 from tests.integration.safetap.world import NOW_MS, World
 
 NOTES = ("one", 'two "quoted" \\ and \n\t\x01 control', "drei: äöü 🚨", "four")

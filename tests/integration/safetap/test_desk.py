@@ -13,7 +13,7 @@ from engine.core.units import ms_from_utc
 from engine.core.vocabulary import IncidentKind, IncidentState, Role
 from engine.safetap.desk import acknowledge, close, says_reviewed
 from engine.safetap.incident_views import Position, incident_detail, incident_view, list_incidents
-from engine.safetap.intake import store_trigger
+from engine.safetap.trigger_store import store_trigger
 from tests.integration.safetap.world import NOW_MS, World
 
 LATER_MS = NOW_MS + 5_000

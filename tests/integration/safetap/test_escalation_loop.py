@@ -15,7 +15,7 @@ from engine.outbox.listener import Wake
 from engine.safetap.desk import acknowledge, close
 from engine.safetap.escalation_loop import EscalationLoop
 from engine.safetap.incident_store import read_clock
-from engine.safetap.intake import store_trigger
+from engine.safetap.trigger_store import store_trigger
 from tests.integration.safetap.world import NOW_MS, World
 
 

@@ -13,9 +13,9 @@ from engine.core.units import ms_from_utc, utc_from_ms
 from engine.core.vocabulary import IncidentKind
 from engine.safetap.desk import acknowledge
 from engine.safetap.incident_views import incident_detail, incident_view
-from engine.safetap.intake import store_trigger
 from engine.safetap.policy import default_policy
 from engine.safetap.trigger import ReceivedTrigger, TriggerFix
+from engine.safetap.trigger_store import store_trigger
 from tests.integration.safetap.world import FIX, NOW_MS, World
 
 
@@ -56,6 +56,7 @@ async def test_the_view_is_the_protocols_incident(world: World) -> None:
         "booking_id": str(world.booking_id),
         "kind": "button",
         "is_drill": False,
+        "trust": "verified",
         "state": "open",
         "version": 1,
         "severity": 1,

@@ -14,7 +14,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from config.limits import ACCESS_TOKEN_MS, LIVE_FRAMES_MAX, TOKEN_GRACE_MS
 from engine.people.tokens import AccessTokens
 from engine.safetap.desk import acknowledge
-from engine.safetap.intake import store_trigger
+from engine.safetap.trigger_store import store_trigger
 from safetap_door.live_desks import SLOW_READER, Desk, LiveDesks
 from tests.integration.safetap.doors import CLOCK, ORIGIN, OpenDoor
 from tests.integration.safetap.world import World
@@ -206,7 +206,7 @@ def lone_desk() -> Desk:
 async def test_a_desk_that_does_not_read_is_closed_and_delays_nobody(
     world: World, tokens: AccessTokens, desk_token: str
 ) -> None:
-    desks = LiveDesks(pool=world.pool, clock=CLOCK, tokens=tokens, origins=frozenset())
+    desks = LiveDesks(pool=world.pool, clock=CLOCK, tokens=tokens, origins=frozenset(), name_of=lambda _: None)
     app = web.Application()
     app.router.add_get("/v1/safetap/live", desks.serve)
     async with TestClient(TestServer(app)) as client, asyncio.TaskGroup() as tasks:

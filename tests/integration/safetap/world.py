@@ -6,12 +6,12 @@ from uuid import UUID, uuid4
 import asyncpg
 import orjson
 
-from engine.core.ids import BookingId, OrgId, PersonId, RegionId, TriggerId, WorkerSlot
+from engine.core.ids import BookingId, IncidentId, OrgId, PersonId, RegionId, TriggerId, WorkerSlot
 from engine.core.units import utc_from_ms
 from engine.core.vocabulary import Door, IncidentKind, Role
 from engine.people.tokens import AccessTokens, Principal
 from engine.safetap.policy import default_policy
-from engine.safetap.trigger import ReceivedTrigger, Trigger, TriggerFix
+from engine.safetap.trigger import ReceivedTrigger, TokenState, Trigger, TriggerFix
 
 NOW_MS = 1_700_000_000_000
 FIX = TriggerFix(41.15, -8.61, 12.0, NOW_MS - 1_000)
@@ -145,6 +145,7 @@ class World:
         booking_id: BookingId | None = None,
         fix: TriggerFix | None = FIX,
         at_ms: int = NOW_MS,
+        token_state: TokenState = TokenState.VALID,
     ) -> ReceivedTrigger:
         who = self.principal(person_id or self.worker)
         return ReceivedTrigger(
@@ -154,8 +155,9 @@ class World:
             org_id=self.org_id,
             region_id=self.region_id,
             door=Door.DIRECT,
-            is_token_expired=False,
+            token_state=token_state,
             received_at_ms=at_ms,
+            incident_id=IncidentId(uuid4()),
         )
 
     async def incident(self) -> asyncpg.Record:

@@ -1,8 +1,10 @@
 """The spool on a real disk: what was appended survives, what was torn is not read."""
 
+import asyncio
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from uuid import uuid4
 
@@ -21,7 +23,10 @@ class Store:
         self.is_away = False
         self.poison: bytes | None = None
 
-    async def deliver(self, record: bytes) -> Delivery:
+    async def deliver(self, records: Sequence[bytes]) -> list[Delivery]:
+        return [self.take(record) for record in records]
+
+    def take(self, record: bytes) -> Delivery:
         if self.is_away:
             return Delivery.AWAY
         if record == self.poison:
@@ -91,10 +96,12 @@ async def test_what_cannot_be_delivered_stays_for_the_next_process(tmp_path: Pat
 async def test_delivery_goes_on_where_it_stopped(tmp_path: Path) -> None:
     store = Store()
 
-    async def one_then_away(record: bytes) -> Delivery:
-        delivery = await store.deliver(record)
-        store.is_away = True
-        return delivery
+    async def one_then_away(records: Sequence[bytes]) -> list[Delivery]:
+        deliveries = []
+        for record in records:
+            deliveries.append(store.take(record))
+            store.is_away = True
+        return deliveries
 
     async with Spool(tmp_path, name=uuid4()) as spool:
         await spool.append(b"one")
@@ -179,6 +186,29 @@ async def test_a_disk_that_fails_leaves_no_torn_record_before_the_next(
         await spool.append(b"after")
         assert await spool.replay(store.deliver)
     assert store.records == [b"before", b"after"]
+
+
+async def test_appends_at_once_share_a_sync_and_each_hears_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    syncs = 0
+    real_sync = os.fdatasync
+
+    def counted(fd: int) -> None:
+        nonlocal syncs
+        syncs += 1
+        real_sync(fd)
+
+    monkeypatch.setattr(os, "fdatasync", counted)
+    store = Store()
+    async with Spool(tmp_path, name=uuid4(), bytes_max=20 * len(frame(b"00"))) as spool:
+        outcomes = await asyncio.gather(
+            *(spool.append(b"%02d" % number) for number in range(25)), return_exceptions=True
+        )
+        assert [type(outcome) for outcome in outcomes] == [type(None)] * 20 + [SpoolFull] * 5
+        assert syncs < 10
+        assert await spool.replay(store.deliver)
+    assert store.records == [b"%02d" % number for number in range(20)]
 
 
 async def test_files_are_private_to_their_owner(tmp_path: Path) -> None:

@@ -8,10 +8,11 @@ from hypothesis import strategies as st
 
 from config.limits import TRIGGER_BYTES_MAX
 from engine.core.errors import InvalidInput
-from engine.core.ids import BookingId, OrgId, PersonId, RegionId, TriggerId
+from engine.core.ids import BookingId, IncidentId, OrgId, PersonId, RegionId, TriggerId
 from engine.core.vocabulary import Door, IncidentKind, Role
 from engine.safetap.trigger import (
     ReceivedTrigger,
+    TokenState,
     Trigger,
     TriggerFix,
     from_record,
@@ -121,7 +122,9 @@ def test_the_spools_form_keeps_everything(fix: TriggerFix | None, booking_id: Bo
         org_id=OrgId(uuid4()),
         region_id=RegionId(uuid4()),
         door=Door.SOCKET,
-        is_token_expired=True,
+        token_state=TokenState.EXPIRED,
+        incident_id=IncidentId(uuid4()),
+        issued_at_ms=1_600_000_000_000,
         received_at_ms=1_700_000_000_000,
     )
     assert from_record(to_record(received)) == received
