@@ -3,7 +3,7 @@ import { createStore } from "zustand/vanilla";
 import { Problem } from "../shared/protocol/problem";
 import { Rest } from "../shared/protocol/rest";
 import { GatewayLink, type LinkState } from "../shared/protocol/socket";
-import type { Booking, BookingState, Duty, Offer, ServerConfig, WorkerWelcome } from "../shared/protocol/types";
+import type { Booking, BookingState, Cadence, Duty, Offer, ServerConfig, WorkerWelcome } from "../shared/protocol/types";
 import type { Session } from "../shared/session/session";
 import { openRecordStore } from "../shared/storage/recordStore";
 import { PingOutbox, type OutboxFrame, type SequenceStore } from "./pingOutbox";
@@ -85,13 +85,16 @@ export class WorkerClient {
       this.link.on("offer.gone", (gone: { offer_id: string }) => this.dropOffer(gone)),
       this.link.on("booking", (booking: Booking) => this.takeBooking(booking)),
       this.link.on("duty", ({ duty }: { duty: Duty }) => this.takeDuty(duty)),
-      this.link.on("cadence", ({ cadence_ms }: { cadence_ms: number }) => this.sendEvery(cadence_ms)),
+      this.link.on("cadence", (cadence: Cadence) => {
+        this.keepTo(cadence);
+        this.sendUnsent();
+      }),
       this.session.onToken((token) => this.link.tellToken(token)),
       this.link.watch((link) => this.state.setState({ link })),
       () => removeEventListener("online", flush),
       () => document.removeEventListener("visibilitychange", flush),
     );
-    this.sendEvery(CADENCE_MS);
+    this.keepTo({ cadence_ms: CADENCE_MS });
     void this.outbox.restore();
     this.link.open();
   }
@@ -142,7 +145,7 @@ export class WorkerClient {
   private greet(welcome: WorkerWelcome): void {
     this.state.setState({ offer: welcome.offer, booking: welcome.booking, skewMs: welcome.server_ms - Date.now() });
     this.takeDuty(welcome.duty);
-    this.sendEvery(welcome.cadence_ms);
+    this.keepTo(welcome);
     for (const ping of this.outbox.takeAll()) this.link.socket.emit("ping", ping);
   }
 
@@ -164,9 +167,10 @@ export class WorkerClient {
     if (this.state.getState().offer?.offer_id === offer_id) this.state.setState({ offer: null });
   }
 
-  private sendEvery(cadenceMs: number): void {
+  /** The device says when it has moved; how often the radio wakes for that is the server's choice. */
+  private keepTo({ cadence_ms, batch_ms }: Cadence): void {
     clearInterval(this.sender);
-    this.sender = setInterval(() => this.sendUnsent(), cadenceMs);
+    this.sender = setInterval(() => this.sendUnsent(), batch_ms ?? cadence_ms);
   }
 
   private sendUnsent(): void {

@@ -30,7 +30,7 @@ export function Legend() {
   const counts = desk.field.countByStatus();
   return (
     <p className="legend" data-testid="legend">
-      {WORKER_STATUSES.map((status) => (
+      {WORKER_STATUSES.filter((status) => status !== "tracked" || counts.tracked > 0).map((status) => (
         <span key={status} className="state-tag">
           <Glyph look={WORKER_LOOKS[status]} />
           {WORKER_LOOKS[status].label} <b>{counts[status].toLocaleString("en")}</b>

@@ -43,7 +43,7 @@ export function WorkersTable() {
       <div className="panel-tools">
         <input type="search" placeholder="Search name or number" aria-label="Search workers" value={search} onChange={(event) => setSearch(event.target.value)} data-testid="worker-search" />
         <div className="chips" role="group" aria-label="States">
-          {WORKER_STATUSES.map((status) => (
+          {WORKER_STATUSES.filter((status) => status !== "tracked" || counts.tracked > 0 || statuses.has(status)).map((status) => (
             <button key={status} type="button" className="chip" aria-pressed={statuses.has(status)} onClick={() => toggle(status)}>
               <Glyph look={WORKER_LOOKS[status]} size={10} />
               {WORKER_LOOKS[status].label} <b>{counts[status]}</b>
@@ -135,7 +135,7 @@ function CellsTable({ cells }: { readonly cells: readonly CellCount[] }) {
   );
 }
 
-/** Silent ones first, by who was heard of longest ago: silence is a signal. Then by number, so that rows stay put. */
+/** Open alarms first, then silent ones, by who was heard of longest ago: silence is a signal. Then by number, so that rows stay put. */
 function workerRows(
   dots: ReadonlyMap<number, WorkerDot>,
   bySlot: ReadonlyMap<number, WorkerRow>,
@@ -146,6 +146,6 @@ function workerRows(
     if (statuses.size > 0 && !statuses.has(dot.status)) return false;
     return words === "" || `${bySlot.get(dot.slot)?.full_name ?? ""} ${dot.slot}`.toLowerCase().includes(words);
   });
-  const rank = (dot: WorkerDot): number => (dot.status === "silent" ? 0 : 1);
+  const rank = (dot: WorkerDot): number => (dot.status === "tracked" ? 0 : dot.status === "silent" ? 1 : 2);
   return rows.sort((a, b) => rank(a) - rank(b) || (a.status === "silent" ? a.tsMs - b.tsMs : a.slot - b.slot));
 }

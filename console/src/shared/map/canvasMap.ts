@@ -1,4 +1,4 @@
-import type { CellCount, WorkerDot } from "../protocol/frames";
+import { WORKER_STATUSES, type CellCount, type WorkerDot } from "../protocol/frames";
 import type { LatLng } from "../protocol/types";
 import { graticule } from "./graticule";
 import { cellBoundaries, type MapEvents, type MapPort, type MapStart, type MapView, type ZoneShape } from "./mapPort";
@@ -10,7 +10,6 @@ const ZOOM_MIN = 3;
 const ZOOM_MAX = 19;
 const KEY_PAN_PX = 80;
 const CLICK_SLACK_PX = 4;
-const STATUS_ORDER = ["free", "offered", "busy", "silent"] as const;
 
 /** A map on a plain 2D canvas, for machines without WebGL: the same people on the same ground. */
 export function openCanvasMap(element: HTMLElement, start: MapStart, events: MapEvents): MapPort {
@@ -269,7 +268,7 @@ class CanvasMap implements MapPort {
       const at = this.project(dot);
       const radius = (dotPx(this.zoom) / 2) * (dot.slot === this.selectedSlot ? 1.7 : 1);
       if (at.x < -radius || at.y < -radius || at.x > this.element.clientWidth + radius || at.y > this.element.clientHeight + radius) continue;
-      const colour = css(this.palette.status[STATUS_ORDER.indexOf(dot.status)] ?? [0.5, 0.5, 0.5]);
+      const colour = css(this.palette.status[WORKER_STATUSES.indexOf(dot.status)] ?? [0.5, 0.5, 0.5]);
       paintShape(context, dot.status, at, radius, colour);
     }
   }
@@ -282,6 +281,12 @@ function paintShape(context: CanvasRenderingContext2D, status: WorkerDot["status
     context.lineTo(x + r, y);
     context.lineTo(x, y + r);
     context.lineTo(x - r, y);
+    context.closePath();
+  } else if (status === "tracked") {
+    for (let corner = 0; corner < 8; corner += 1) {
+      const angle = ((corner + 0.5) * Math.PI) / 4;
+      context.lineTo(x + r * Math.cos(angle), y + r * Math.sin(angle));
+    }
     context.closePath();
   } else if (status === "busy") {
     context.rect(x - r * 0.75, y - r * 0.75, r * 1.5, r * 1.5);

@@ -72,7 +72,7 @@ describe("WorkerField", () => {
     expect(field.movedTotal).toBe(1);
     expect(field.trailCount).toBe(1);
     expect(field.atMs).toBe(2);
-    expect(field.countByStatus()).toEqual({ free: 1, offered: 0, busy: 0, silent: 0 });
+    expect(field.countByStatus()).toEqual({ free: 1, offered: 0, busy: 0, silent: 0, tracked: 0 });
   });
 
   it("forgets everybody else at a full frame but still sees who moved", () => {

@@ -3,7 +3,7 @@ import type { ZoneKind } from "../protocol/types";
 
 /** Colours of tokens.css as numbers, for what draws pixels itself. */
 export interface MapPalette {
-  /** Red, green, blue (0-1) of free, offered, busy, silent: the order of the wire's status byte. */
+  /** Red, green, blue (0-1) of free, offered, busy, silent, tracked: the order of the wire's status byte. */
   readonly status: readonly (readonly [number, number, number])[];
   readonly edge: readonly [number, number, number];
   readonly ground: string;

@@ -7,8 +7,8 @@ import { TRAIL_STRIDE, type WorkerField } from "./workerField";
 
 /** Paths fade out over this long. */
 const TRAIL_SECONDS = 150;
-/** Drawn in this order: who may be needed lies above who is busy or silent. */
-const DRAW_ORDER = ["silent", "busy", "free", "offered"] as const;
+/** Drawn in this order: who may be needed lies above who is busy or silent, an alarm above all. */
+const DRAW_ORDER = ["silent", "busy", "free", "offered", "tracked"] as const;
 const POINT_BYTES = 12;
 const SEGMENT_FLOATS = 6;
 
@@ -23,18 +23,19 @@ void main() {
   gl_PointSize = px;
 }`;
 
-/* One signed distance a status: circle, diamond, square, ring. The edge keeps crowded marks apart. */
+/* One signed distance a status: circle, diamond, square, ring, octagon. The edge keeps crowded marks apart. */
 const POINT_FRAGMENT = `#version 300 es
 precision mediump float;
 flat in int status; flat in float px;
-uniform vec3 palette[4]; uniform vec3 edge;
+uniform vec3 palette[${WORKER_STATUSES.length}]; uniform vec3 edge;
 out vec4 colour;
 void main() {
   vec2 p = abs(gl_PointCoord * 2.0 - 1.0);
   float d = status == 0 ? length(p) - 0.78
           : status == 1 ? (p.x + p.y - 0.98) * 0.71
           : status == 2 ? max(p.x, p.y) - 0.68
-          : abs(length(p) - 0.62) - 0.18;
+          : status == 3 ? abs(length(p) - 0.62) - 0.18
+          : max(max(p.x, p.y), (p.x + p.y) * 0.7071) - 0.78;
   float soft = 1.6 / px;
   float alpha = 1.0 - smoothstep(0.0, soft, d - 2.0 / px);
   float inside = 1.0 - smoothstep(-soft, 0.0, d);

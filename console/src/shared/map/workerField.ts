@@ -46,7 +46,7 @@ export class WorkerField {
   }
 
   countByStatus(): Record<WorkerStatus, number> {
-    const counts = { free: 0, offered: 0, busy: 0, silent: 0 };
+    const counts = { free: 0, offered: 0, busy: 0, silent: 0, tracked: 0 };
     for (const dot of this.dots.values()) counts[dot.status] += 1;
     return counts;
   }

@@ -58,6 +58,14 @@ describe("parseMapFrame", () => {
     });
   });
 
+  it("tells who is tracked off duty, because of an alarm, from who is silent", () => {
+    const status = (code: number): string | null => {
+      const frame = parseMapFrame({ kind: "workers", at_ms: 5, full: true, rows: workerRow(7, 0, 0, 0n, 65535, code, 12), gone: new Uint8Array() });
+      return frame?.kind === "workers" ? (frame.rows[0]?.status ?? null) : null;
+    };
+    expect([status(3), status(4)]).toEqual(["silent", "tracked"]);
+  });
+
   it("shows a status it does not know as silent, and an unknown heading as null", () => {
     const frame = parseMapFrame({ kind: "workers", at_ms: 5, full: false, rows: workerRow(1, 0, 0, 1n, 65535, 200, 12), gone: new Uint8Array() });
     expect(frame?.kind === "workers" && frame.rows[0]).toMatchObject({ status: "silent", headingDeg: null, batteryPct: 12 });

@@ -47,7 +47,8 @@ function scaled(value: number | undefined, factor: number): number {
   return Math.min(UNKNOWN_U16 - 1, Math.round(value * factor));
 }
 
-export const WORKER_STATUSES = ["free", "offered", "busy", "silent"] as const;
+/** In the order of the wire's status byte; `tracked` is off duty and on the map only because of an open alarm. */
+export const WORKER_STATUSES = ["free", "offered", "busy", "silent", "tracked"] as const;
 export type WorkerStatus = (typeof WORKER_STATUSES)[number];
 
 /** One worker of a map frame. */

@@ -127,10 +127,15 @@ export interface Welcome {
   readonly recovered: boolean;
 }
 
-/** The present state of a worker: the object of the welcome frame. */
-export interface WorkerWelcome extends Welcome {
-  readonly slot?: number;
+/** How often a phone takes a fix, and how often it sends what it gathered (absent: each fix at once). */
+export interface Cadence {
   readonly cadence_ms: number;
+  readonly batch_ms?: number;
+}
+
+/** The present state of a worker: the object of the welcome frame. */
+export interface WorkerWelcome extends Welcome, Cadence {
+  readonly slot?: number;
   readonly duty: Duty;
   readonly offer: Offer | null;
   readonly booking: Booking | null;

@@ -29,6 +29,7 @@ export const WORKER_LOOKS: Readonly<Record<WorkerStatus, Look>> = {
   offered: { label: "Offered", shape: "diamond", colour: "--offered" },
   busy: { label: "Busy", shape: "square", colour: "--busy" },
   silent: { label: "Silent", shape: "ring", colour: "--silent" },
+  tracked: { label: "Off duty, alarm", shape: "alarm", colour: "--tracked" },
 };
 
 export const ALARM_LOOK: Look = { label: "Alarm", shape: "alarm", colour: "--alarm" };
