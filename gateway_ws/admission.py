@@ -28,6 +28,16 @@ class Admission:
         """Take nobody in any more: the gateway stops."""
         self._is_open = False
 
+    def entered(self) -> None:
+        """Count a socket, or one more time one that outlives its request."""
+        self._sockets += 1
+        SOCKETS.set(self._sockets)
+
+    def left(self) -> None:
+        """Count one less."""
+        self._sockets -= 1
+        SOCKETS.set(self._sockets)
+
     @web.middleware
     async def middleware(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
         """Answer 503 where no socket can be opened; a plain request that comes while leaving is the connection's last.
@@ -43,10 +53,8 @@ class Admission:
         if not self._is_open or self._sockets >= self._sockets_max:
             text = "this gateway is full" if self._is_open else "this gateway is going away"
             raise web.HTTPServiceUnavailable(text=f"{text}: connect again")
-        self._sockets += 1
-        SOCKETS.set(self._sockets)
+        self.entered()
         try:
             return await handler(request)
         finally:
-            self._sockets -= 1
-            SOCKETS.set(self._sockets)
+            self.left()

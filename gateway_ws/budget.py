@@ -20,12 +20,17 @@ class FixBudget:
     Kept as the instant up to which everything is spent: one number. Times are of a clock that never goes back.
     """
 
+    __slots__ = ("_spent_until_ms",)
+
     def __init__(self, now_ms: float) -> None:
         self._spent_until_ms = now_ms - _FULL_MS
 
     def spend(self, amount: int, now_ms: float) -> bool:
         """Take `amount`, or nothing where there is not enough."""
-        until_ms = max(self._spent_until_ms, now_ms - _FULL_MS) + amount * _FIX_MS
+        until_ms, full_ms = self._spent_until_ms, now_ms - _FULL_MS
+        if until_ms < full_ms:  # noqa: PLR1730 - `max` takes as long as all the rest
+            until_ms = full_ms
+        until_ms += amount * _FIX_MS
         if until_ms > now_ms:
             return False
         self._spent_until_ms = until_ms
@@ -34,6 +39,8 @@ class FixBudget:
 
 class BadFrames:
     """The refused frames of the last minute."""
+
+    __slots__ = ("_at_ms",)
 
     def __init__(self) -> None:
         self._at_ms: deque[int] | None = None

@@ -147,11 +147,11 @@ class Gateway:
         )
         self._hub = MapHub(index, self.fan_out, stores.calls, clock=clock, fix_clock=fix_clock)
         self._stalled = StalledConnections(clock)
-        has_lane_now = lane and has_lane()
-        engine = _engine_options(stores.settings, has_lane=has_lane_now)
+        can_lane, origins = lane and has_lane(), stores.settings.origins
+        engine = _engine_options(stores.settings, has_lane=can_lane)
         self._engineio = EngineServer(clock, self.services.background, self._stalled, engine)
         self._sio = GatewayServer(self._engineio, clock)
-        self._ping_socket = PingSocket(self.services, self._stalled, stores.settings.origins, has_lane=has_lane_now)
+        self._ping_socket = PingSocket(self.services, self._stalled, self._admission, origins, has_lane=can_lane)
         self._trackers = TrackerDoor(self.services)
 
     def app(self) -> web.Application:
@@ -182,6 +182,7 @@ class Gateway:
                 ("map", self._hub.run),
                 ("stalled", self._stalled.run),
                 ("heartbeat", self._engineio.run),
+                ("raw_heartbeat", self._ping_socket.run),
                 ("housekeeping", self._housekeeping),
                 ("revocations", self._revocations.run),
                 ("recovery", self._recovery.run),

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Hashable, Mapping
 from typing import Any
 
-from aiohttp import WSCloseCode, web
+from aiohttp import WSCloseCode
 
 from config.limits import CLOSE_TIMEOUT_MS, OUTBOX_BUFFER_BYTES_MAX
 from engine.core.errors import ClenzyError
@@ -21,16 +21,25 @@ from gateway_ws.wire import AckState, FrameType
 class RawConnection:
     """`/ws/ping`: frames are written to the transport as they are, without a task or a copy per message."""
 
+    __slots__ = (
+        "_background",
+        "_has_ended",
+        "_has_waiting",
+        "_is_closed",
+        "_outbox",
+        "_slot",
+        "_stalled",
+        "_transport",
+    )
+
     def __init__(
         self,
-        socket: web.WebSocketResponse,
         transport: asyncio.Transport,
         *,
         slot: int,
         stalled: StalledConnections,
         background: Background,
     ) -> None:
-        self._socket = socket
         self._transport = transport
         self._slot = slot
         self._stalled = stalled
@@ -114,19 +123,36 @@ class RawConnection:
         self._has_waiting = not self.is_closed and bool(self._outbox)
         return not self._has_waiting
 
-    async def end(self) -> None:
-        """Take note that the peer has closed, or answered our close."""
+    def ping(self) -> None:
+        """Ask whether the peer is still there."""
+        self._send_latest("ping", wire.PING_FRAME)
+
+    def pong(self, payload: bytes) -> None:
+        """Answer a ping; where several wait for a slow reader only the newest is answered (RFC 6455, 5.5.3)."""
+        self._send_latest("pong", wire.pong_frame(payload))
+
+    def fail(self, code: int) -> None:
+        """End the connection with a close code of the websocket's own: what the peer sends cannot be read."""
+        if not self._is_closed:
+            self._is_closed = True
+            self._outbox.clear()
+            if not self._transport.is_closing():
+                self._transport.write(wire.close_frame(code, ""))
+        self._transport.close()
+
+    def end(self, *, has_vanished: bool = False) -> None:
+        """Take note that the peer has closed, or answered our close, or has not been heard for too long."""
         self._outbox.clear()
         if self._has_ended is not None:
             self._has_ended.set()
-        if self._is_closed:
+        if has_vanished:
+            # What is not sent would keep the line for as long as the kernel tries.
+            self._transport.abort()
+        elif self._is_closed:
             self._transport.close()
         else:
-            self._is_closed = True
-            if self._socket.close_code == WSCloseCode.ABNORMAL_CLOSURE:
-                # The peer has vanished: what is not sent would keep the line for as long as the kernel tries.
-                self._transport.abort()
-            await self._socket.close()
+            self.fail(WSCloseCode.OK)
+        self._is_closed = True
 
     @property
     def _is_writable(self) -> bool:

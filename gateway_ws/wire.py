@@ -57,16 +57,25 @@ SEQ_MAX: Final = 2**64 - 1
 
 # MessagePack (https://github.com/msgpack/msgpack/blob/master/spec.md) of a ping frame's head: [1, seq, bin].
 _FIXES_HEAD: Final = bytes((0x93, FrameType.FIXES))
-_FIXINT_MAX: Final = 0x7F
-_SEQ_ENDS: Final = {0xCC: 4, 0xCD: 5, 0xCE: 7, 0xCF: 11}
-"""First byte of an unsigned integer -> where it ends in the frame."""
-_BIN8: Final = 0xC4
-_BIN16: Final = 0xC5
-_SHORTEST_FIXES: Final = 5 + FIX_BYTES
+_SEQ_ENDS: Final = {_FIXES_HEAD + bytes((kind,)): end for kind, end in ((0xCC, 4), (0xCD, 5), (0xCE, 7), (0xCF, 11))}
+"""First bytes of a frame whose `seq` has a length of its own -> where it ends."""
+_SMALL_SEQS: Final = {_FIXES_HEAD + bytes((seq,)): seq for seq in range(0x80)}
+"""First bytes of a frame with a `seq` of seven bits -> that."""
+_BIN_HEADS: Final = {
+    len(head) + count * FIX_BYTES: head
+    for count in range(1, FIXES_PER_FRAME_MAX + 1)
+    for head in (
+        *((bytes((0xC4, count * FIX_BYTES)),) if count * FIX_BYTES <= 0xFF else ()),  # noqa: PLR2004 - one byte
+        b"\xc5" + (count * FIX_BYTES).to_bytes(2, "big"),
+    )
+}
+"""Length of what follows the `seq` -> the head of the binary, where it holds a whole number of fixes."""
 _U32_MAX: Final = 2**32 - 1
 _ACK_HEAD_U32: Final = bytes((0x82, 8, 0x93, FrameType.ACK, 0xCE))
 _ACK_HEAD_U64: Final = bytes((0x82, 12, 0x93, FrameType.ACK, 0xCF))
 _INDEXED: Final = bytes((AckState.INDEXED,))
+PING_FRAME: Final = bytes((0x89, 0))
+"""The whole websocket frame that asks a peer for a sign of life."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,27 +160,18 @@ def peel_fixes(data: bytes) -> tuple[int, bytes] | None:
 
     What this returns `decode` would return too. A quarter of its cost: nothing of the frame is unpacked but its head.
     """
-    size = len(data)
-    if size < _SHORTEST_FIXES or not data.startswith(_FIXES_HEAD):
-        return None
-    kind = data[2]
-    if kind <= _FIXINT_MAX:
-        seq, at = kind, 3
-    elif kind in _SEQ_ENDS:
-        at = _SEQ_ENDS[kind]
+    head = data[:3]
+    at = _SEQ_ENDS.get(head)
+    if at is not None:
         seq = int.from_bytes(data[3:at], "big")
+    elif head in _SMALL_SEQS:
+        seq, at = _SMALL_SEQS[head], 3
     else:
         return None
-    if data[at] == _BIN8:
-        told, at = data[at + 1], at + 2
-    elif data[at] == _BIN16:
-        told, at = (data[at + 1] << 8) | data[at + 2], at + 3
-    else:
+    bin_head = _BIN_HEADS.get(len(data) - at)
+    if bin_head is None or not data.startswith(bin_head, at):
         return None
-    length = size - at
-    if told != length or length % FIX_BYTES or not 0 < length <= FIXES_PER_FRAME_MAX * FIX_BYTES:
-        return None
-    return seq, data[at:]
+    return seq, data[at + len(bin_head) :]
 
 
 def check_fixes(payload: object) -> bytes:
@@ -224,6 +224,11 @@ def close_frame(code: int, reason: str) -> bytes:
     """Return a websocket close frame; the reason is cut to what a control frame can hold."""
     body = code.to_bytes(2, "big") + reason.encode()[:_CLOSE_REASON_BYTES]
     return bytes((0x88, len(body))) + body
+
+
+def pong_frame(payload: bytes) -> bytes:
+    """Return the websocket frame that answers a ping, which holds at most 125 bytes."""
+    return bytes((0x8A, len(payload))) + payload
 
 
 def _unpack(data: bytes) -> object:

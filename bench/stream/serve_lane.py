@@ -1,9 +1,10 @@
-"""Our raw socket without the product behind it: the lane, the recogniser and the budget, then a count."""
+"""Our raw socket without the product behind it: the line, the recogniser and the budget, then a count."""
 
+import asyncio
 import time
 
 import uvloop
-from aiohttp import web
+from aiohttp import WSMessage, WSMsgType, web
 
 from bench.stream.serving import site
 from config.limits import FRAME_BYTES_MAX
@@ -16,8 +17,9 @@ from gateway_ws.lane import LaneSocket
 class Counting:
     """One connection. Its budget is asked for every frame; what it says is not the matter here."""
 
-    def __init__(self) -> None:
+    def __init__(self, transport: asyncio.Transport) -> None:
         self.fixes = 0
+        self._transport = transport
         self._budget = FixBudget(time.monotonic_ns() / 1e6)
 
     def take(self, data: bytes) -> bool:
@@ -30,13 +32,28 @@ class Counting:
         self.fixes += amount
         return True
 
+    def serve(self, message: WSMessage) -> None:
+        """Answer pings; hang up with the client."""
+        if message.type is WSMsgType.PING:
+            self._transport.write(wire.pong_frame(message.data))
+        elif message.type is WSMsgType.CLOSE:
+            self._transport.close()
+
+    def failed(self, code: int) -> None:
+        """Hang up."""
+        self._transport.write(wire.close_frame(code, ""))
+        self._transport.close()
+
+    def lost(self) -> None:
+        """Do nothing more."""
+
 
 async def _serve(request: web.Request) -> web.StreamResponse:
-    socket = LaneSocket(compress=False, max_msg_size=FRAME_BYTES_MAX, heartbeat=25.0)
+    transport = request.transport
+    assert transport is not None
+    socket = LaneSocket(compress=False, max_msg_size=FRAME_BYTES_MAX, autoclose=False)
     await socket.prepare(request)
-    with socket.lane(Counting().take):
-        async for _ in socket:
-            socket.next_turn()
+    assert socket.release(Counting(transport))
     return socket
 
 

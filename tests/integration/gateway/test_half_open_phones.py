@@ -69,6 +69,20 @@ async def test_a_vanished_raw_phone_is_let_go_of_in_time_and_a_quiet_one_is_not(
         answering.cancel()
 
 
+async def test_a_phone_that_sends_is_not_pinged_and_one_that_falls_silent_is_before_it_is_cut_off(
+    stage: Stage, city: City
+) -> None:
+    token = stage.token(Role.WORKER, await city.worker(1), slot=1)
+    async with phone_on(stage, token, autoping=False, timeout=AT_ONCE) as phone:
+        await phone.hear(0)
+        for seq in range(1, 21):
+            await phone.send(1, seq, stage.fixes(PORTO))
+            await asyncio.sleep(INTERVAL_MS / 8 / 1_000)
+            await phone.hear(2, where=lambda frame, seq=seq: frame[1] == seq)  # a ping would fail here
+        assert (await phone.socket.receive()).type is aiohttp.WSMsgType.PING
+        assert (await phone.socket.receive()).type is aiohttp.WSMsgType.CLOSED
+
+
 async def test_a_vanished_phone_with_events_on_their_way_leaves_nothing_behind(
     stage: Stage, city: City, line: TcpProxy
 ) -> None:

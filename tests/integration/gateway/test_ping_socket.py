@@ -71,6 +71,17 @@ async def test_an_acknowledged_fix_is_in_its_cell(stage: Stage, worker: str) -> 
     assert (await verify(stage.redis)).is_right
 
 
+async def test_a_phone_that_is_signed_in_has_no_task_and_counts_until_it_leaves(stage: Stage, worker: str) -> None:
+    before, admission = len(asyncio.all_tasks()), stage.gateway._admission
+    async with phone_on(stage, worker) as phone:
+        await phone.hear(0)
+        await eventually(lambda: len(asyncio.all_tasks()) == before)
+        assert (admission.sockets, len(stage.gateway.services.registry)) == (1, 1)
+        await phone.send(1, 1, stage.fixes(PORTO))
+        assert await phone.hear(2) == [2, 1, 0]
+    await eventually(lambda: (admission.sockets, len(stage.gateway.services.registry)) == (0, 0))
+
+
 @BOTH_PATHS
 async def test_acknowledgements_are_cumulative(stage: Stage, worker: str) -> None:
     async with phone_on(stage, worker) as phone:

@@ -3,8 +3,6 @@
 import asyncio
 from typing import cast
 
-from aiohttp import web
-
 from engine.core.errors import WireError
 from gateway_ws.background import Background
 from gateway_ws.closing import Close
@@ -37,7 +35,6 @@ async def test_nothing_is_written_to_a_line_that_was_cut(clock: ManualClock) -> 
     line = Line()
     async with asyncio.TaskGroup() as tasks:
         connection = RawConnection(
-            cast("web.WebSocketResponse", None),
             cast("asyncio.Transport", line),
             slot=7,
             stalled=StalledConnections(clock),
