@@ -90,10 +90,10 @@ def replay_command(  # noqa: PLR0913, PLR0917 - the options of a command
     api_url: ApiUrl = "http://127.0.0.1:8080",
     speed: Annotated[float | None, typer.Option(help="Must be the server's; default: whatever it runs at.")] = None,
     hours: Annotated[float | None, typer.Option(min=0, help="Only the first recorded hours.")] = None,
-    as_is: Annotated[bool, typer.Option("--as-is", help="Send a CSV's fixes in the order of the file.")] = False,  # noqa: FBT002 - an option
+    as_is: Annotated[bool, typer.Option("--as-is", help="Send a CSV's fixes in the order of the file.")] = False,
     newest_first: Annotated[
         bool, typer.Option("--newest-first", help="Send everything in the reverse order of its time.")
-    ] = False,  # noqa: FBT002 - an option
+    ] = False,
     phones: Annotated[
         int | None,
         typer.Option(min=1, max=5_000, help="Deal what was recorded to this many phones that start at once."),
