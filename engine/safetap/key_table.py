@@ -37,6 +37,11 @@ SELECT d.device_id, d.token_hash, NULL, d.revoked_at IS NULL AND p.status = 'act
 PAGE: Final = "SELECT * FROM (:all) every WHERE key_id > $1 ORDER BY key_id LIMIT $2".replace(":all", ALL)
 SOME: Final = "SELECT * FROM (:all) every WHERE key_id = ANY($1::uuid[])".replace(":all", ALL)
 BY_HASH: Final = "SELECT * FROM (:all) every WHERE secret_hash = ANY($1::bytea[])".replace(":all", ALL)
+ONE: Final = """
+SELECT * FROM (:all) every WHERE secret_hash = ANY($1::bytea[])
+UNION ALL
+SELECT * FROM (:all) every WHERE key_id = ANY($2::uuid[])
+""".replace(":all", ALL)
 NO_ID: Final = UUID(int=0)
 
 
@@ -95,18 +100,22 @@ class KeyTable:
         """Return the name of somebody who has a key."""
         return self._names.get(person_id)
 
-    async def look_up(self, secret_hash: bytes) -> KeyHolder | None:
+    async def look_up(self, *, secret_hash: bytes | None = None, key_id: UUID | None = None) -> KeyHolder | None:
         """Ask Postgres for a key that is not here; `None`: there is none, or nobody can tell in time."""
+        hashes = [] if secret_hash is None else [secret_hash]
+        key_ids = [] if key_id is None else [key_id]
         try:
             async with asyncio.timeout(DEVICE_LOOKUP_MS / MS_PER_S), self._pool.acquire() as conn:
-                holders = await keys_by_hash(conn, [secret_hash])
+                rows = await conn.fetch(ONE, hashes, key_ids)
         except POSTGRES_ERRORS as error:
             end_if_cancelled()
             log.warning("trigger_key.not_looked_up", error=type(error).__name__)
             return None
-        for holder in holders.values():
-            self._put(holder)
-        return holders.get(secret_hash)
+        if not rows:
+            return None
+        holder = _holder(rows[0])
+        self._put(holder)
+        return holder
 
     async def _round(self) -> None:
         if not (self._is_stale or self._changed):

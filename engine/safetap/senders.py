@@ -119,7 +119,7 @@ class Senders:
         if shown.scheme in (KEY_SCHEME, DEVICE_SCHEME):
             return await self._by_secret(shown, now_ms)
         if shown.scheme == SIGNED_SCHEME:
-            return self._by_signature(shown, now_ms)
+            return await self._by_signature(shown, now_ms)
         if shown.scheme.lower() == BEARER_SCHEME.lower():
             return self._by_token(shown, now_ms)
         raise NotSignedIn
@@ -146,24 +146,30 @@ class Senders:
         digest = _digest(shown.credential)
         holder = self._keys.with_secret(digest)
         if holder is None and self._checks.spend(shown.source, now_ms):
-            holder = await self._keys.look_up(digest)
+            holder = await self._keys.look_up(secret_hash=digest)
         if holder is None or holder.is_tracker is not (shown.scheme == DEVICE_SCHEME):
             return Stranger(TokenState.UNKNOWN, digest.hex())
         return _key_holder(holder, digest)
 
-    def _by_signature(self, shown: Shown, now_ms: int) -> Sender | Stranger:
+    async def _by_signature(self, shown: Shown, now_ms: int) -> Sender | Stranger:
         name, _, signature = shown.credential.partition(".")
         digest = _digest(shown.credential)
-        holder = self._keys.with_id(key_id) if (key_id := _uuid(name)) is not None else None
+        if not self._checks.spend(shown.source, now_ms):
+            return Stranger(TokenState.UNCHECKED, digest.hex())
+        holder = await self._signer(name)
         if holder is None or holder.public_key is None:
             return Stranger(TokenState.UNKNOWN, digest.hex())
-        if not self._checks.spend(shown.source, now_ms):
-            return Stranger(TokenState.UNCHECKED, digest.hex(), holder.person_id, holder.org_id)
         try:
             holder.public_key.verify(base64.urlsafe_b64decode(signature + "=="), shown.body)
         except (InvalidSignature, binascii.Error, ValueError):
             return Stranger(TokenState.FORGED, digest.hex(), holder.person_id, holder.org_id)
         return _key_holder(holder, digest)
+
+    async def _signer(self, name: str) -> KeyHolder | None:
+        key_id = _uuid(name)
+        if key_id is None:
+            return None
+        return self._keys.with_id(key_id) or await self._keys.look_up(key_id=key_id)
 
 
 def claims_of(token: str) -> tuple[PersonId | None, OrgId | None]:
