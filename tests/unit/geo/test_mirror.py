@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from config.limits import CANDIDATES_MAX, SLOTS_MAX
+from config.limits import CANDIDATES_MAX, SLAB_PAGE_SLOTS, SLOTS_MAX
 from engine.core.errors import NotAllowed
 from engine.core.units import METRES_PER_DEG
 from engine.geo import mirror as module
@@ -42,48 +42,54 @@ def test_nobody_is_near_in_an_empty_mirror() -> None:
     near = Mirror().nearest(LAT, LNG, k=3, radius_m=1e9)
     assert (near.found, near.slots.tolist(), near.distances_m.tolist()) == (0, [-1] * 3, [np.inf] * 3)
     assert Mirror().within(LAT, LNG, radius_m=1e9).tolist() == []
-    assert Mirror().apply(slots(), records()) == 0
 
 
 def test_of_equal_distances_the_lower_slot_comes_first() -> None:
     mirror, order = Mirror(), np.random.default_rng(3).permutation(40)
-    mirror.apply(order, records(*[(1, LAT + 0.001, LNG)] * 40))
+    mirror.moved(order, records(*[(1, LAT + 0.001, LNG)] * 40))
     assert nearest(mirror, k=7) == list(range(7))
     assert nearest(mirror, k=40, radius_m=1e8) == list(range(40))
 
 
-def test_the_newest_record_wins_in_any_order() -> None:
+def test_the_last_word_of_the_feed_counts_whatever_its_time() -> None:
     mirror = Mirror()
-    assert mirror.apply(slots(5, 5, 5), records((2, LAT, LNG), (1, 0, 0), (2, 1, 1))) == 1
+    mirror.moved(slots(5, 5), records((2, LAT + 1, LNG), (1, LAT, LNG)))
     assert nearest(mirror) == [5]
-    assert mirror.apply(slots(5), records((3, LAT + 1, LNG))) == 1
+    mirror.moved(slots(5), records((3, LAT + 1, LNG)))
     assert nearest(mirror) == []
     assert nearest(mirror, lat=LAT + 1) == [5]
 
 
-def test_who_leaves_is_gone_and_an_old_record_does_not_bring_them_back() -> None:
+def test_who_leaves_is_gone_until_a_record_with_a_cell_comes() -> None:
     mirror = Mirror()
-    mirror.apply(slots(1, 2, 3), records(*[(10, LAT, LNG)] * 3))
-    mirror.remove(slots(2, 9, 5_000))
+    mirror.moved(slots(1, 2, 3), records(*[(10, LAT, LNG)] * 3))
+    mirror.removed(slots(2, 9, 5_000))
     off_duty = records((11, LAT, LNG))
     off_duty["cell"] = 0
-    mirror.apply(slots(3), off_duty)
+    mirror.moved(slots(3), off_duty)
     assert nearest(mirror) == [1]
-    assert mirror.apply(slots(2), records((10, LAT, LNG))) == 0
-    assert mirror.apply(slots(2), records((11, LAT, LNG))) == 1
+    mirror.moved(slots(2), records((11, LAT, LNG)))
     assert nearest(mirror) == [1, 2]
     assert len(mirror) == 2
 
 
 def test_a_place_that_is_none_is_no_place() -> None:
     mirror = Mirror()
-    assert mirror.apply(slots(1, 2), records((1, 90.1, 0), (1, 0, 180.1))) == 2
+    mirror.moved(slots(1, 2), records((1, 90.1, 0), (1, 0, 180.1)))
     assert len(mirror) == 0
+
+
+def test_a_page_that_is_read_again_takes_away_whoever_is_missing_in_it() -> None:
+    mirror = Mirror()
+    others = SLAB_PAGE_SLOTS + 1
+    mirror.moved(slots(1, 2, others), records(*[(1, LAT, LNG)] * 3))
+    mirror.replaced(0, slots(2, 4), records(*[(1, LAT, LNG)] * 2))
+    assert nearest(mirror) == [2, 4, others]
 
 
 def test_both_sides_of_the_antimeridian_are_near() -> None:
     mirror = Mirror()
-    mirror.apply(slots(1, 2, 3), records((1, -17, 179.999), (1, -17, -179.999), (1, -17, 0)))
+    mirror.moved(slots(1, 2, 3), records((1, -17, 179.999), (1, -17, -179.999), (1, -17, 0)))
     near = mirror.nearest(-17, 180, k=3, radius_m=1_000)
     assert sorted(near.slots.tolist()) == [-1, 1, 2]
     assert near.distances_m[:2] == pytest.approx([106.45, 106.45], abs=0.01)
@@ -95,15 +101,19 @@ def test_a_circle_is_as_wide_as_it_is_high_at_every_latitude(lat: float) -> None
     mirror = Mirror()
     towards_pole, east = 2_000 / METRES_PER_DEG, 2_000 / METRES_PER_DEG / math.cos(math.radians(lat))
     ring = [(lat, LNG + east), (lat, LNG - east), (lat - math.copysign(towards_pole, lat), LNG)]
-    mirror.apply(slots(0, 1, 2), records(*[(1, *place) for place in ring]))
+    mirror.moved(slots(0, 1, 2), records(*[(1, *place) for place in ring]))
     assert sorted(nearest(mirror, lat=lat, radius_m=2_010)) == [0, 1, 2]
     assert nearest(mirror, lat=lat, radius_m=1_000) == []
 
 
 def test_skills_status_and_age_are_asked_for() -> None:
     mirror = Mirror()
-    mirror.apply(slots(0, 1, 2, 3), records(*[(ts_ms, LAT, LNG) for ts_ms in (5, 6, 7, 8)]))
-    mirror.describe(slots(0, 1, 2, 3), skills=slots(0b11, 0b01, 0b11, 0b111), statuses=np.array([1, 1, 2, 1], np.uint8))
+    mirror.moved(slots(0, 1, 2, 3), records(*[(ts_ms, LAT, LNG) for ts_ms in (5, 6, 7, 8)]))
+    mirror.describe(
+        slots(0, 1, 2, 3),
+        skills=np.array([0b11, 0b01, 0b11, 0b111], np.int32),
+        statuses=np.array([1, 1, 2, 1], np.uint8),
+    )
 
     def ask(wanted: Wanted) -> list[int]:
         return mirror.within(LAT, LNG, radius_m=10, wanted=wanted).tolist()
@@ -116,8 +126,8 @@ def test_skills_status_and_age_are_asked_for() -> None:
 
 def test_rebuilding_forgets_who_is_not_there() -> None:
     mirror = Mirror()
-    mirror.apply(slots(1, 2_000), records((100, LAT, LNG), (100, LAT, LNG)))
-    mirror.describe(slots(1), skills=slots(1), statuses=np.ones(1, np.uint8))
+    mirror.moved(slots(1, 2_000), records((100, LAT, LNG), (100, LAT, LNG)))
+    mirror.describe(slots(1), skills=np.ones(1, np.int32), statuses=np.ones(1, np.uint8))
     mirror.rebuild(slots(1, 3), records((50, LAT, LNG), (50, LAT, LNG)))
     assert nearest(mirror) == [1, 3]
     assert mirror.within(LAT, LNG, radius_m=1, wanted=Wanted(skills=1, statuses=2)).tolist() == [1]
@@ -125,24 +135,23 @@ def test_rebuilding_forgets_who_is_not_there() -> None:
 
 def test_the_table_grows_and_stays_exact() -> None:
     mirror = Mirror()
-    mirror.apply(slots(0, 1_023), records((1, LAT, LNG), (1, LAT, LNG)))
-    mirror.apply(slots(1_024, 70_000), records((1, LAT, LNG), (1, LAT, LNG)))
+    mirror.moved(slots(0, 1_023), records((1, LAT, LNG), (1, LAT, LNG)))
+    mirror.moved(slots(1_024, 70_000), records((1, LAT, LNG), (1, LAT, LNG)))
     assert nearest(mirror) == [0, 1_023, 1_024, 70_000]
-    mirror.apply(slots(0, 70_000), records((2, 0, 0), (2, 0, 0)))
+    mirror.moved(slots(0, 70_000), records((2, 0, 0), (2, 0, 0)))
     assert nearest(mirror) == [1_023, 1_024]
-    assert mirror.nbytes <= 131_072 * 68 + 800_000
+    assert mirror.nbytes <= 131_072 * 13 + 800_000
 
 
-@pytest.mark.parametrize("slot", [-1, SLOTS_MAX])
-def test_a_slot_beyond_the_tables_is_refused_and_nothing_is_applied(slot: int) -> None:
+def test_a_slot_beyond_the_tables_is_refused_and_nothing_is_taken_over() -> None:
     mirror = Mirror()
     with pytest.raises(NotAllowed):
-        mirror.apply(slots(0, slot), records((1, LAT, LNG), (1, LAT, LNG)))
+        mirror.moved(slots(0, SLOTS_MAX), records((1, LAT, LNG), (1, LAT, LNG)))
     assert len(mirror) == 0
 
 
 def test_within_keeps_the_nearest_beyond_its_limit() -> None:
     mirror, n = Mirror(), CANDIDATES_MAX + 50
     rows = records(*[(1, LAT + (n - slot) * 1e-6, LNG) for slot in range(n)])
-    mirror.apply(np.arange(n), rows)
+    mirror.moved(np.arange(n), rows)
     assert mirror.within(LAT, LNG, radius_m=1e6).tolist() == list(range(50, n))
