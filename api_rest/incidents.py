@@ -13,6 +13,7 @@ from engine.core.errors import Conflict, InvalidInput, NotAllowed, NotFound
 from engine.core.ids import BookingId, IncidentId, NoticeId, PersonId
 from engine.core.vocabulary import Channel, IncidentKind, IncidentState, NoticeState, Role
 from engine.safetap import desk
+from engine.safetap.incident_reads import note_detail_read
 from engine.safetap.incident_views import Position, incident_detail, list_incidents
 from engine.safetap.trigger import Trust
 
@@ -88,6 +89,9 @@ class Incident(Answer):
     acknowledged_by: str | None
     closed_at: AwareDatetime | None
     close_reason: str | None
+    says_safe_at: AwareDatetime | None
+    police_reference: str | None
+    is_false_alarm: bool
     events: list[IncidentEvent] | None = None
     notices: list[Notice] | None = None
 
@@ -126,8 +130,10 @@ async def list_all(call: Call[NoBody, IncidentsQuery]) -> Reply:
 
 
 async def get_one(call: Call[NoBody, NoQuery]) -> Reply:
-    """Return one incident with its events and notices."""
-    return Reply(await incident_detail(call.conn, _incident_id(call), org_id=call.principal.org_id))
+    """Return one incident with its events and notices, and record that it was read."""
+    incident_id = _incident_id(call)
+    await note_detail_read(call.conn, incident_id=incident_id, actor=call.principal, now_ms=call.now_ms)
+    return Reply(await incident_detail(call.conn, incident_id, org_id=call.principal.org_id))
 
 
 async def acknowledge(call: Call[NoBody, NoQuery]) -> Reply:
@@ -169,7 +175,7 @@ ROUTES: tuple[AnyRoute, ...] = (
         access=DESK,
         handler=get_one,
         summary="One incident with its events and notices",
-        uses=Uses.CONNECTION,
+        uses=Uses.TRANSACTION,
         answer=Incident,
         errors=(NotFound,),
     ),

@@ -7,6 +7,8 @@ from api_rest import (
     bookings,
     config,
     devices,
+    evidence,
+    incident_record,
     incidents,
     me,
     offers,
@@ -17,6 +19,7 @@ from api_rest import (
     trail_replays,
     trails,
     trigger_keys,
+    watched,
     workers,
     zones,
 )
@@ -39,6 +42,10 @@ TABLE: Final[tuple[AnyRoute, ...]] = check_table(
         *trigger_keys.ROUTES,
         *safetap.ROUTES,
         *safety_pins.ROUTES,
+        *watched.ROUTES,
+        # Before the incidents: `statistics` is no id.
+        *incident_record.ROUTES,
+        *evidence.ROUTES,
         *incidents.ROUTES,
     )
 )

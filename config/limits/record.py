@@ -12,5 +12,28 @@ PIN_WINDOW_MS: Final = 900_000
 """How long a wrong PIN counts."""
 PIN_ANSWER_MS: Final = 400
 """What a PIN is answered with leaves at the next multiple of this, so that the time tells nothing of what was done."""
+NOTE_CHARS_MAX: Final = 4_000
+"""A longer note or message on an incident is refused with 422."""
+POLICE_REFERENCE_CHARS_MAX: Final = 100
+"""A longer reference is refused with 422."""
+READ_AGAIN_MS: Final = 60_000
+"""Another look of the same person at the same part of an incident adds no event so soon; the audit log has each."""
+INCIDENT_TRAIL_FIXES_MAX: Final = 5_000
+"""Fixes of an incident in one answer: the newest."""
+INCIDENT_TRAIL_LEAD_MS: Final = 900_000
+"""How long before the alarm the trail of an incident begins."""
+REPORT_TRAIL_FIXES_MAX: Final = 500
+"""Fixes in a report; more are thinned evenly."""
+EVIDENCE_CHUNK_BYTES_MAX: Final = 131_072
+"""A larger chunk is refused with 422."""
+EVIDENCE_CHUNKS_MAX: Final = 2_000
+"""Chunks of one piece of evidence; one more is refused with 422: begin another piece."""
+EVIDENCE_PIECES_MAX: Final = 100
+"""Pieces of evidence of one incident; one more is refused with 409."""
+WATCHED_ROWS_MAX: Final = 200
+"""Looks at oneself in one answer, newest first."""
+STATISTICS_SPAN_DAYS_MAX: Final = 366
+"""A longer time is refused with 422."""
 
 assert PIN_DIGITS_MIN < PIN_DIGITS_MAX
+assert REPORT_TRAIL_FIXES_MAX <= INCIDENT_TRAIL_FIXES_MAX

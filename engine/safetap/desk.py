@@ -96,7 +96,7 @@ async def acknowledge(conn: Connection, *, incident_id: IncidentId, actor: Princ
         Conflict: it is closed.
     """
     async with conn.transaction():
-        incident = await _lock(conn, incident_id, actor)
+        incident = await lock_incident(conn, incident_id, actor)
         if incident["state"] == IncidentState.CLOSED:
             raise Conflict("The incident is closed.")
         if incident["acknowledged_by"] is None:  # also one that a safe PIN has stood down
@@ -104,7 +104,7 @@ async def acknowledge(conn: Connection, *, incident_id: IncidentId, actor: Princ
             policy = read_policy(incident["policy"], incident_id)
             await conn.execute(ACKNOWLEDGE, incident_id, actor.person_id, now)
             await conn.execute(AWAIT_FOLLOW_UP, incident_id, utc_from_ms(now_ms + policy.follow_up_s * MS_PER_S))
-            await _record(conn, incident_id, actor, "acknowledged", {}, now_ms=now_ms)
+            await record(conn, incident_id, actor, "acknowledged", {}, now_ms=now_ms)
         return await incident_view(conn, incident_id)
 
 
@@ -126,12 +126,12 @@ async def close(
     if not 1 <= len(told) <= CLOSE_REASON_CHARS_MAX:
         raise InvalidInput(f"1 to {CLOSE_REASON_CHARS_MAX} characters.", field="reason")
     async with conn.transaction():
-        incident = await _lock(conn, incident_id, actor)
+        incident = await lock_incident(conn, incident_id, actor)
         if incident["state"] != IncidentState.CLOSED:
             await conn.execute(CLOSE, incident_id, actor.person_id, utc_from_ms(now_ms), told)
             await conn.execute(STOP_TIMER, incident_id)
             await conn.execute(STOP_NOTICES, incident_id)
-            await _record(conn, incident_id, actor, "closed", {"reason": told}, now_ms=now_ms)
+            await record(conn, incident_id, actor, "closed", {"reason": told}, now_ms=now_ms)
         if says_reviewed(told):
             await _release_hold(conn, incident_id, actor, told, now_ms=now_ms)
         return await incident_view(conn, incident_id)
@@ -143,7 +143,13 @@ def says_reviewed(reason: str) -> bool:
     return bool(words) and words[0].strip(".,:;!-") == REVIEWED
 
 
-async def _lock(conn: Connection, incident_id: IncidentId, actor: Principal) -> asyncpg.Record:
+async def lock_incident(conn: Connection, incident_id: IncidentId, actor: Principal) -> asyncpg.Record:
+    """Return an incident that `actor` may work on, locked for the caller's transaction.
+
+    Raises:
+        NotFound: there is no such incident in the actor's organisation.
+        NotAllowed: not the desk, or somebody with a stake in it.
+    """
     incident = await conn.fetchrow(LOCK_INCIDENT, incident_id, actor.org_id, actor.person_id, actor.role.value)
     if incident is None:
         raise NotFound
@@ -160,13 +166,13 @@ async def _release_hold(
 ) -> None:
     released = await conn.execute(RELEASE_HOLD, incident_id, actor.person_id, utc_from_ms(now_ms))
     if released != "UPDATE 0":
-        await _record(conn, incident_id, actor, "hold_released", {"reason": reason}, now_ms=now_ms)
+        await record(conn, incident_id, actor, "hold_released", {"reason": reason}, now_ms=now_ms)
 
 
-async def _record(
+async def record(
     conn: Connection, incident_id: IncidentId, actor: Principal, kind: str, body: dict[str, object], *, now_ms: int
 ) -> None:
-    """Write the event, the audit entry and what the desks see."""
+    """Write the event, the audit entry and what the desks see, in the caller's transaction."""
     text = orjson.dumps(body).decode()
     await add_event(conn, incident_id=incident_id, kind=kind, actor_id=actor.person_id, body=text, now_ms=now_ms)
     await append_audit(

@@ -40,6 +40,11 @@ async def add_event(
     await conn.execute(ADD_EVENT, incident_id, kind, actor_id, body, utc_from_ms(now_ms))
 
 
+def event_body(**fields: object) -> str:
+    """Return the JSON text of an event's body."""
+    return orjson.dumps(fields, default=str).decode()
+
+
 def read_policy(body: str, incident_id: IncidentId) -> Policy:
     """Return a frozen policy; one that cannot be read gives way to the default, because silence is the worse error."""
     try:

@@ -42,7 +42,10 @@ jsonb_build_object(
   'acknowledged_at', to_char(i.acknowledged_at AT TIME ZONE 'UTC', :utc),
   'acknowledged_by', (SELECT full_name FROM person WHERE person_id = i.acknowledged_by),
   'closed_at', to_char(i.closed_at AT TIME ZONE 'UTC', :utc),
-  'close_reason', i.close_reason)
+  'close_reason', i.close_reason,
+  'says_safe_at', to_char(i.says_safe_at AT TIME ZONE 'UTC', :utc),
+  'police_reference', i.police_reference,
+  'is_false_alarm', i.is_false_alarm)
 """.replace(":utc", UTC_TEXT)
 """An incident `i` of person `p` with its timer `t` and address `a` (both may be absent)."""
 

@@ -48,6 +48,9 @@ function incident(id: string, version: number, extra: Partial<Incident> = {}): I
     acknowledged_by: null,
     closed_at: null,
     close_reason: null,
+    says_safe_at: null,
+    police_reference: null,
+    is_false_alarm: false,
     ...extra,
   };
 }

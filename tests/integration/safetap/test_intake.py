@@ -69,6 +69,9 @@ async def test_the_view_is_the_protocols_incident(world: World) -> None:
         "acknowledged_by": None,
         "closed_at": None,
         "close_reason": None,
+        "says_safe_at": None,
+        "police_reference": None,
+        "is_false_alarm": False,
     }
 
 

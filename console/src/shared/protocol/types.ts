@@ -218,6 +218,10 @@ export interface Incident {
   readonly acknowledged_by: string | null;
   readonly closed_at: string | null;
   readonly close_reason: string | null;
+  /** A safe PIN was given; a human has still to close. */
+  readonly says_safe_at: string | null;
+  readonly police_reference: string | null;
+  readonly is_false_alarm: boolean;
 }
 
 export type Ack<T> =
