@@ -1,7 +1,7 @@
 """What a request is answered with: the process's services, and everything that is known of one call."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Generic, TypeVar
 from uuid import UUID
@@ -9,6 +9,7 @@ from uuid import UUID
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict
 
+from config.jurisdictions import Jurisdictions, load_jurisdictions
 from config.settings import Settings
 from engine.core.clock import Clock
 from engine.core.database import Connection, Pool
@@ -56,6 +57,8 @@ class Services:
     safetap: Forwarder
     pages_dir: Path
     """The built web pages; the folder may be absent."""
+    jurisdictions: Jurisdictions = field(default_factory=load_jurisdictions)
+    """The countries' rules, checked when the process starts."""
 
 
 SERVICES = web.AppKey("services", Services)

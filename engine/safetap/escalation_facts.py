@@ -46,7 +46,7 @@ SELECT :addresses
 ARMED: Final = "SELECT org_id, person_id FROM armed_desk WHERE org_id = ANY($1::uuid[]) AND lease_until > $2"
 
 CONTACTS: Final = """
-SELECT c.person_id, c.contact_id, c.phone, c.email, c.may_be_at_address, r.country_code
+SELECT c.person_id, p.org_id, c.contact_id, c.phone, c.email, c.may_be_at_address, r.country_code
   FROM safety_contact c
   JOIN person p USING (person_id)
   JOIN region r USING (region_id)
@@ -140,6 +140,16 @@ async def load_responders(conn: Connection, org_ids: Sequence[OrgId]) -> dict[Or
     return found
 
 
+async def load_contacts(
+    conn: Connection, person_id: PersonId | None, *, org_id: OrgId, jurisdictions: Jurisdictions
+) -> list[Contact]:
+    """Return the contacts of one person of an organisation, in their own order; of nobody none."""
+    if person_id is None:
+        return []
+    rows = await conn.fetch(CONTACTS, [person_id])
+    return [_contact(row, jurisdictions) for row in rows if row["org_id"] == org_id]
+
+
 async def people_on_call(
     conn: Connection, schedule_ids: Iterable[ScheduleId], *, now_ms: int
 ) -> dict[ScheduleId, Sequence[PersonId]]:
@@ -176,10 +186,7 @@ async def _contacts(
     if not subjects:
         return contacts, parties
     for row in await conn.fetch(CONTACTS, list({one.person_id for one in subjects})):
-        allowed = jurisdictions.of(row["country_code"]).contacts.channels
-        addresses = {channel: known for channel, known in _own_addresses(row).items() if channel in allowed}
-        contact = Contact(ContactId(row["contact_id"]), addresses, row["may_be_at_address"])
-        contacts[row["person_id"]].append(contact)
+        contacts[row["person_id"]].append(_contact(row, jurisdictions))
     for row in await conn.fetch(PARTIES, list({person for one in subjects for person in one.incident.excluded})):
         parties[row["person_id"]] = [address for several in _own_addresses(row).values() for address in several]
     return contacts, parties
@@ -210,6 +217,13 @@ async def _volunteers(
         for one in subjects
         if (place := places.get(one.incident.incident_id)) is not None
     }
+
+
+def _contact(row: asyncpg.Record, jurisdictions: Jurisdictions) -> Contact:
+    """Return a contact with the channels by which their country lets a machine tell them."""
+    allowed = jurisdictions.of(row["country_code"]).contacts.channels
+    addresses = {channel: known for channel, known in _own_addresses(row).items() if channel in allowed}
+    return Contact(ContactId(row["contact_id"]), addresses, row["may_be_at_address"])
 
 
 def _addresses(row: asyncpg.Record) -> Addresses:

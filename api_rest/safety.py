@@ -1,0 +1,208 @@
+"""What people choose for the case that they call for help, who is trained to look after them, and which desks watch."""
+
+from typing import Annotated, Any
+from uuid import UUID, uuid4
+
+from pydantic import AwareDatetime, Field
+
+from api_rest.context import Body, Call, NoBody, NoQuery, Reply
+from api_rest.route import DESK, AnyRoute, Route, Uses
+from api_rest.schemas import Answer, Line, Text
+from config.limits import CONTACTS_PER_PERSON_MAX
+from engine.core.errors import InvalidInput, NotFound
+from engine.core.ids import PersonId
+from engine.core.units import rfc3339
+from engine.core.vocabulary import Role
+from engine.safetap.armed_desks import armed_desks
+from engine.safetap.incident_store import read_clock
+from engine.safetap.safety_setup import (
+    ContactMode,
+    ContactPlan,
+    SafetySetup,
+    load_setup,
+    save_setup,
+    set_training,
+)
+
+CALLERS = frozenset({Role.CUSTOMER, Role.WORKER})
+
+
+class Contact(Body):
+    """Somebody to be told: a phone number with its country, an e-mail address, or both."""
+
+    name: Line
+    phone: Line | None = None
+    email: Line | None = None
+    may_be_at_address: bool = False
+    """Then never told automatically: they might be the danger, or be in it."""
+
+
+class Setup(Body):
+    """All of it: what is left out is nothing."""
+
+    contact_mode: ContactMode = ContactMode.NONE
+    """Whether and how anybody contacts this person after a call for help."""
+    code_word: Line | None = None
+    decoy_text: Text | None = None
+    is_volunteer: bool = False
+    """A worker who agrees to look after others from outside; it takes training too."""
+    contacts: Annotated[list[Contact], Field(max_length=CONTACTS_PER_PERSON_MAX, default_factory=list)]
+
+
+class ContactAnswer(Answer):
+    """Somebody to be told."""
+
+    name: str
+    phone: str | None
+    email: str | None
+    may_be_at_address: bool
+
+
+class SetupAnswer(Answer):
+    """What a person chose."""
+
+    contact_mode: ContactMode
+    code_word: str | None
+    decoy_text: str | None
+    is_volunteer: bool
+    contacts: list[ContactAnswer]
+
+
+class Training(Body):
+    """Until when a worker counts as trained to look after others from outside; null: not any more."""
+
+    trained_until: AwareDatetime | None
+
+
+class TrainingAnswer(Answer):
+    """Until when a worker counts as trained."""
+
+    person_id: PersonId
+    trained_until: AwareDatetime | None
+
+
+class DeskAnswer(Answer):
+    """A desk that somebody watches."""
+
+    desk_id: UUID
+    person_id: PersonId
+    name: str
+    armed_at: AwareDatetime
+    armed_until: AwareDatetime
+
+
+class DeskList(Answer):
+    """Armed desks. With none a ladder starts at whoever is on call, without waiting for the desk."""
+
+    is_armed: bool
+    items: list[DeskAnswer]
+
+
+async def get_setup(call: Call[NoBody, NoQuery]) -> Reply:
+    """Return what the person chose."""
+    return _answer(await load_setup(call.conn, call.principal.person_id))
+
+
+async def put_setup(call: Call[Setup, NoQuery]) -> Reply:
+    """Write what the person chooses; who calls for help next is looked after so."""
+    body = call.body
+    contacts = tuple(ContactPlan(one.name, one.phone, one.email, one.may_be_at_address) for one in body.contacts)
+    setup = SafetySetup(body.contact_mode, body.code_word, body.decoy_text, body.is_volunteer, contacts)
+    ids = [uuid4() for _ in contacts]
+    return _answer(await save_setup(call.conn, setup, principal=call.principal, contact_ids=ids, now_ms=call.now_ms))
+
+
+async def put_training(call: Call[Training, NoQuery]) -> Reply:
+    """Record a worker's training."""
+    person_id = PersonId(call.ids["worker_id"])
+    await set_training(
+        call.conn,
+        person_id,
+        trained_until=call.body.trained_until,
+        org_id=call.principal.org_id,
+        actor_id=call.principal.person_id,
+        now_ms=call.now_ms,
+    )
+    return Reply({"person_id": person_id, "trained_until": rfc3339(call.body.trained_until)})
+
+
+async def list_desks(call: Call[NoBody, NoQuery]) -> Reply:
+    """Return which desks somebody watches, by the clock that escalators go by."""
+    now_ms = await read_clock(call.conn)
+    desks = await armed_desks(call.conn, org_id=call.principal.org_id, now_ms=now_ms)
+    items = [
+        {
+            "desk_id": one.desk_id,
+            "person_id": one.person_id,
+            "name": one.name,
+            "armed_at": rfc3339(one.armed_at),
+            "armed_until": rfc3339(one.lease_until),
+        }
+        for one in desks
+    ]
+    return Reply({"is_armed": bool(items), "items": items})
+
+
+def _answer(setup: SafetySetup) -> Reply:
+    contacts: list[dict[str, Any]] = [
+        {
+            "name": one.name,
+            "phone": one.phone,
+            "email": one.email,
+            "may_be_at_address": one.may_be_at_address,
+        }
+        for one in setup.contacts
+    ]
+    return Reply(
+        {
+            "contact_mode": setup.contact_mode.value,
+            "code_word": setup.code_word,
+            "decoy_text": setup.decoy_text,
+            "is_volunteer": setup.is_volunteer,
+            "contacts": contacts,
+        }
+    )
+
+
+ROUTES: tuple[AnyRoute, ...] = (
+    Route(
+        method="GET",
+        path="/v1/me/safety",
+        access=CALLERS,
+        handler=get_setup,
+        summary="What I chose for the case that I call for help",
+        uses=Uses.CONNECTION,
+        answer=SetupAnswer,
+    ),
+    Route(
+        method="PUT",
+        path="/v1/me/safety",
+        access=CALLERS,
+        handler=put_setup,
+        summary="Choose contacts, and whether and how anybody contacts me",
+        uses=Uses.TRANSACTION,
+        body=Setup,
+        answer=SetupAnswer,
+        errors=(InvalidInput,),
+    ),
+    Route(
+        method="PUT",
+        path="/v1/workers/{worker_id}/safety-training",
+        access=frozenset({Role.ADMIN}),
+        handler=put_training,
+        summary="Record until when a worker counts as a trained volunteer",
+        uses=Uses.TRANSACTION,
+        body=Training,
+        answer=TrainingAnswer,
+        errors=(NotFound,),
+    ),
+    Route(
+        method="GET",
+        path="/v1/desks",
+        access=DESK,
+        handler=list_desks,
+        summary="Which desks somebody watches",
+        uses=Uses.CONNECTION,
+        answer=DeskList,
+    ),
+)
