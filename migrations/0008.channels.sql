@@ -8,6 +8,8 @@ ALTER TABLE notice
   ADD COLUMN delivery    text CHECK (delivery IN ('delivered', 'read', 'undelivered')),  -- NULL: nothing was told yet
   ADD COLUMN delivery_at timestamptz;
 
+CREATE INDEX notice_phone ON notice (address) WHERE channel IN ('sms', 'voice');
+
 -- What a responder answers a text message with: one code for an incident and a phone, however often it is told.
 CREATE TABLE reply_code (
   incident_id uuid NOT NULL REFERENCES incident,
@@ -59,13 +61,11 @@ CREATE TABLE phone_door (
 );
 CREATE INDEX phone_door_phone ON phone_door (phone);
 
--- A hardware button. Its secret derives from the installation's, so that none is kept here.
-CREATE TABLE alarm_button (
-  button_id  uuid PRIMARY KEY,
-  org_id     uuid NOT NULL REFERENCES org,
-  person_id  uuid NOT NULL REFERENCES person ON DELETE CASCADE,
-  label      text NOT NULL,
-  created_at timestamptz NOT NULL,
-  revoked_at timestamptz
-);
-CREATE INDEX alarm_button_person ON alarm_button (person_id, created_at DESC, button_id DESC);
+-- SafeTap's doors hold every number in memory, so that one counts while Postgres is away.
+CREATE FUNCTION tell_phone_door() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  PERFORM pg_notify('clenzy_phone_door', '');
+  RETURN NULL;
+END $$;
+CREATE TRIGGER phone_door_changed AFTER INSERT OR UPDATE OR DELETE ON phone_door
+  FOR EACH STATEMENT EXECUTE FUNCTION tell_phone_door();

@@ -28,6 +28,7 @@ from engine.people.tokens import AccessTokens
 from engine.safetap.escalation_loop import EscalationLoop
 from engine.safetap.intake import Intake
 from engine.safetap.key_table import KeyTable
+from engine.safetap.phone_doors import PhoneDoors
 from engine.safetap.senders import Senders
 from engine.safetap.spool import Spool
 from engine.safetap.unverified_lane import UnverifiedLane
@@ -36,6 +37,7 @@ from ops.process import Process, run
 from ops.readiness import Readiness
 from safetap_door.database import open_pool
 from safetap_door.live_desks import LiveDesks
+from safetap_door.locked_phone import LockedPhoneServices, add_locked_phone_routes
 from safetap_door.problems import cors, problems
 from safetap_door.provider_requests import ProviderServices
 from safetap_door.receipts import add_receipt_routes
@@ -54,6 +56,7 @@ async def root(process: Process) -> None:
         pool = await opened_pool(stack, settings, size=SAFETAP_POOL_MAX)
         intake_pool = await opened_pool(stack, settings, size=INTAKE_POOL_MAX)
         keys = KeyTable(pool=intake_pool, clock=clock)
+        phones = PhoneDoors(pool=pool, clock=clock)
         desks = LiveDesks(pool=pool, clock=clock, tokens=tokens, origins=settings.origins, name_of=keys.name_of)
         spool = await stack.enter_async_context(Spool(settings.state_dir / "spool", name=uuid4()))
         intake = Intake(pool=intake_pool, spool=spool, clock=clock, new_id=uuid4, watch=desks)
@@ -67,6 +70,7 @@ async def root(process: Process) -> None:
                 "clenzy_safetap": due.set,
                 "clenzy_incident": desks.changed,
                 "clenzy_trigger_key": keys.changed,
+                "clenzy_phone_door": phones.changed,
             },
         )
         services = DoorServices(
@@ -78,11 +82,14 @@ async def root(process: Process) -> None:
             pool=pool,
             new_id=uuid4,
         )
-        await serve(stack, settings, build_app(settings, services, desks, process.readiness))
+        app = build_app(settings, services, desks, process.readiness)
+        add_locked_phone_routes(app, LockedPhoneServices(keys=keys, phones=phones, senders=services.senders))
+        await serve(stack, settings, app)
         async with asyncio.TaskGroup() as tasks:
             work = [
                 tasks.create_task(listener.run()),
                 tasks.create_task(keys.run()),
+                tasks.create_task(phones.run()),
                 tasks.create_task(desks.run()),
                 tasks.create_task(intake.run()),
                 tasks.create_task(intake.replay_loop()),

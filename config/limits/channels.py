@@ -16,3 +16,9 @@ PUSH_TTL_S: Final = 600
 """A push that was not delivered by then is of no use: the push service drops it."""
 CALLBACK_BYTES_MAX: Final = 65_536
 """A larger request of a phone provider is refused with 413."""
+PHONE_DOORS_CHECK_MS: Final = 30_000
+"""SafeTap's doors read the registered numbers this often, for what no notification told them."""
+PHONE_WORD_CHARS_MIN: Final = 4
+"""A shorter word is refused with 422: it would be said by chance."""
+PHONE_WORD_CHARS_MAX: Final = 60
+"""A longer one is refused with 422: nobody types it in danger."""

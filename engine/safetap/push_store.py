@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 from uuid import UUID
 
@@ -37,6 +38,10 @@ DELETE FROM push_device WHERE push_device_id IN (
 """
 UNSUBSCRIBE: Final = "DELETE FROM push_subscription WHERE subscription_id = $1 AND person_id = coalesce($2, person_id)"
 REMOVE_DEVICE: Final = "DELETE FROM push_device WHERE push_device_id = $1 AND person_id = coalesce($2, person_id)"
+SUBSCRIPTIONS_OF: Final = """
+SELECT subscription_id, created_at FROM push_subscription WHERE person_id = $1
+ ORDER BY created_at DESC, subscription_id
+"""
 SUBSCRIPTION: Final = "SELECT endpoint, p256dh, auth FROM push_subscription WHERE subscription_id = $1 AND org_id = $2"
 REGISTRATION: Final = "SELECT token FROM push_device WHERE push_device_id = $1 AND org_id = $2"
 
@@ -83,6 +88,11 @@ async def unsubscribe(conn: Connection, subscription_id: UUID, *, person_id: Per
 async def remove_device(conn: Connection, device_id: UUID, *, person_id: PersonId | None = None) -> bool:
     """End an app's pushes, of this person alone where one is given; return whether there were any."""
     return await conn.execute(REMOVE_DEVICE, device_id, person_id) != "DELETE 0"
+
+
+async def list_subscriptions(conn: Connection, person_id: PersonId) -> list[tuple[UUID, datetime]]:
+    """Return a person's browsers with when they subscribed, the newest first."""
+    return [(row["subscription_id"], row["created_at"]) for row in await conn.fetch(SUBSCRIPTIONS_OF, person_id)]
 
 
 async def load_subscription(conn: Connection, subscription_id: UUID, org_id: OrgId) -> Subscription | None:

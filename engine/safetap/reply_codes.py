@@ -63,6 +63,11 @@ SELECT n.incident_id, n.notice_id, p.person_id, p.org_id, p.region_id, p.role
 
 TARGET_OF: Final = "SELECT target FROM notice WHERE notice_id = $1"
 
+IS_AWAITED: Final = """
+SELECT EXISTS (SELECT FROM notice n JOIN incident i USING (incident_id)
+                WHERE n.address = $1 AND n.channel IN ('sms', 'voice') AND i.state <> 'closed')
+"""
+
 WRONG_REPLIES: Final = "SELECT count(*) FROM wrong_reply WHERE address_hash = $1 AND at > $2"
 COUNT_WRONG_REPLY: Final = "INSERT INTO wrong_reply (address_hash, at) VALUES ($1, $2)"
 FORGET_WRONG_REPLIES: Final = "DELETE FROM wrong_reply WHERE at <= $1"
@@ -103,6 +108,11 @@ async def allot_code(
         await conn.execute(ALLOT, incident_id, phone, new_code(), person_id, utc_from_ms(now_ms))
     log.error("reply_code.none_free", incident_id=str(incident_id))
     return None
+
+
+async def is_awaited(conn: Connection, phone: str) -> bool:
+    """Return whether somebody was told of a live incident on this phone, so that what comes from it is an answer."""
+    return bool(await conn.fetchval(IS_AWAITED, phone))
 
 
 async def acknowledge_by_code(conn: Connection, *, phone: str, code: str, now_ms: int) -> bool:

@@ -92,7 +92,7 @@ class WebPushNotifier:
         self, subscription: Subscription, message: NoticeMessage, key: EllipticCurvePrivateKey
     ) -> tuple[int, str | None]:
         assert self._session is not None, "enter it before use"
-        check_address(subscription.endpoint, is_private_allowed=self._is_private_allowed)
+        check_address(subscription.endpoint, is_private_allowed=self._is_private_allowed, what="push")
         body = encrypt(
             orjson.dumps(push_fields(message)),
             PushKeys(subscription.p256dh, subscription.auth),

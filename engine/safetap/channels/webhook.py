@@ -92,7 +92,7 @@ class WebhookNotifier:
         return Receipt(reference, Delivery.DELIVERED)
 
 
-def check_address(url: str, *, is_private_allowed: bool) -> None:
+def check_address(url: str, *, is_private_allowed: bool, what: str = "webhook") -> None:
     """Refuse an address that must not be called, as far as it can be seen without asking for its name.
 
     Raises:
@@ -102,10 +102,10 @@ def check_address(url: str, *, is_private_allowed: bool) -> None:
         return
     parts = urlsplit(url)
     if parts.scheme != "https":
-        raise NotSent("a webhook's address is https", is_final=True)
+        raise NotSent(f"a {what} goes to https", is_final=True)
     # The client resolves no literal address, so that the resolver never sees it.
     if parts.hostname is not None and _is_literal(parts.hostname) and not is_public(parts.hostname):
-        raise NotSent("the webhook's address is in a private network", is_final=True)
+        raise NotSent(f"the {what}'s address is in a private network", is_final=True)
 
 
 def signed_headers(message: NoticeMessage, body: bytes, secret: str) -> dict[str, str]:

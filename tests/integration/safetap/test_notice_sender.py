@@ -114,7 +114,7 @@ async def test_plain_http_is_refused(world: World) -> None:
     async with WebhookNotifier(master_secret=MASTER) as notifier:
         desk = Desk(world, {Channel.WEBHOOK: notifier})
         await desk.round()
-    assert (await desk.notice())["last_error"] == "a webhook's address is https"
+    assert (await desk.notice())["last_error"] == "a webhook goes to https"
 
 
 async def test_a_hung_webhook_does_not_delay_the_mail(world: World, mailbox: Mailbox, receiver: HookReceiver) -> None:

@@ -1,0 +1,229 @@
+"""Doors for a phone that is locked, and for things that are no phone: text message, call, hardware button, Shortcut.
+
+All of them make the same trigger and go the same two ways as every other: who is known is committed or spooled before
+the answer; for whom nothing vouches is marked, and dropped by nobody. One sender's alarms within one minute are one
+trigger. No answer makes a sound on the phone that it goes to.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+from uuid import UUID
+
+import orjson
+from aiohttp import web
+from standardwebhooks.webhooks import Webhook, WebhookVerificationError
+
+from engine.core.database import POSTGRES_ERRORS
+from engine.core.errors import NotAllowed, NotFound
+from engine.core.ids import IncidentId
+from engine.core.vocabulary import Acknowledgement, Channel, Door, IncidentKind
+from engine.outbox.durable_loop import end_if_cancelled
+from engine.safetap.alarm_id import alarm_id
+from engine.safetap.bare_trigger import bare_trigger
+from engine.safetap.button_secret import button_secret
+from engine.safetap.channels.phone_number import e164
+from engine.safetap.channels.voice import busy
+from engine.safetap.key_table import KeyTable
+from engine.safetap.metrics import REPLIES, TRIGGERS
+from engine.safetap.phone_doors import PhoneDoor, PhoneDoors
+from engine.safetap.reply_codes import acknowledge_by_code, code_in, is_awaited
+from engine.safetap.senders import KEY_SCHEME, Sender, Senders, Shown, Stranger
+from engine.safetap.trigger import ReceivedTrigger, TokenState, Trigger
+from engine.safetap.unverified import UnverifiedTrigger
+from safetap_door.provider_requests import NOTHING_TO_SAY, PROVIDERS, signed_fields, xml
+from safetap_door.routes import SERVICES, STATUS_OF, TRIGGERING_ROLES, DoorServices, source_of
+
+SMS_PATH: Final = "/v1/safetap/doors/sms"
+VOICE_PATH: Final = "/v1/safetap/doors/voice"
+BUTTON_PATH: Final = "/v1/safetap/doors/button"
+SHORTCUT_PATH: Final = "/v1/safetap/doors/shortcut"
+
+
+@dataclass(frozen=True, slots=True)
+class LockedPhoneServices:
+    """What these doors use beside the others'."""
+
+    keys: KeyTable
+    phones: PhoneDoors
+    senders: Senders
+
+
+LOCKED: Final = web.AppKey("locked", LockedPhoneServices)
+
+
+def add_locked_phone_routes(app: web.Application, services: LockedPhoneServices) -> None:
+    """Give `app` the doors. The routes for triggers and for receipts must be there."""
+    app[LOCKED] = services
+    app.router.add_post(SMS_PATH, take_text_message)
+    app.router.add_post(VOICE_PATH, take_call)
+    app.router.add_post(BUTTON_PATH, take_button)
+    app.router.add_post(SHORTCUT_PATH, take_shortcut)
+
+
+async def take_text_message(request: web.Request) -> web.Response:
+    """Take what was written to our number: a responder's answer, or somebody's word.
+
+    Always the same empty answer: no message goes back to a phone that somebody else may be looking at.
+    """
+    fields = await signed_fields(request)
+    text = fields.get("Body", "")
+    phone = e164(fields.get("From", "")) or ""
+    owners = request.app[LOCKED].phones.of(phone)
+    meant = [owner for owner in owners if owner.is_meant_by(text)]
+    if meant or not await _is_answer(request, phone, text):
+        await _by_phone(request, Door.SMS, fields.get("From", ""), meant, owners)
+    return xml(NOTHING_TO_SAY)
+
+
+async def take_call(request: web.Request) -> web.Response:
+    """Take a call to our number; whoever calls hears a busy line."""
+    fields = await signed_fields(request)
+    phone = e164(fields.get("From", "")) or ""
+    owners = request.app[LOCKED].phones.of(phone)
+    meant = [owner for owner in owners if owner.is_call_alarm]
+    if meant or not await _is_responder(request, phone):
+        await _by_phone(request, Door.VOICE, fields.get("From", ""), meant, owners)
+    return xml(busy())
+
+
+async def take_button(request: web.Request) -> web.Response:
+    """Take the press of a button that signs (Standard Webhooks) as one of its owner's trigger keys."""
+    body = await request.read()
+    master = request.app[PROVIDERS].webhook_secret
+    if master is None:
+        raise NotFound
+    key_id = _key_id(request.query.get("key", ""))
+    holder = request.app[LOCKED].keys.with_id(key_id)
+    digest = hashlib.sha256(key_id.bytes).hexdigest()
+    is_signed = _is_signed(button_secret(master, key_id), body, request.headers)
+    sender: Sender | Stranger
+    if holder is None or holder.is_tracker:
+        sender = Stranger(TokenState.UNKNOWN, digest)
+    elif not is_signed or not holder.is_live:
+        state = TokenState.REVOKED if is_signed else TokenState.FORGED
+        sender = Stranger(state, digest, holder.person_id, holder.org_id)
+    else:
+        sender = Sender(holder.person_id, holder.role, holder.org_id, holder.region_id, TokenState.KEY, None)
+    return await _answer(request, sender, Door.BUTTON, _trigger(request, body, str(key_id)))
+
+
+async def take_shortcut(request: web.Request) -> web.Response:
+    """Take what an iOS Shortcut or an Android intent posts with a trigger key; the body may be empty."""
+    body = await request.read()
+    scheme, _, credential = request.headers.get("Authorization", "").partition(" ")
+    source = None if request.remote is None else source_of(request.remote)
+    shown = Shown(scheme or KEY_SCHEME, credential.strip(), body, source)
+    sender = await request.app[LOCKED].senders.tell(shown, request.app[SERVICES].clock.now_ms())
+    device = hashlib.sha256(credential.strip().encode(errors="surrogateescape")).hexdigest()
+    return await _answer(request, sender, Door.SHORTCUT, _trigger(request, body, device))
+
+
+async def _is_answer(request: web.Request, phone: str, text: str) -> bool:
+    """Return whether a message is a responder's, and act on it.
+
+    Raises:
+        POSTGRES_ERRORS: a code came, and nobody can look it up now: the provider is told to come again.
+    """
+    services = request.app[PROVIDERS]
+    code = code_in(text)
+    if code is None:
+        return await _is_responder(request, phone)
+    async with services.pool.acquire() as conn:
+        is_right = await acknowledge_by_code(conn, phone=phone, code=code, now_ms=services.clock.now_ms())
+    REPLIES.labels(Channel.SMS.value, "acknowledged" if is_right else "wrong").inc()
+    return True
+
+
+async def _is_responder(request: web.Request, phone: str) -> bool:
+    """Return whether somebody was told on this number and answers in their own words. Unknown: they are not."""
+    try:
+        async with request.app[PROVIDERS].pool.acquire() as conn:
+            is_awaited_ = await is_awaited(conn, phone)
+    except POSTGRES_ERRORS:
+        end_if_cancelled()
+        return False
+    if is_awaited_:
+        REPLIES.labels(Channel.SMS.value, "not_understood").inc()
+    return is_awaited_
+
+
+async def _by_phone(
+    request: web.Request, door: Door, number: str, meant: Sequence[PhoneDoor], owners: Sequence[PhoneDoor]
+) -> None:
+    """Raise the alarms that a message or a call means; without a word that vouches for it, a marked one."""
+    digest = hashlib.sha256(number.encode()).hexdigest()
+    senders: list[Sender | Stranger] = [
+        Sender(owner.person_id, owner.role, owner.org_id, owner.region_id, TokenState.KEY, None) for owner in meant
+    ]
+    if not senders and owners:
+        senders.append(Stranger(TokenState.UNKNOWN, digest, owners[0].person_id, owners[0].org_id))
+    elif not senders:
+        senders.append(Stranger(TokenState.UNKNOWN, digest))
+    now_ms = request.app[SERVICES].clock.now_ms()
+    for sender in senders:
+        await _take(request, sender, door, Trigger(alarm_id(digest, now_ms), IncidentKind.BUTTON), source=digest)
+
+
+async def _take(
+    request: web.Request, sender: Sender | Stranger, door: Door, trigger: Trigger, *, source: str | None
+) -> Acknowledgement:
+    """Make a trigger durable, or let a stranger's wait in its own lane."""
+    services = request.app[SERVICES]
+    outcome = "refused"
+    try:
+        if isinstance(sender, Stranger):
+            incident_id, now_ms = IncidentId(services.new_id()), services.clock.now_ms()
+            if services.unverified.has_room(source):
+                services.unverified.offer(source, UnverifiedTrigger(trigger, sender, door, now_ms, incident_id))
+            acknowledgement = Acknowledgement.RECEIVED
+        else:
+            acknowledgement = await services.intake.take(_received(services, sender, door, trigger))
+        outcome = acknowledgement.value
+    finally:
+        TRIGGERS.labels(door.value, outcome).inc()
+    return acknowledgement
+
+
+def _received(services: DoorServices, sender: Sender, door: Door, trigger: Trigger) -> ReceivedTrigger:
+    if sender.role not in TRIGGERING_ROLES:
+        raise NotAllowed("Customers and workers raise alarms; the desk answers them.")
+    return ReceivedTrigger(
+        trigger=trigger,
+        person_id=sender.person_id,
+        role=sender.role,
+        org_id=sender.org_id,
+        region_id=sender.region_id,
+        door=door,
+        token_state=sender.token_state,
+        received_at_ms=services.clock.now_ms(),
+        incident_id=IncidentId(services.new_id()),
+        issued_at_ms=sender.issued_at_ms,
+    )
+
+
+async def _answer(request: web.Request, sender: Sender | Stranger, door: Door, trigger: Trigger) -> web.Response:
+    source = None if request.remote is None else source_of(request.remote)
+    acknowledgement = await _take(request, sender, door, trigger, source=source)
+    body = {"trigger_id": trigger.trigger_id, "state": acknowledgement.value}
+    return web.Response(body=orjson.dumps(body), status=STATUS_OF[acknowledgement], content_type="application/json")
+
+
+def _trigger(request: web.Request, body: bytes, device: str) -> Trigger:
+    return bare_trigger(body, trigger_id=alarm_id(device, request.app[SERVICES].clock.now_ms()))
+
+
+def _key_id(text: str) -> UUID:
+    try:
+        return UUID(text)
+    except ValueError:
+        raise NotFound from None
+
+
+def _is_signed(secret: str, body: bytes, headers: Mapping[str, str]) -> bool:
+    try:
+        Webhook(secret).verify(body, {name.lower(): value for name, value in headers.items()}, json_parse=False)
+    except WebhookVerificationError:
+        return False
+    return True
