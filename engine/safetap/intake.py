@@ -97,7 +97,7 @@ class Intake:
         # A commit that was only slow may have won meanwhile; the spooled copy is then found to be known.
         if _is(settled, Delivery.DONE):
             return Acknowledgement.COMMITTED
-        self._watch.spooled(received)
+        self._tell(lambda: self._watch.spooled(received))
         return Acknowledgement.SPOOLED
 
     async def replay_loop(self) -> None:
@@ -121,8 +121,15 @@ class Intake:
         outcomes = await self._try(batch)
         for received, outcome in zip(batch, outcomes, strict=True):
             if outcome.delivery is not Delivery.AWAY:
-                self._watch.settled(received, outcome.incident_id)
+                self._tell(lambda: self._watch.settled(received, outcome.incident_id))  # noqa: B023 - called at once
         return outcomes
+
+    def _tell(self, note: Callable[[], None]) -> None:
+        try:
+            note()
+        except Exception:
+            # Whoever watches must not cost an alarm: it is where it was acknowledged to be.
+            log.exception("intake.watch_failed")
 
     async def _try(self, batch: Sequence[ReceivedTrigger]) -> list[Settled]:
         if not batch:

@@ -245,7 +245,8 @@ async def _store(conn: Connection, rows: Sequence[dict[str, object]]) -> list[tu
             if attempt == ATTEMPTS_MAX - 1:
                 raise
         else:
-            return [(row["position"], row["incident_id"]) for row in stored]
+            # asyncpg's own kind of UUID is none that orjson writes.
+            return [(row["position"], UUID(int=row["incident_id"].int)) for row in stored]
     raise AssertionError("unreachable")
 
 
