@@ -15,7 +15,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from config.limits import ARRIVALS_MAX, CLOSE_TIMEOUT_MS, HOUSEKEEPING_MS, OUTBOX_RETRY_MS
+from config.limits import ARRIVALS_MAX, CLOSE_TIMEOUT_MS, HOUSEKEEPING_MS, OUTBOX_RETRY_MS, SESSIONS_PER_TURN_MAX
 from config.settings import Settings
 from engine.core.clock import Clock
 from engine.core.redis_store import RedisClient
@@ -28,6 +28,7 @@ from engine.geo.worker_table import WorkerTable
 from engine.people.tokens import AccessTokens
 from engine.wiring import acceptance_rules
 from gateway_ws.admission import Admission
+from gateway_ws.arrivals import Arrivals
 from gateway_ws.background import Background
 from gateway_ws.batched import Batched
 from gateway_ws.cadence import Cadences
@@ -100,7 +101,8 @@ class Gateway:
         self._readiness = readiness
         self._tasks = tasks
         self._metrics = IngestMetrics()
-        self._admission = Admission()
+        arrivals = Arrivals(clock, random.Random())  # noqa: S311 - spreads load, keeps no secret
+        self._admission = Admission(arrivals)
         registry, jobs, table, index = Registry(), Jobs(), WorkerTable(), CellIndex(redis)
         speakers = Speakers(stores.tokens)
         self.trail = TrailWriter(stores.calls.connection, clock=clock)
@@ -131,6 +133,7 @@ class Gateway:
             safetap=safetap,
             background=Background(tasks),
             registry=registry,
+            arrivals=arrivals,
             newest=Batched(partial(_newest, index), keys_max=ARRIVALS_MAX),
         )
         self._recovery = Recovery(registry, self.fan_out, stores.calls, clock=clock)
@@ -233,9 +236,7 @@ class Gateway:
             self._readiness.set("redis", ok=self.fan_out.is_connected)
             registry = self.services.registry
             registry.close_expired(self._clock.now_ms())
-            for session in registry:
-                if isinstance(session, WorkerSession):
-                    session.report_refused()
+            await self._report_refused()
             self._tune_cadences()
             await self._sio.close_silent()
             await self._trackers.workers.forget_idle()
@@ -244,6 +245,14 @@ class Gateway:
                 await self._tell_figures()
             except (RedisError, OSError, TimeoutError) as error:
                 log.warning("figures.redis_away", error=type(error).__name__)
+
+    async def _report_refused(self) -> None:
+        """Tell phones of their refused fixes; many at once would hold up everybody's pings."""
+        for number, session in enumerate(self.services.registry, 1):
+            if isinstance(session, WorkerSession):
+                session.report_refused()
+            if number % SESSIONS_PER_TURN_MAX == 0:
+                await self._clock.sleep_ms(0)
 
     def _tune_cadences(self) -> None:
         services = self.services

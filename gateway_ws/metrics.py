@@ -33,6 +33,10 @@ FIX_FRAMES: Final = FrameTally()
 REFUSED: Final = Counter("clenzy_gateway_refused", "Frames and commands refused, by code", ["code"])
 CONNECTIONS: Final = Gauge("clenzy_gateway_connections", "Open sessions", ["kind"])
 SOCKETS: Final = Gauge("clenzy_gateway_sockets", "Open sockets, signed in or not")
+SESSIONS_OPENING: Final = Gauge("clenzy_gateway_sessions_opening", "Sessions that open right now")
+ARRIVALS_SENT_AWAY: Final = Counter(
+    "clenzy_gateway_arrivals_sent_away", "Sockets that were told to come again later: too many sessions were opening"
+)
 RECOVERIES: Final = Counter(
     "clenzy_gateway_recoveries",
     "Sessions that had missed events, on `connect` or in a `gap` of the fan-out: told the `events`, or a `snapshot`",

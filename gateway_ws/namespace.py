@@ -3,6 +3,7 @@
 import asyncio
 from abc import abstractmethod
 from collections.abc import Mapping
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from secrets import token_urlsafe
 from typing import Any, ClassVar, Generic, Protocol, TypeVar, cast
@@ -148,6 +149,12 @@ class SessionNamespace(socketio.AsyncNamespace, Generic[SomeSession]):
 
     async def _connect(self, sid: str, auth: object) -> None:
         fields: Mapping[str, Any] = auth if isinstance(auth, dict) else {}
+        place = AsyncExitStack()
+        try:
+            await place.enter_async_context(self._services.arrivals.place())
+        except Unavailable as error:
+            later = wire.refusal_body(error, retry_after_ms=self._services.arrivals.sent_away())
+            raise socketio.exceptions.ConnectionRefusedError(error.detail, later) from None
         try:
             match fields:
                 case {"token": str(token)}:
@@ -158,11 +165,12 @@ class SessionNamespace(socketio.AsyncNamespace, Generic[SomeSession]):
                 raise NotAllowed(f"{self.namespace} is not for the role {principal.role}")
             entry = self._enter(sid, principal, token)
         except ClenzyError as error:
+            await place.aclose()
             raise socketio.exceptions.ConnectionRefusedError(error.detail, {"code": error.code}) from None
         try:
             await self._resume(entry, principal.person_id, fields)
         finally:
-            self._services.background.start(self._open(entry), name="session.open")
+            self._services.background.start(self._open(entry, place), name="session.open")
 
     def _enter(self, sid: str, principal: Principal, token: str) -> Entry[SomeSession]:
         line: EngineSession | None = self.server.line(sid, self.namespace)
@@ -190,9 +198,10 @@ class SessionNamespace(socketio.AsyncNamespace, Generic[SomeSession]):
         elif (epoch := await self._services.calls.epoch()) is not None:
             entry.pid = resume_point.new_pid(epoch, person_id, token_urlsafe(_NONCE_BYTES), auth)
 
-    async def _open(self, entry: Entry[SomeSession]) -> None:
+    async def _open(self, entry: Entry[SomeSession], place: AsyncExitStack) -> None:
         try:
-            await entry.session.open()
+            async with place:
+                await entry.session.open()
         except Exception:
             entry.session.close(Close.GOING_AWAY)  # without a welcome nothing would ever come
             raise

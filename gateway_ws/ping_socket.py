@@ -12,7 +12,7 @@ from config.limits import (
     HEARTBEAT_INTERVAL_MS,
     HELLO_TIMEOUT_MS,
 )
-from engine.core.errors import ClenzyError, NotAllowed, NotSignedIn, TooMany, WireError
+from engine.core.errors import ClenzyError, NotAllowed, NotSignedIn, TooMany, Unavailable, WireError
 from engine.core.units import MS_PER_S, NS_PER_MS
 from gateway_ws import wire
 from gateway_ws.admission import Admission
@@ -79,20 +79,18 @@ class PingSocket:
         socket = self._socket()
         await socket.prepare(request)
         try:
-            session, connection = await self._greet(socket, request)
+            session, connection = await self._let_in(socket, request)
         except _Refused:
             return socket
         phone = RawPhone(session, connection, self._services)
         is_released = False
         try:
-            await session.open()
             is_released = isinstance(socket, LaneSocket) and self._release(socket, phone)
             if not is_released:
                 await self._listen(socket, connection, phone)
         finally:
             if not is_released:
-                await session.closed()
-                connection.end(has_vanished=socket.close_code == WSCloseCode.ABNORMAL_CLOSURE)
+                await _end(session, connection, socket)
         return socket
 
     def _socket(self) -> web.WebSocketResponse:
@@ -122,8 +120,24 @@ class PingSocket:
     def _now_ms(self) -> int:
         return self._services.clock.steady_ns() // NS_PER_MS
 
-    async def _greet(self, socket: web.WebSocketResponse, request: web.Request) -> tuple[WorkerSession, RawConnection]:
-        """Wait for the hello and sign the worker in; refused frames before it end the connection."""
+    async def _let_in(self, socket: web.WebSocketResponse, request: web.Request) -> tuple[WorkerSession, RawConnection]:
+        """Wait for the hello and a place, sign the worker in and welcome them."""
+        hello = await self._hello(socket)
+        arrivals = self._services.arrivals
+        try:
+            async with arrivals.place():
+                session, connection = await self._enter(hello, socket, request)
+                try:
+                    await session.open()
+                except BaseException:
+                    await _end(session, connection, socket)
+                    raise
+        except Unavailable as error:
+            raise await _refuse(socket, Close.GOING_AWAY, error, retry_after_ms=arrivals.sent_away()) from None
+        return session, connection
+
+    async def _hello(self, socket: web.WebSocketResponse) -> Hello:
+        """Wait for the hello; refused frames before it end the connection."""
         try:
             async with asyncio.timeout(HELLO_TIMEOUT_MS / 1000):
                 message = await socket.receive()
@@ -137,7 +151,15 @@ class PingSocket:
             frame = wire.decode(message.data)
             if not isinstance(frame, Hello):
                 raise NotSignedIn("the first frame is a hello")
-            return self._sign_in(frame, request)
+        except ClenzyError as error:
+            raise await _refuse(socket, Close.NOT_SIGNED_IN, error) from None
+        return frame
+
+    async def _enter(
+        self, hello: Hello, socket: web.WebSocketResponse, request: web.Request
+    ) -> tuple[WorkerSession, RawConnection]:
+        try:
+            return self._sign_in(hello, request)
         except NotAllowed as error:
             raise await _refuse(socket, Close.NOT_ALLOWED, error) from None
         except TooMany as error:
@@ -152,7 +174,7 @@ class PingSocket:
             raise NotAllowed("only workers send pings")
         services.table.ensure(principal.slot)
         transport = request.transport
-        if transport is None:
+        if transport is None or transport.is_closing():  # gone while it waited for a place
             raise _Refused
         connection = RawConnection(
             transport,
@@ -181,10 +203,19 @@ class _Refused(Exception):  # noqa: N818 - never leaves this module
     """The connection was closed before a session began."""
 
 
-async def _refuse(socket: web.WebSocketResponse, reason: Close, error: ClenzyError) -> _Refused:
+async def _end(session: WorkerSession, connection: RawConnection, socket: web.WebSocketResponse) -> None:
+    await session.closed()
+    connection.end(has_vanished=socket.close_code == WSCloseCode.ABNORMAL_CLOSURE)
+
+
+async def _refuse(
+    socket: web.WebSocketResponse, reason: Close, error: ClenzyError, *, retry_after_ms: int | None = None
+) -> _Refused:
     REFUSED.labels(error.code).inc()
     CLOSED.labels(reason.code).inc()
     if not socket.closed:
-        await socket.send_bytes(wire.pack(wire.FrameType.REFUSED, wire.refusal_body(error)))
+        await socket.send_bytes(
+            wire.pack(wire.FrameType.REFUSED, wire.refusal_body(error, retry_after_ms=retry_after_ms))
+        )
         await socket.close(code=reason.websocket_code, message=error.detail.encode()[:123])
     return _Refused()

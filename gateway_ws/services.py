@@ -8,6 +8,7 @@ from engine.core.clock import Clock
 from engine.geo.cell_index import CellIndex
 from engine.geo.ingest import Ingest
 from engine.geo.worker_table import WorkerTable
+from gateway_ws.arrivals import Arrivals
 from gateway_ws.background import Background
 from gateway_ws.batched import Batched
 from gateway_ws.cadence import Cadences
@@ -38,5 +39,6 @@ class Services:
     safetap: SafeTapClient
     background: Background
     registry: Registry
+    arrivals: Arrivals
     newest: Batched[int, np.void]
     """The record of a slot in the cell index: the newest fix that any gateway has accepted."""

@@ -200,13 +200,15 @@ def pack(*elements: object) -> bytes:
     return packed
 
 
-def refusal_body(error: ClenzyError, seq: int | None = None) -> dict[str, Any]:
-    """Return what a client reads about a refused frame or command."""
+def refusal_body(error: ClenzyError, seq: int | None = None, *, retry_after_ms: int | None = None) -> dict[str, Any]:
+    """Return what a client reads about a refused frame, command or connection."""
     body: dict[str, Any] = {"code": error.code, "detail": error.detail}
     if error.field is not None:
         body["field"] = error.field
     if seq is not None:
         body["seq"] = seq
+    if retry_after_ms is not None:
+        body["retry_after_ms"] = retry_after_ms
     return body
 
 

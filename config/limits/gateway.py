@@ -46,6 +46,8 @@ COMMAND_TEXT_CHARS_MAX: Final = 500
 """A longer text in a command is cut there."""
 HOUSEKEEPING_MS: Final = 1_000
 """How often a gateway looks for expired tokens, reports refused fixes and tells consoles their figures."""
+SESSIONS_PER_TURN_MAX: Final = 100
+"""Sessions that are told of refused fixes in a row; then the others get their turn."""
 SESSION_STATE_TIMEOUT_MS: Final = 2_000
 """Loading the state of one session; later the session starts without it and gets it when Postgres answers."""
 ARRIVALS_MAX: Final = 500
@@ -71,6 +73,16 @@ BATTERY_FINE_PCT: Final = 20
 ACCEPT_BACKLOG: Final = 4_096
 """Connections that the kernel holds until we accept them; it drops further ones, and their clients try again."""
 
+OPENING_SESSIONS_MAX: Final = 250
+"""Sessions that open at the same time; the next ones wait for a place."""
+OPENING_WAITING_MAX: Final = 500
+"""While so many wait for a place, further sockets are refused with 503 and told when to come again."""
+OPENING_WAIT_MS: Final = 5_000
+"""Who has had no place by then is refused with `unavailable`, and told when to come again."""
+OPENING_RETRY_MS_MIN: Final = 500
+"""Nobody is told to come again sooner than after this, give or take a quarter..."""
+OPENING_RETRY_MS_MAX: Final = 30_000
+"""...nor later than after this; it grows by as long as one session takes with each that is sent away."""
 GC_OBJECTS: Final = 50_000
 """New objects of a gateway from which Python looks for unreachable cycles among them (2 ms)."""
 

@@ -3,6 +3,8 @@
 import random
 from dataclasses import dataclass, field
 
+import aiohttp
+
 
 @dataclass(slots=True)
 class Backoff:
@@ -20,6 +22,12 @@ class Backoff:
     def come_back_after(self, delay_s: float) -> None:
         """Take the server's word for the next delay: it sends its clients away one after another."""
         self._told_s = delay_s
+
+    def look_at(self, failure: BaseException) -> None:
+        """Take the server's word where it has refused to open a socket and said for how long."""
+        headers = failure.headers if isinstance(failure, aiohttp.WSServerHandshakeError) else None
+        if headers is not None and headers.get("Retry-After", "").isdecimal():
+            self.come_back_after(int(headers["Retry-After"]) - self.rng.random())
 
     def reset(self) -> None:
         """Forget earlier failures: the last try worked."""

@@ -235,8 +235,9 @@ class WorkerSocket:
                 await self._connection()
             except SignedOut as gone:
                 self.ended = gone.code
-            except (ClientFailure, aiohttp.ClientError, OSError, TimeoutError):
+            except (ClientFailure, aiohttp.ClientError, OSError, TimeoutError) as failure:
                 self.counts.losses += 1
+                self._backoff.look_at(failure)
             if self.ended is None:
                 await asyncio.sleep(self._backoff.next_s())
 

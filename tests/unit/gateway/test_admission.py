@@ -1,12 +1,15 @@
 """A gateway that is full or leaving opens no socket; who has not signed in counts too."""
 
+import random
 from collections.abc import AsyncIterator
 
 import aiohttp
 import pytest
 from aiohttp import web
 
+from engine.core.clock import SystemClock
 from gateway_ws.admission import Admission
+from gateway_ws.arrivals import Arrivals
 
 
 @pytest.fixture
@@ -21,7 +24,7 @@ async def door() -> AsyncIterator[tuple[Admission, str]]:
     async def plain(_request: web.Request) -> web.Response:
         return web.Response(text="here")
 
-    admission = Admission(sockets_max=2)
+    admission = Admission(Arrivals(SystemClock(), random.Random(1)), sockets_max=2)
     app = web.Application(middlewares=[admission.middleware])
     app.router.add_get("/socket", socket)
     app.router.add_get("/plain", plain)
