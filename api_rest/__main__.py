@@ -10,12 +10,14 @@ from aiohttp import web
 
 from api_rest.app import build_app
 from api_rest.context import Services
+from api_rest.drills import run_planned_drills
 from api_rest.pages import pages_folder
 from api_rest.problems import STORE_AWAY
 from config.limits import STOP_TIMEOUT_MS
 from engine.core.clock import SystemClock
 from engine.core.database import Pool
 from engine.core.vocabulary import Door
+from engine.outbox.durable_loop import keep_running
 from engine.people.passwords import Passwords
 from engine.safetap.forwarding import Forwarder
 from engine.wiring import open_access_tokens, open_database, open_redis
@@ -55,8 +57,12 @@ async def root(process: Process) -> None:
             checking = tasks.create_task(
                 keep_checked(process.readiness, "database", ask, errors=STORE_AWAY, sleep_ms=clock.sleep_ms)
             )
+            practising = tasks.create_task(
+                keep_running(partial(run_planned_drills, services), name="drills", clock=clock, errors=STORE_AWAY)
+            )
             await process.stop.wait()
             checking.cancel()
+            practising.cancel()
 
 
 @asynccontextmanager

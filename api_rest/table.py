@@ -7,6 +7,7 @@ from api_rest import (
     bookings,
     config,
     devices,
+    drills,
     evidence,
     incident_record,
     incidents,
@@ -56,6 +57,7 @@ TABLE: Final[tuple[AnyRoute, ...]] = check_table(
         # Before the incidents: `statistics` is no id.
         *incident_record.ROUTES,
         *evidence.ROUTES,
+        *drills.ROUTES,
         *incidents.ROUTES,
     )
 )

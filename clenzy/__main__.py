@@ -151,6 +151,18 @@ def geo_verify(
     raise typer.Exit(run_once("engine.run_geo_verify", settings, *(["--repair"] if repair else [])))
 
 
+@app.command()
+def drill(
+    org: Annotated[str, typer.Option(help="Organisation; may be left out when there is only one.")] = "",
+    state_dir: StateDir = None,
+) -> None:
+    """Begin a drill of the running installation: an alarm through the whole real path, marked as practice."""
+    settings = of_running(_settings(state_dir))
+    if settings.database_url is None:
+        raise CannotStartError("set DATABASE_URL, or start the installation that is to practise")
+    raise typer.Exit(run_once("engine.run_drill", settings, *([org] if org else [])))
+
+
 @safetap_commands.command("verify")
 def safetap_verify(
     incident: Annotated[UUID | None, typer.Option(help="Only this incident. Default: all, and the audit log.")] = None,

@@ -34,6 +34,10 @@ WATCHED_ROWS_MAX: Final = 200
 """Looks at oneself in one answer, newest first."""
 STATISTICS_SPAN_DAYS_MAX: Final = 366
 """A longer time is refused with 422."""
+DRILL_POLL_MS: Final = 30_000
+"""How often planned drills are looked for."""
+DRILL_EVERY_H_MAX: Final = 8_760
+"""Who practises less often than once a year does not practise: a longer plan is refused with 422."""
 
 assert PIN_DIGITS_MIN < PIN_DIGITS_MAX
 assert REPORT_TRAIL_FIXES_MAX <= INCIDENT_TRAIL_FIXES_MAX

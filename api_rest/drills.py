@@ -1,0 +1,146 @@
+"""Drills: one now, or one every so often. How fast they are answered is in `GET /v1/incidents/statistics`."""
+
+from typing import Annotated
+from uuid import uuid4
+
+import structlog
+from pydantic import AwareDatetime, Field
+
+from api_rest.context import Body, Call, NoBody, NoQuery, Reply, Services
+from api_rest.route import DESK, AnyRoute, Route, Uses
+from api_rest.schemas import Answer
+from config.limits import DRILL_EVERY_H_MAX, DRILL_POLL_MS
+from engine.core.errors import ClenzyError, Conflict, NotFound, Unavailable
+from engine.core.ids import OrgId, PersonId, TriggerId
+from engine.core.units import rfc3339
+from engine.core.vocabulary import Role
+from engine.people.audit import append_audit
+from engine.safetap.drill import Drill, claim_due_drill, read_plan, set_plan, start_drill
+
+log = structlog.get_logger(__name__)
+
+
+class StartDrill(Body):
+    """Who plays the part; null: some worker, who notices nothing."""
+
+    person_id: PersonId | None = None
+
+
+class DrillAnswer(Answer):
+    """A drill under way."""
+
+    trigger_id: TriggerId
+    person_id: PersonId
+    state: str
+
+
+class SetPlan(Body):
+    """Hours between drills; null: none by itself."""
+
+    every_h: Annotated[int, Field(ge=1, le=DRILL_EVERY_H_MAX)] | None
+
+
+class Plan(Answer):
+    """How often, and when next."""
+
+    every_h: int | None
+    next_at: AwareDatetime | None
+
+
+async def start(call: Call[StartDrill, NoQuery]) -> Reply:
+    """Begin a drill."""
+    drill = await _start(call.services, call.principal.org_id, call.body.person_id, by=call.principal.person_id)
+    return Reply({"trigger_id": str(drill.trigger_id), "person_id": str(drill.person_id), "state": drill.state})
+
+
+async def get_plan(call: Call[NoBody, NoQuery]) -> Reply:
+    """Return how often the organisation practises by itself."""
+    plan = await read_plan(call.conn, call.principal.org_id)
+    if plan is None:
+        return Reply({"every_h": None, "next_at": None})
+    return Reply({"every_h": plan["every_h"], "next_at": rfc3339(plan["next_at"])})
+
+
+async def put_plan(call: Call[SetPlan, NoQuery]) -> Reply:
+    """Say how often the organisation practises by itself."""
+    org_id, every_h = call.principal.org_id, call.body.every_h
+    await set_plan(call.conn, org_id, every_h=every_h, now_ms=call.now_ms)
+    await append_audit(
+        call.conn,
+        org_id=org_id,
+        actor_id=call.principal.person_id,
+        action="drill.planned",
+        subject=f"org:{org_id}",
+        now_ms=call.now_ms,
+        detail={"every_h": every_h},
+    )
+    plan = await read_plan(call.conn, org_id)
+    next_at = None if plan is None else rfc3339(plan["next_at"])
+    return Reply({"every_h": every_h, "next_at": next_at})
+
+
+async def run_planned_drills(services: Services) -> None:
+    """Begin every drill that is due, then wait; one round."""
+    while True:
+        async with services.pool.acquire() as conn, conn.transaction():
+            org_id = await claim_due_drill(conn, now_ms=services.clock.now_ms())
+        if org_id is None:
+            break
+        try:
+            drill = await _start(services, org_id, None, by=None)
+        except ClenzyError as error:
+            log.warning("drill.not_started", org_id=str(org_id), reason=error.detail)
+        else:
+            log.info("drill.started", org_id=str(org_id), trigger_id=str(drill.trigger_id))
+    await services.clock.sleep_ms(DRILL_POLL_MS)
+
+
+async def _start(services: Services, org_id: OrgId, person_id: PersonId | None, *, by: PersonId | None) -> Drill:
+    trigger_id, now_ms = TriggerId(uuid4()), services.clock.now_ms()
+    async with services.pool.acquire() as conn:
+        await append_audit(
+            conn, org_id=org_id, actor_id=by, action="drill.started", subject=f"trigger:{trigger_id}", now_ms=now_ms
+        )
+        return await start_drill(
+            conn,
+            services.tokens,
+            services.safetap,
+            org_id=org_id,
+            person_id=person_id,
+            trigger_id=trigger_id,
+            now_ms=now_ms,
+        )
+
+
+ROUTES: tuple[AnyRoute, ...] = (
+    Route(
+        method="POST",
+        path="/v1/drills",
+        access=DESK,
+        handler=start,
+        summary="Begin a drill through the whole real path",
+        uses=Uses.STANDING,
+        body=StartDrill,
+        answer=DrillAnswer,
+        errors=(NotFound, Conflict, Unavailable),
+    ),
+    Route(
+        method="GET",
+        path="/v1/drills/plan",
+        access=DESK,
+        handler=get_plan,
+        summary="How often drills begin by themselves",
+        uses=Uses.CONNECTION,
+        answer=Plan,
+    ),
+    Route(
+        method="PUT",
+        path="/v1/drills/plan",
+        access=frozenset({Role.ADMIN}),
+        handler=put_plan,
+        summary="Let drills begin by themselves, or not",
+        uses=Uses.TRANSACTION,
+        body=SetPlan,
+        answer=Plan,
+    ),
+)

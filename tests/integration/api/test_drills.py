@@ -1,0 +1,114 @@
+"""Drills go through SafeTap's real door and the real ladder, and are marked all the way."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import asyncpg
+import pytest
+from pydantic import SecretStr
+
+from api_rest.context import Services
+from api_rest.drills import run_planned_drills
+from clenzy.ports import any_free
+from config.settings import Settings
+from engine.core.clock import SystemClock
+from engine.core.units import utc_from_ms
+from engine.core.vocabulary import Role
+from engine.run_drill import drill
+from tests.conftest import TokenKeys
+from tests.integration.api.conftest import Api, Cast, Person
+from tests.integration.safetap.doors import OpenDoor, open_door
+
+CLOCK = SystemClock()
+
+
+@pytest.fixture
+def clock() -> SystemClock:
+    return CLOCK
+
+
+@pytest.fixture
+def settings(settings: Settings, tmp_path: Path, database_url: str, token_keys: TokenKeys) -> Settings:
+    public, private = tmp_path / "public.pem", tmp_path / "private.pem"
+    public.write_bytes(token_keys.public_pem)
+    private.write_bytes(token_keys.private_pem)
+    port = any_free()
+    return settings.model_copy(
+        update={
+            "database_url": SecretStr(database_url),
+            "jwt_public_key_file": public,
+            "jwt_private_key_file": private,
+            "safetap_port": port,
+            "safetap_public_url": f"http://127.0.0.1:{port}",
+        }
+    )
+
+
+@pytest.fixture
+async def door(settings: Settings) -> AsyncIterator[OpenDoor]:
+    async with open_door(settings) as door:
+        yield door
+
+
+async def told(pool: asyncpg.Pool) -> asyncpg.Record:
+    """The incident of the drill, once the ladder's first step was taken."""
+    async with asyncio.timeout(10):
+        while (row := await pool.fetchrow("SELECT * FROM incident WHERE step > 0")) is None:
+            await CLOCK.sleep_ms(20)
+    return row
+
+
+@pytest.mark.usefixtures("door")
+async def test_a_drill_is_told_and_answered_and_holds_nobody(
+    api: Api, dispatcher: Person, worker: Person, pool: asyncpg.Pool
+) -> None:
+    said = await api.post("/v1/drills", {"person_id": str(worker.person_id)}, by=dispatcher)
+    assert said.status == 200, said.body
+    incident = await told(pool)
+    assert (incident["person_id"], incident["kind"], incident["is_drill"]) == (worker.person_id, "drill", True)
+    assert await pool.fetchval("SELECT count(*) FROM safety_hold") == 0
+    assert await pool.fetchval("SELECT trigger_id::text FROM safetap_trigger") == said.body["trigger_id"]
+    path = f"/v1/incidents/{incident['incident_id']}"
+    assert (await api.post(f"{path}/acknowledge", by=dispatcher)).status == 200
+    card = (await api.get(f"{path}/call-card", by=dispatcher)).body
+    assert (card["numbers"], card["is_drill"]) == (None, True)
+    begin, end = utc_from_ms(CLOCK.now_ms() - 3_600_000), utc_from_ms(CLOCK.now_ms() + 3_600_000)
+    query = {"from": begin.isoformat(), "to": end.isoformat()}
+    statistics = (await api.get("/v1/incidents/statistics", by=dispatcher, query=query)).body
+    assert (statistics["real"]["incidents"], statistics["drills"]["acknowledged"]) == (0, 1)
+    assert statistics["drills"]["acknowledge_p99_s"] > 0
+    # Whoever has a live incident, be it a drill, plays no part in another one.
+    again = await api.post("/v1/drills", {"person_id": str(worker.person_id)}, by=dispatcher)
+    assert again.status == 404
+
+
+@pytest.mark.usefixtures("door", "api")
+async def test_a_planned_drill_begins_once_for_every_time_it_is_due(
+    api: Api, admin: Person, services: Services, pool: asyncpg.Pool
+) -> None:
+    assert (await api.get("/v1/drills/plan", by=admin)).body == {"every_h": None, "next_at": None}
+    plan = (await api.call("PUT", "/v1/drills/plan", {"every_h": 24}, by=admin)).body
+    assert plan["every_h"] == 24
+    await pool.execute("UPDATE drill_plan SET next_at = next_at - interval '24 hours'")
+    rounds = [asyncio.ensure_future(run_planned_drills(services)) for _ in range(2)]
+    assert (await told(pool))["is_drill"]
+    for one in rounds:
+        one.cancel()
+    await asyncio.gather(*rounds, return_exceptions=True)
+    assert await pool.fetchval("SELECT count(*) FROM safetap_trigger") == 1
+    assert await pool.fetchval("SELECT next_at > $1 FROM drill_plan", utc_from_ms(CLOCK.now_ms() + 3_600_000))
+    assert (await api.call("PUT", "/v1/drills/plan", {"every_h": None}, by=admin)).body["next_at"] is None
+    assert await pool.fetchval("SELECT count(*) FROM drill_plan") == 0
+
+
+@pytest.mark.usefixtures("door", "api")
+async def test_the_command_begins_one_too(settings: Settings, pool: asyncpg.Pool, cast: Cast) -> None:
+    begun = await drill(settings, "")
+    assert begun.state in {"committed", "spooled"}
+    assert (await told(pool))["person_id"] == begun.person_id
+    assert cast.demo(Role.WORKER)
+
+
+async def test_without_a_door_there_is_no_drill(api: Api, dispatcher: Person) -> None:
+    assert (await api.post("/v1/drills", {}, by=dispatcher)).status == 503
