@@ -29,6 +29,7 @@ from config.limits import (
     NOTICES_PER_ADDRESS_MAX,
 )
 from engine.core.clock import Clock
+from engine.core.crash_point import crash_point
 from engine.core.database import POSTGRES_ERRORS, Connection, Pool
 from engine.core.ids import NoticeId
 from engine.core.units import MS_PER_S, ms_from_utc, utc_from_ms
@@ -192,8 +193,10 @@ class NoticeSender:
     async def _send(self, notice: asyncpg.Record, notifier: Notifier, now_ms: int) -> None:
         """Try once and record what came of it; whatever goes wrong, the lease lets another attempt follow."""
         started_ns = self._clock.steady_ns()
+        crash_point("notice_claimed")
         try:
             outcome = await self._attempt(notice, notifier, now_ms)
+            crash_point("notice_sent")
             took_ms = (self._clock.steady_ns() - started_ns) // 1_000_000
             await self._record(notice, outcome, now_ms + took_ms)
         except POSTGRES_ERRORS as error:
@@ -254,6 +257,7 @@ class NoticeSender:
                 await record_failed(conn, notice_id, outcome.error, now_ms=now_ms)
             else:
                 await put_off(conn, notice_id, outcome.error, due_at_ms=now_ms + retry_delay_ms(attempts))
+        crash_point("notice_recorded")
         _count(notice, outcome, now_ms, is_last=is_last)
 
 
