@@ -59,6 +59,8 @@ local stale, stored, unready = {}, {}, {}
 for k = 1, pages do
   local slab, batch, entered = KEYS[k], ARGV[2 * k + 2], ARGV[2 * k + 3]
   local head, runs, run = head_of(slab), {}, 1
+  -- Of six rows on it costs less to copy the whole page than to read them one by one.
+  local page = head and #batch >= 216 and call('GET', slab)
   for at = 1, #batch, 36 do
     local slot, ts = unpack('<I4i8', batch, at)
     local is_taken, has_crossed, is_stale = false, false, false
@@ -67,13 +69,14 @@ for k = 1, pages do
       unready[#unready + 1] = sub(batch, at, at + 3)
     else
       local offset = (slot % page_slots) * row_bytes + head_bytes
-      local row, record = call('GETRANGE', slab, offset, offset + 35), sub(batch, at + 4, at + 35)
-      if ts <= unpack('<i8', row, 5) then
-        is_stale = sub(row, 5) ~= record
+      local rows, row_at, record = page, offset, sub(batch, at + 4, at + 35)
+      if not page then rows, row_at = call('GETRANGE', slab, offset, offset + 35), 0 end
+      if ts <= unpack('<i8', rows, row_at + 5) then
+        is_stale = sub(rows, row_at + 5, row_at + 36) ~= record
         if is_stale then stale[#stale + 1] = sub(batch, at, at + 3) end
       else
         local cell = sub(record, 25)
-        if cell == sub(row, 29) then
+        if cell == sub(rows, row_at + 29, row_at + 36) then
           is_taken = true
           call('SETRANGE', slab, offset + 4, record)
         else
@@ -82,14 +85,15 @@ for k = 1, pages do
           if key or has_entered or cell == nowhere then
             is_taken, has_crossed = true, true
             call('SETRANGE', slab, offset, pack('<I4', ts % since_unit) .. record)
-            leave(slot, row)
+            leave(slot, sub(rows, row_at + 1, row_at + 36))
           else
             unready[#unready + 1] = sub(batch, at, at + 3)
           end
         end
       end
       if is_stale or (has_entered and not has_crossed) then
-        stored[#stored + 1] = sub(batch, at, at + 3) .. sub(row, 29) .. sub(row, 1, 4)
+        stored[#stored + 1] = sub(batch, at, at + 3) .. sub(rows, row_at + 29, row_at + 36)
+          .. sub(rows, row_at + 1, row_at + 4)
       end
     end
     if not is_taken then

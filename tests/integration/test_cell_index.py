@@ -68,6 +68,30 @@ async def test_a_stale_record_is_refused_and_named(redis: RedisClient) -> None:
     assert (await verify(redis)).is_right
 
 
+async def test_a_batch_does_what_its_rows_would_do_one_by_one(redis: RedisClient) -> None:
+    """A long batch reads its page at once, a single row by itself."""
+    index, rng, workers = CellIndex(redis), random.Random(3), 60
+    together, alone = np.arange(workers), np.arange(workers) + SLAB_PAGE_SLOTS
+    for _ in range(4):
+        rows = [
+            (rng.randint(1, 9) * 1_000, PORTO[0] + rng.randint(-4, 4) * KM_E7 // 9, PORTO[1]) for _ in range(workers)
+        ]
+        batch = records(*rows)
+        at_once = await index.move(together, batch)
+        singly = [
+            slot
+            for slot, row in zip(alone, batch, strict=True)
+            if len((await index.move(slots(slot), np.array([row]))).stale)
+        ]
+        assert (np.sort(at_once.stale) + SLAB_PAGE_SLOTS).tolist() == singly
+        assert np.array_equal(await index.records(together), await index.records(alone))
+        found = await index.cell_members(np.unique(batch["cell"]).tolist())
+        for members in found.values():
+            lower = [slot for slot in members if slot < SLAB_PAGE_SLOTS]
+            assert [slot + SLAB_PAGE_SLOTS for slot in lower] == [slot for slot in members if slot >= SLAB_PAGE_SLOTS]
+    assert (await verify(redis)).is_right
+
+
 async def test_repeating_a_batch_whose_answer_was_lost_changes_nothing(redis: RedisClient) -> None:
     index, batch = CellIndex(redis), records((2_000, *PORTO))
     await index.move(slots(1), batch)
