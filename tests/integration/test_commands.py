@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 import smtplib
 import socket
 import ssl
@@ -260,3 +261,23 @@ def test_migrate_wants_to_know_which_database(tmp_path: Path) -> None:
     done = clenzy("migrate", "--state-dir", str(tmp_path))
     assert done.returncode == 1
     assert "set DATABASE_URL" in done.stderr
+
+
+def test_ctrl_c_while_the_command_line_loads_ends_it_quietly() -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-X", "importtime", "-m", "clenzy", "--help"],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.endswith(" asyncio\n"):  # the first of many hundreds of modules
+            break
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=50)
+    assert (process.returncode, [line for line in said.splitlines() if not line.startswith("import time:")]) == (
+        130,
+        [],
+    )
