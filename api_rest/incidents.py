@@ -11,7 +11,7 @@ from api_rest.schemas import Answer, PageQuery, Text
 from config.limits import CLOSE_REASON_CHARS_MAX
 from engine.core.errors import Conflict, InvalidInput, NotAllowed, NotFound
 from engine.core.ids import BookingId, IncidentId, NoticeId, PersonId
-from engine.core.vocabulary import Channel, IncidentKind, IncidentState, NoticeState, Role
+from engine.core.vocabulary import Channel, Delivery, IncidentKind, IncidentState, NoticeState, Role
 from engine.safetap import desk
 from engine.safetap.incident_reads import note_detail_read
 from engine.safetap.incident_views import Position, incident_detail, list_incidents
@@ -64,8 +64,13 @@ class Notice(Answer):
     state: NoticeState
     attempts: int
     last_error: str | None
+    reference: str | None
+    """The provider's own name for it."""
+    delivery: Delivery | None
+    """What is known beyond that the provider has it."""
     created_at: AwareDatetime
     sent_at: AwareDatetime | None
+    delivery_at: AwareDatetime | None
 
 
 class Incident(Answer):

@@ -211,7 +211,8 @@ async def _answer(request: web.Request, sender: Sender | Stranger, door: Door, t
 
 
 def _trigger(request: web.Request, body: bytes, device: str) -> Trigger:
-    return bare_trigger(body, trigger_id=alarm_id(device, request.app[SERVICES].clock.now_ms()))
+    now_ms = request.app[SERVICES].clock.now_ms()
+    return bare_trigger(body, trigger_id=alarm_id(device, now_ms), now_ms=now_ms)
 
 
 def _key_id(text: str) -> UUID:

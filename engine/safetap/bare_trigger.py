@@ -12,10 +12,11 @@ from engine.safetap.trigger import Trigger, parse_trigger
 NUMBERS: Final = ("lat", "lng", "accuracy_m", "ts_ms")
 
 
-def bare_trigger(body: bytes, *, trigger_id: TriggerId) -> Trigger:
+def bare_trigger(body: bytes, *, trigger_id: TriggerId, now_ms: int) -> Trigger:
     """Return the trigger in a body that need not hold any; `trigger_id` where it names none of its own.
 
-    Numbers may be texts, as Shortcuts send them. What cannot be used is noted in `ignored`, never refused.
+    Numbers may be texts, as Shortcuts send them, and a place without a time is one of now. What cannot be used is noted
+    in `ignored`, never refused.
     """
     nothing = Trigger(trigger_id, IncidentKind.BUTTON)
     if not body.strip():
@@ -27,7 +28,8 @@ def bare_trigger(body: bytes, *, trigger_id: TriggerId) -> Trigger:
             return unreadable
         fields = {"trigger_id": str(trigger_id), "kind": IncidentKind.BUTTON.value, **fields}
         if isinstance(fields.get("fix"), dict):
-            fields["fix"] = {name: _number(name, value) for name, value in fields["fix"].items()}
+            given = {name: _number(name, value) for name, value in fields["fix"].items()}
+            fields["fix"] = {"ts_ms": now_ms, **given}
         return parse_trigger(orjson.dumps(fields))
     except (orjson.JSONDecodeError, orjson.JSONEncodeError, InvalidInput):
         return unreadable

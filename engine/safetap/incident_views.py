@@ -106,9 +106,10 @@ SELECT coalesce(jsonb_agg(jsonb_build_object(
 INCIDENT_NOTICES: Final = """
 SELECT coalesce(jsonb_agg(jsonb_build_object(
          'notice_id', notice_id, 'step', step, 'loop', loop, 'target', target, 'channel', channel, 'state', state,
-         'attempts', attempts, 'last_error', last_error,
+         'attempts', attempts, 'last_error', last_error, 'reference', reference, 'delivery', delivery,
          'created_at', to_char(created_at AT TIME ZONE 'UTC', :utc),
-         'sent_at', to_char(sent_at AT TIME ZONE 'UTC', :utc))
+         'sent_at', to_char(sent_at AT TIME ZONE 'UTC', :utc),
+         'delivery_at', to_char(delivery_at AT TIME ZONE 'UTC', :utc))
        ORDER BY created_at, loop, step, target, channel), '[]')::text
   FROM notice
  WHERE incident_id = $1

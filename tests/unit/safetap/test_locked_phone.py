@@ -55,15 +55,18 @@ def test_a_message_that_does_not(text: str) -> None:
     st.binary(max_size=200) | st.recursive(st.none() | st.text() | st.integers(), st.lists).map(repr).map(str.encode)
 )
 def test_whatever_a_thing_posts_is_an_alarm(body: bytes) -> None:
-    trigger = bare_trigger(body, trigger_id=ID)
+    trigger = bare_trigger(body, trigger_id=ID, now_ms=5)
     assert trigger.trigger_id == ID
     assert trigger.kind is IncidentKind.BUTTON
 
 
 def test_what_can_be_used_is() -> None:
-    trigger = bare_trigger(b'{"kind": "hold", "fix": {"lat": "41,5", "lng": 2, "ts_ms": "7"}}', trigger_id=ID)
+    trigger = bare_trigger(b'{"kind": "hold", "fix": {"lat": "41,5", "lng": 2, "ts_ms": "7"}}', trigger_id=ID, now_ms=5)
     assert trigger.fix is not None
     assert (trigger.kind, trigger.fix.lat_deg, trigger.fix.ts_ms) == (IncidentKind.HOLD, 41.5, 7)
-    assert bare_trigger(b'{"kind": "laser"}', trigger_id=ID).ignored == {
+    timeless = bare_trigger(b'{"fix": {"lat": 41.5, "lng": 2}}', trigger_id=ID, now_ms=5)
+    assert timeless.fix is not None
+    assert timeless.fix.ts_ms == 5
+    assert bare_trigger(b'{"kind": "laser"}', trigger_id=ID, now_ms=5).ignored == {
         "body": "A JSON object of a trigger, or nothing."
     }
