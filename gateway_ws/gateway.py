@@ -96,10 +96,7 @@ class Gateway:
         # A retry of the client's own would hold a flush for seconds: every loop here has its own.
         stores.redis.set_retry(Retry(NoBackoff(), 0))
         clock, fix_clock, redis = stores.clock, stores.fix_clock, stores.redis
-        self._clock = clock
-        self._redis = redis
-        self._readiness = readiness
-        self._tasks = tasks
+        self._clock, self._redis, self._readiness, self._tasks = clock, redis, readiness, tasks
         self._metrics = IngestMetrics()
         arrivals = Arrivals(clock, random.Random())  # noqa: S311 - spreads load, keeps no secret
         self._admission = Admission(arrivals)
