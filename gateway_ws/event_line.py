@@ -29,6 +29,8 @@ class Told:
 class EventLine:
     """The order of one session's events. A new line is held and has no position."""
 
+    __slots__ = ("_held", "_is_sound", "_position")
+
     def __init__(self) -> None:
         self._position: int | None = None
         self._held: list[Told] | None = []

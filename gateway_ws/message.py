@@ -1,11 +1,12 @@
 """One message of the fan-out as all of its listeners share it: decoded once, encoded once for each form of client."""
 
 from collections.abc import Callable, Hashable
-from typing import Any, TypeVar, cast
+from typing import Any, ParamSpec, TypeVar, cast
 
 import orjson
 
 Frame = TypeVar("Frame")
+Asked = ParamSpec("Asked")
 
 
 class Encodings:
@@ -16,11 +17,11 @@ class Encodings:
     def __init__(self) -> None:
         self._frames: dict[Hashable, object] = {}
 
-    def frame(self, form: Hashable, encode: Callable[[], Frame]) -> Frame:
+    def frame(self, form: Hashable, encode: Callable[Asked, Frame], *args: Asked.args, **kwargs: Asked.kwargs) -> Frame:
         """Return the frame of this form, made once; a form names everything, besides the body, that decides it."""
         frame = self._frames.get(form)
         if frame is None:
-            frame = self._frames[form] = encode()
+            frame = self._frames[form] = encode(*args, **kwargs)
         return cast("Frame", frame)
 
 

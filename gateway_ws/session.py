@@ -148,7 +148,8 @@ class OpenSession(ABC, Generic[SomeConnection]):
         return await self._services.fan_out.subscribe(self.topic, self._hear, timeout_ms=SESSION_STATE_TIMEOUT_MS)
 
     def _hear(self, message: Message) -> None:
-        self._send(self._line.hear(message.encodings.frame(Told, lambda: _told_by(message))))
+        for told in self._line.hear(message.encodings.frame(Told, _told_by, message)):
+            self._tell(told)
 
     def _send(self, events: Iterable[Told]) -> None:
         for told in events:

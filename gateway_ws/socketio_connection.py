@@ -24,6 +24,8 @@ class SocketIoConnection:
     again. While the connection takes nothing they wait here: python-socketio itself would queue without bound.
     """
 
+    __slots__ = ("_background", "_is_closed", "_line", "_namespace", "_outbox", "_server", "_sid")
+
     def __init__(
         self,
         server: socketio.AsyncServer,
@@ -57,7 +59,10 @@ class SocketIoConnection:
         """Emit an event; an offset is its last argument, as text: stock clients bring that back as `auth.offset`."""
         if self._is_closed:
             return
-        event = self._event(name, body, offset, shared)
+        if shared is None:
+            event = self._encoded(name, body, offset)
+        else:
+            event = shared.frame((self._namespace, name, offset), self._encoded, name, body, offset)
         if not self._outbox and self._line.offer(event):
             return
         if self._waiting().put(event):
@@ -69,7 +74,10 @@ class SocketIoConnection:
         """Emit a replaceable event."""
         if self._is_closed:
             return
-        event = self._event(name, body, None, shared)
+        if shared is None:
+            event = self._encoded(name, body, None)
+        else:
+            event = shared.frame((self._namespace, name, None), self._encoded, name, body, None)
         if not self._outbox and self._line.offer(event):
             return
         if self._waiting().put_latest(key, event):
@@ -120,11 +128,6 @@ class SocketIoConnection:
             return False
         self._outbox = None
         return True
-
-    def _event(self, name: str, body: object, offset: int | None, shared: Encodings | None) -> SocketIoEvent:
-        if shared is None:
-            return self._encoded(name, body, offset)
-        return shared.frame((self._namespace, name, offset), lambda: self._encoded(name, body, offset))
 
     def _encoded(self, name: str, body: object, offset: int | None) -> SocketIoEvent:
         arguments = (body,) if offset is None else (body, str(offset))

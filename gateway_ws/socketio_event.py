@@ -13,28 +13,13 @@ _BINARY_EVENT: Final = "5"
 class SocketIoEvent:
     """A name and its arguments; an argument of bytes travels as an attachment."""
 
-    __slots__ = ("_arguments", "_frames", "_name", "_namespace", "_packets")
+    __slots__ = ("frames", "packets")
 
     def __init__(self, namespace: str, name: str, *arguments: object) -> None:
-        self._namespace = namespace
-        self._name = name
-        self._arguments = arguments
-        self._packets: tuple[Packet, ...] | None = None
-        self._frames: bytes | None = None
-
-    @property
-    def packets(self) -> tuple[Packet, ...]:
+        self.packets = _packets(namespace, [name, *arguments])
         """The Engine.IO packets: the text, then the attachments."""
-        if self._packets is None:
-            self._packets = _packets(self._namespace, [self._name, *self._arguments])
-        return self._packets
-
-    @property
-    def frames(self) -> bytes:
+        self.frames = b"".join(map(websocket_frame, self.packets))
         """The same as websocket frames, one after the other."""
-        if self._frames is None:
-            self._frames = b"".join(websocket_frame(packet) for packet in self.packets)
-        return self._frames
 
 
 def _packets(namespace: str, data: list[object]) -> tuple[Packet, ...]:
