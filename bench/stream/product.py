@@ -8,7 +8,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -59,6 +59,8 @@ class Product:
     """Of the workers in slots 1, 2, 3 ...; all are on duty."""
     desk_token: str
     has_tls: bool
+    environment: Mapping[str, str]
+    """What the gateway was started with: another process of the same installation is given it too."""
 
     @property
     def url(self) -> str:
@@ -122,7 +124,9 @@ def product(rig: Rig, *, workers: int, tls: bool = False) -> Iterator[Product]:
             environment |= {"CLENZY_TLS_CERT_FILE": str(files.certificate), "CLENZY_TLS_KEY_FILE": str(files.key)}
         pid = stack.enter_context(_gateway(environment, port, tls=tls))
         pin([pid], rig.server_cpu)
-        yield Product(port, pid, redis_pid, redis_url, database_url, epoch_ms, worker_tokens, desk_token, tls)
+        yield Product(
+            port, pid, redis_pid, redis_url, database_url, epoch_ms, worker_tokens, desk_token, tls, environment
+        )
 
 
 @contextmanager

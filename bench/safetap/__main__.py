@@ -1,0 +1,33 @@
+"""`make bench-safetap`: alarms through SafeTap's door beside the same alarm handled in the flooded gateway."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from rich.console import Console
+
+from bench.report import exit_code, save, show
+from bench.safetap.rows import safetap_rows
+from bench.stream.rig import rig
+
+SECONDS = 8.0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run it; return the exit code."""
+    parser = argparse.ArgumentParser(prog="bench.safetap", description=__doc__)
+    parser.add_argument("--seconds", type=float, default=SECONDS, help="of each measurement (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=7)
+    options = parser.parse_args(arguments)
+    console = Console(width=None if sys.stdout.isatty() else 200)
+    on = rig(seconds=options.seconds, seed=options.seed)
+    os.sched_setaffinity(0, {on.client_cpu})
+    rows = safetap_rows(on)
+    show(f"SafeTap, gateway and its flood on core {on.server_cpu}, all else on core {on.client_cpu}", rows, console)
+    console.print(f"written to {save('safetap', rows)}")
+    return exit_code(rows)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,80 @@
+"""A process of its own: forged alarms, each with another token, so many a second; prints how many were answered."""
+
+import argparse
+import asyncio
+import base64
+import os
+import time
+from typing import cast
+from uuid import uuid4
+
+import uvloop
+
+HEAD = base64.urlsafe_b64encode(b'{"alg":"EdDSA","typ":"JWT"}').rstrip(b"=")
+
+
+def forged_request() -> bytes:
+    """Return a request that only a signature check could tell from a real one."""
+    claims = b'{"sub":"%s","org":"%s","role":"worker"}' % (str(uuid4()).encode(), str(uuid4()).encode())
+    token = b".".join((HEAD, base64.urlsafe_b64encode(claims).rstrip(b"="), base64.urlsafe_b64encode(os.urandom(64))))
+    body = b'{"trigger_id":"%s","kind":"button"}' % str(uuid4()).encode()
+    return (
+        b"POST /v1/safetap HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nContent-Type: application/json\r\n"
+        b"Content-Length: %d\r\n\r\n%s" % (token.rstrip(b"="), len(body), body)
+    )
+
+
+class Forger(asyncio.Protocol):
+    """One connection; a request at a time, so that a slow door slows it."""
+
+    answered = 0
+
+    def __init__(self, each_s: float) -> None:
+        self._each_s = each_s
+        self._due = time.perf_counter()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin."""
+        self._transport = cast("asyncio.Transport", transport)
+        asyncio.get_running_loop().call_later(self._each_s * (os.urandom(1)[0] / 256), self._send)
+
+    def data_received(self, data: bytes) -> None:
+        """Go on by the clock."""
+        if b"HTTP/1.1 2" not in data:
+            return
+        Forger.answered += 1
+        self._due += self._each_s
+        delay_s = self._due - time.perf_counter()
+        if delay_s > 0:
+            asyncio.get_running_loop().call_later(delay_s, self._send)
+        else:
+            self._send()
+
+    def _send(self) -> None:
+        if not self._transport.is_closing():
+            self._transport.write(forged_request())
+
+
+async def _run(port: int, per_s: float, connections: int, seconds: float) -> None:
+    loop = asyncio.get_running_loop()
+    for _ in range(connections):
+        await loop.create_connection(lambda: Forger(connections / per_s), "127.0.0.1", port)
+    print("running", flush=True)
+    before, started = Forger.answered, time.perf_counter()
+    await asyncio.sleep(seconds)
+    print((Forger.answered - before) / (time.perf_counter() - started), flush=True)
+
+
+def main() -> None:
+    """Run for some seconds."""
+    parser = argparse.ArgumentParser(prog="bench.safetap.forge")
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--per-s", type=float, required=True)
+    parser.add_argument("--connections", type=int, required=True)
+    parser.add_argument("--seconds", type=float, required=True)
+    options = parser.parse_args()
+    uvloop.run(_run(options.port, options.per_s, options.connections, options.seconds))
+
+
+if __name__ == "__main__":
+    main()
