@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import asyncpg
@@ -16,6 +17,7 @@ from clenzy.stores.home import StoreHome, store_home
 from clenzy.stores.postgres import Postgres
 from engine.people.devices import new_token
 from engine.people.tokens import AccessTokens
+from engine.safetap.trigger_store import store_trigger
 from tests.conftest import TokenKeys
 from tests.integration.safetap.doors import CLOCK, OpenDoor, door_settings, open_door
 from tests.integration.safetap.world import World
@@ -98,6 +100,51 @@ async def test_triggers_are_spooled_while_postgres_is_away_and_committed_once_wh
         with postgres.up():
             await committed(postgres.url, [str(one["trigger_id"]) for one in (first, second, third)])
             await spool_is_empty(tmp_path)
+
+
+@pytest.mark.parametrize("has_open_incident", [False, True])
+async def test_a_spooled_alarm_is_on_the_desk_at_once_and_once_only_when_it_is_committed(
+    postgres: OwnPostgres, tmp_path: Path, token_keys: TokenKeys, tokens: AccessTokens, *, has_open_incident: bool
+) -> None:
+    settings = door_settings(tmp_path, postgres.url, token_keys.public_pem)
+    with postgres.up():
+        await asyncio.to_thread(migrate, postgres.url)
+        world = await build_world(postgres.url)
+        if has_open_incident:
+            async with asyncpg.create_pool(postgres.url, min_size=1, max_size=1) as pool, pool.acquire() as conn:
+                await store_trigger(conn, world.received(at_ms=CLOCK.now_ms()), new_id=uuid4)
+    worker = world.token(tokens, world.worker, now_ms=CLOCK.now_ms())
+    desk = world.token(tokens, world.dispatcher, now_ms=CLOCK.now_ms())
+    async with open_door(settings) as door, door.by_port.ws_connect("/v1/safetap/live") as socket:
+        await socket.send_json({"token": desk})
+        snapshot = await socket.receive_json(timeout=5)
+        assert (snapshot["type"], snapshot["is_partial"], snapshot["incidents"]) == ("snapshot", True, [])
+        for _press in range(2):
+            sent_ns = CLOCK.steady_ns()
+            assert (await door.trigger(worker, trigger()))[0] == 202
+            shown = await socket.receive_json(timeout=5)
+            assert CLOCK.steady_ns() - sent_ns < 2_000_000_000
+            assert (shown["type"], shown["incident"]["spooled"], shown["incident"]["version"]) == ("incident", True, 0)
+            assert shown["incident"]["person"]["person_id"] == str(world.worker)
+        spooled_id = shown["incident"]["incident_id"]
+        on_desk = {spooled_id: shown["incident"]}
+        with postgres.up():
+            async with asyncio.timeout(30):
+                while len(on_desk) != 1 or any("spooled" in row for row in on_desk.values()):
+                    take(on_desk, await socket.receive_json())
+        (incident_id,) = on_desk
+        assert (incident_id != spooled_id) is has_open_incident
+
+
+def take(on_desk: dict[str, dict[str, object]], message: dict[str, Any]) -> None:
+    """What a desk does with what it hears."""
+    if message["type"] == "snapshot":
+        on_desk.clear()
+        on_desk.update((incident["incident_id"], incident) for incident in message["incidents"])
+    elif message["type"] == "incident":
+        on_desk[message["incident"]["incident_id"]] = message["incident"]
+    elif message["type"] == "replaced":
+        on_desk.pop(message["incident_id"], None)
 
 
 async def test_a_postgres_that_does_not_answer_delays_nobody_for_long(
