@@ -1,6 +1,6 @@
 """Escalation policies: read, write with every rule checked, and rehearse without telling anybody."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 from uuid import UUID, uuid4
 
@@ -67,6 +67,8 @@ class PolicyBody(Body):
     webhook_url: Url | None = None
     monitoring_centre: MonitoringCentre | None = None
     volunteers_enabled: bool = False
+    safe_pin: Literal["stands_down", "closes"] | None = None
+    """Whether a safe PIN leaves the closing to a human (null, the default) or ends the incident."""
 
 
 class WrittenPolicy(Body):
