@@ -2,8 +2,10 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 from uuid import UUID, uuid4
 
 import asyncpg
@@ -25,11 +27,14 @@ from tests.integration.safetap.doors import CLOCK, OpenDoor, door_settings, open
 from tests.integration.safetap.senders import add_notice
 from tests.integration.safetap.world import World
 from tests.peers.twilio import ACCOUNT, SECRET, FakeTwilio, open_twilio
+from tests.servers import named
 
 MASTER = "test master secret, thirty-two characters"
 PHONE = "+351910000001"
 RESPONDER = "+351910000002"
 STRANGER = "+351910000003"
+DOOR = "safetap_door"
+"""How the door's connections call themselves."""
 SILENT = (200, "<Response />")
 BUSY = (200, '<Response><Reject reason="busy" /></Response>')
 
@@ -222,3 +227,37 @@ async def test_a_shortcut_needs_no_body_and_sends_numbers_as_text(street: Street
 async def test_a_shortcut_with_a_wrong_key_or_with_none_is_kept(street: Street) -> None:
     assert (await street.shortcut("Trigger-Key " + new_secret(), b""))[1]["state"] == "received"
     assert (await street.shortcut("", b""))[1]["state"] == "received"
+
+
+@asynccontextmanager
+async def postgres_away(database_url: str) -> AsyncIterator[None]:
+    """Cut the door's connections and take no new ones."""
+    name = urlsplit(database_url).path.lstrip("/")
+    elsewhere = await asyncpg.connect(named(database_url, "postgres"))
+    try:
+        await elsewhere.execute(f'ALTER DATABASE "{name}" WITH ALLOW_CONNECTIONS false')
+        await elsewhere.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = $1 AND datname = $2",
+            DOOR,
+            name,
+        )
+        yield
+    finally:
+        await elsewhere.execute(f'ALTER DATABASE "{name}" WITH ALLOW_CONNECTIONS true')
+        await elsewhere.close()
+
+
+async def test_the_word_counts_while_postgres_is_away_and_a_code_is_asked_for_again(
+    street: Street, database_url: str
+) -> None:
+    await street.registers(street.world.worker)
+    async with postgres_away(database_url):
+        assert await street.twilio.text_in(PHONE, "blue heron") == SILENT
+        assert await street.triggers() == []
+        assert (await street.twilio.text_in(RESPONDER, "ACK 4711"))[0] == 503
+
+    async def committed() -> int:
+        return len(await street.triggers())
+
+    await eventually(committed, 1)
+    assert (await street.triggers())[0]["trust"] == "verified"
