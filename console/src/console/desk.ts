@@ -14,6 +14,7 @@ import { createBookingsStore, mergeBookings, takePage } from "./bookings/booking
 import { parseDecisions, type Decision } from "./bookings/dispatch";
 import { AlarmSound } from "./incidents/alarmSound";
 import { createIncidentsStore, mergeIncidents, missingFrom, openAlarms } from "./incidents/incidentsStore";
+import { Presence } from "./incidents/presence";
 import { SafetapLive } from "./incidents/safetapLive";
 import { createZonesStore, isOutdated, newerEvent, shapesOf } from "./zones/zonesStore";
 import { linkHealth, RESTART_AFTER_MS, type Health } from "./links/linkHealth";
@@ -52,6 +53,9 @@ export interface Focus {
 export class Desk {
   readonly rest: Rest;
   readonly sound = new AlarmSound();
+  /** Whether SafeTap counts on somebody here: else a ladder does not wait for this desk. */
+  readonly watch = createStore<{ readonly isArmed: boolean }>(() => ({ isArmed: false }));
+  private readonly presence = new Presence();
   readonly field = new WorkerField();
   readonly bookings = createBookingsStore();
   readonly incidents = createIncidentsStore();
@@ -88,6 +92,10 @@ export class Desk {
       onIncident: (incident) => this.takeIncidents([incident]),
       onHeard: (roundTripMs) => this.hearSafetap(roundTripMs),
       onLost: () => this.links.setState({ safetap: "lost" }),
+      onArmed: (isArmed) => this.watch.setState({ isArmed }),
+    }, () => {
+      const { isAllowed, isMuted } = this.sound.state.getState();
+      return { isSoundUnlocked: isAllowed && !isMuted, activeMsAgo: this.presence.activeMsAgo };
     });
   }
 
@@ -111,6 +119,8 @@ export class Desk {
         if (count !== openAlarms(before.byId).length) this.sound.ring(count > 0);
       }),
       this.sound.arm(),
+      this.presence.watch(),
+      this.sound.state.subscribe(() => this.safetap.sayArmed()),
       () => clearInterval(health),
     );
     this.link.open();

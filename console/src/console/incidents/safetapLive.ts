@@ -7,11 +7,21 @@ export interface SafetapLiveEvents {
   /** Anything heard: the connection lives. `roundTripMs` is known after a ping. */
   readonly onHeard: (roundTripMs: number | null) => void;
   readonly onLost: () => void;
+  /** Whether the server believes that somebody would hear an alarm here. */
+  readonly onArmed: (isArmed: boolean) => void;
+}
+
+/** What this desk can say for itself. */
+export interface Watchfulness {
+  readonly isSoundUnlocked: boolean;
+  readonly activeMsAgo: number;
 }
 
 const PING_EVERY_MS = 1_000;
 /** Without an answer for this long the connection is dead, whatever TCP believes. */
 const SILENT_MS_MAX = 4_000;
+/** The server believes a desk for 25 s. */
+const ARMED_EVERY_MS = 10_000;
 const RETRY_MS = [300, 700, 1_500, 3_000] as const;
 
 /** The desk's own line to SafeTap's process: it works without the gateway, the API and Redis. */
@@ -23,11 +33,14 @@ export class SafetapLive {
   private pingedAtMs: number | null = null;
   private heardAtMs = 0;
   private isClosed = false;
+  private isIntroduced = false;
+  private saidAtMs = 0;
 
   constructor(
     private readonly safetapUrl: string,
     private readonly tokens: TokenSource,
     private readonly events: SafetapLiveEvents,
+    private readonly watchfulness: () => Watchfulness,
   ) {}
 
   open(): void {
@@ -41,6 +54,14 @@ export class SafetapLive {
     clearTimeout(this.retry);
     this.socket?.close();
     this.socket = null;
+  }
+
+  /** Say at once what has changed about who sits here. */
+  sayArmed(): void {
+    if (!this.isIntroduced || this.socket?.readyState !== WebSocket.OPEN) return;
+    const { isSoundUnlocked, activeMsAgo } = this.watchfulness();
+    this.saidAtMs = performance.now();
+    this.socket.send(JSON.stringify({ type: "armed", is_sound_unlocked: isSoundUnlocked, active_ms_ago: activeMsAgo }));
   }
 
   private connect(): void {
@@ -75,8 +96,11 @@ export class SafetapLive {
     if (message.type === "pong") this.pingedAtMs = null;
     if (message.type === "snapshot") {
       this.failures = 0;
+      this.isIntroduced = true;
+      this.sayArmed();
       this.events.onSnapshot(message.incidents ?? []);
     }
+    if (message.type === "armed") this.events.onArmed(message.is_armed === true);
     if (message.type === "incident" && message.incident) this.events.onIncident(message.incident);
   }
 
@@ -87,6 +111,7 @@ export class SafetapLive {
       if (socket === this.socket) this.lose();
       return;
     }
+    if (performance.now() - this.saidAtMs >= ARMED_EVERY_MS) this.sayArmed();
     if (socket.readyState !== WebSocket.OPEN || this.pingedAtMs !== null) return;
     this.pingedAtMs = performance.now();
     socket.send('{"type":"ping"}');
@@ -96,6 +121,8 @@ export class SafetapLive {
     clearInterval(this.pinger);
     this.socket = null;
     this.pingedAtMs = null;
+    this.isIntroduced = false;
+    this.events.onArmed(false);
     if (this.isClosed) return;
     this.events.onLost();
     const wait = RETRY_MS[Math.min(this.failures, RETRY_MS.length - 1)] ?? 3_000;
@@ -109,6 +136,7 @@ interface LiveMessage {
   readonly type: string;
   readonly incidents?: readonly Incident[];
   readonly incident?: Incident;
+  readonly is_armed?: boolean;
 }
 
 function parse(data: string): LiveMessage | null {

@@ -125,11 +125,12 @@ function Figure({ name, value, unit }: { readonly name: ReactNode; readonly valu
 }
 
 function SoundButton() {
-  const { sound } = useDesk();
+  const { sound, watch } = useDesk();
   const { isAllowed, isMuted } = useStore(sound.state);
-  const words = isMuted ? "Sound muted" : isAllowed ? "Sound on" : "Sound off until you click";
+  const { isArmed } = useStore(watch);
+  const words = isMuted ? "Sound muted" : !isAllowed ? "Sound off until you click" : isArmed ? "Sound on, desk armed" : "Sound on";
   return (
-    <button type="button" className="link-row as-button" aria-pressed={!isMuted} onClick={() => sound.setMuted(!isMuted)} data-testid="sound">
+    <button type="button" className="link-row as-button" aria-pressed={!isMuted} onClick={() => sound.setMuted(!isMuted)} data-testid="sound" data-armed={isArmed}>
       <Glyph look={{ label: words, shape: isMuted || !isAllowed ? "cross" : "circle", colour: isMuted || !isAllowed ? "--offered" : "--free" }} />
       <span className="grow">{words}</span>
       <kbd aria-hidden="true">{KEYS.mute.toUpperCase()}</kbd>
