@@ -75,9 +75,9 @@ ACCEPT_BACKLOG: Final = 4_096
 
 OPENING_SESSIONS_MAX: Final = 250
 """Sessions that open at the same time; the next ones wait for a place."""
-OPENING_WAITING_MAX: Final = 500
+OPENING_WAITING_MAX: Final = 4_000
 """While so many wait for a place, further sockets are refused with 503 and told when to come again."""
-OPENING_WAIT_MS: Final = 5_000
+OPENING_WAIT_MS: Final = 8_000
 """Who has had no place by then is refused with `unavailable`, and told when to come again."""
 OPENING_RETRY_MS_MIN: Final = 500
 """Nobody is told to come again sooner than after this, give or take a quarter..."""
