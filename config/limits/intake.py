@@ -26,8 +26,10 @@ UNVERIFIED_PER_S_MAX: Final = 100
 """Unverified triggers of all sources; one beyond is counted as `too_many` and answered like the others."""
 UNVERIFIED_BURST: Final = 500
 """How many of them may come at once."""
-UNVERIFIED_ANSWER_MS: Final = 100
-"""Every unverified trigger is answered this long after it came, whatever became of it: the time tells nothing."""
+UNVERIFIED_ANSWER_MS: Final = 1_000
+"""Every unverified trigger is answered this long after it came, whatever became of it: the time tells nothing.
+
+It is long because a connection has one request at a time: a forger gets so many a second as they have connections."""
 CHECKS_PER_SOURCE_PER_S_MAX: Final = 20
 """Signatures of one source that are checked; a token beyond counts as `unchecked` until it is sent again."""
 CHECKS_PER_SOURCE_BURST: Final = 200
