@@ -6,7 +6,7 @@ import { newId } from "../shared/protocol/ids";
 import { Problem, sentenceOf } from "../shared/protocol/problem";
 import { Rest, send } from "../shared/protocol/rest";
 import { GatewayLink } from "../shared/protocol/socket";
-import type { Booking, Incident, LatLng, Page, ServerConfig, Stats, Welcome, WorkerRow, ZoneEvent, ZoneFeature } from "../shared/protocol/types";
+import type { Booking, CallCard, Incident, IncidentDetail, IncidentTrailFix, LatLng, Page, ServerConfig, Stats, Welcome, WorkerRow, ZoneEvent, ZoneFeature } from "../shared/protocol/types";
 import type { MapView } from "../shared/map/mapPort";
 import { WorkerField } from "../shared/map/workerField";
 import type { Session } from "../shared/session/session";
@@ -179,6 +179,28 @@ export class Desk {
 
   closeIncident(incidentId: string, reason: string): Promise<void> {
     return this.answerIncident(incidentId, "close", { reason });
+  }
+
+  /** With its history and what was sent; that it was read is on record. */
+  incidentDetail(incidentId: string): Promise<IncidentDetail> {
+    return this.rest.get<IncidentDetail>(`/v1/incidents/${incidentId}`);
+  }
+
+  callCard(incidentId: string): Promise<CallCard> {
+    return this.rest.get<CallCard>(`/v1/incidents/${incidentId}/call-card`);
+  }
+
+  async incidentTrail(incidentId: string, afterMs: number): Promise<readonly IncidentTrailFix[]> {
+    const trail = await this.rest.get<{ readonly fixes: readonly IncidentTrailFix[] }>(`/v1/incidents/${incidentId}/trail?after_ms=${afterMs}`);
+    return trail.fixes;
+  }
+
+  async addNote(incidentId: string, text: string): Promise<void> {
+    this.takeIncidents([await this.rest.post<Incident>(`/v1/incidents/${incidentId}/notes`, { text })]);
+  }
+
+  async setPoliceReference(incidentId: string, reference: string): Promise<void> {
+    this.takeIncidents([await this.rest.put<Incident>(`/v1/incidents/${incidentId}/police-reference`, { reference })]);
   }
 
   /** All workers by name, page by page: the map knows them by slot only. */

@@ -11,6 +11,7 @@ import { clockTime, stopwatch } from "../../shared/ui/time";
 import { useDesk } from "../deskContext";
 import { PanelHead } from "../PanelHead";
 import { hashOf } from "../route";
+import { IncidentRecord } from "./IncidentRecord";
 import { closingReason, incidentLook, KIND_WORDS, saysReviewed } from "./words";
 
 /** One alarm: who, where, since when, what happens next without a human, and the two things a human does. */
@@ -36,8 +37,9 @@ export function IncidentPanel({ incidentId }: { readonly incidentId: string }) {
       <PanelHead title={incident.person.name} note={`${incident.person.role} · ${KIND_WORDS[incident.kind]}`} back={{ name: "incidents" }} />
       <div className="panel-body padded" data-testid="incident-panel" data-id={incident.incident_id} data-state={incident.state}>
         <IncidentHeadline incident={incident} />
-        <IncidentActions key={incident.version} incident={incident} />
+        <IncidentActions key={incident.state} incident={incident} />
         <IncidentFacts incident={incident} />
+        <IncidentRecord incident={incident} />
       </div>
     </>
   );
@@ -57,7 +59,7 @@ function IncidentHeadline({ incident }: { readonly incident: Incident }) {
       <p className="small">
         {incident.state === "open"
           ? `Waiting for a human since ${clockTime(incident.opened_at)}. Escalation step ${incident.step}${nextStep(incident, now)}.`
-          : `Opened ${clockTime(incident.opened_at)}, answered after ${stopwatch(waited)} by ${incident.acknowledged_by ?? "nobody"}.`}
+          : `Opened ${clockTime(incident.opened_at)}, answered after ${stopwatch(waited)} by ${incident.acknowledged_by ?? (incident.says_safe_at ? "a safe PIN: a human has still to close" : "nobody")}.`}
       </p>
     </div>
   );
@@ -76,10 +78,9 @@ function IncidentActions({ incident }: { readonly incident: Incident }) {
   const run = (act: Promise<void>): void => {
     setBusy(true);
     setProblem(null);
-    act.catch((error: unknown) => {
-      setProblem(sentenceOf(error));
-      setBusy(false);
-    });
+    act
+      .catch((error: unknown) => setProblem(sentenceOf(error)))
+      .finally(() => setBusy(false));
   };
   const isReleased = incident.close_reason !== null && saysReviewed(incident.close_reason);
   if (incident.state === "closed" && (isReleased || incident.is_drill)) return null;

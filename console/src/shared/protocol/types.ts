@@ -224,6 +224,48 @@ export interface Incident {
   readonly is_false_alarm: boolean;
 }
 
+export interface IncidentNotice {
+  readonly notice_id: string;
+  readonly step: number;
+  readonly loop: number;
+  readonly target: string;
+  readonly channel: string;
+  readonly state: "pending" | "sent" | "failed";
+  readonly last_error: string | null;
+  readonly created_at: string;
+  readonly sent_at: string | null;
+}
+
+export interface IncidentEvent {
+  readonly version: number;
+  readonly kind: string;
+  readonly actor: string | null;
+  readonly body: Readonly<Record<string, unknown>>;
+  readonly at: string;
+}
+
+export interface IncidentDetail extends Incident {
+  readonly events: readonly IncidentEvent[];
+  readonly notices: readonly IncidentNotice[];
+}
+
+export interface IncidentTrailFix {
+  readonly ts_ms: number;
+  readonly lat: number;
+  readonly lng: number;
+  readonly accuracy_m: number | null;
+}
+
+/** What to say to the police. A drill's has no numbers. */
+export interface CallCard {
+  readonly warning: string | null;
+  readonly place: { readonly line: string; readonly floor: string; readonly entry_notes: string } | null;
+  readonly last_fix: { readonly lat: number; readonly lng: number; readonly accuracy_m: number | null; readonly at: string } | null;
+  readonly people: readonly { readonly name: string; readonly role: Role; readonly phone: string | null; readonly called_for_help: boolean }[];
+  readonly numbers: { readonly emergency: string; readonly police: string; readonly is_known: boolean } | null;
+  readonly police_reference: string | null;
+}
+
 export type Ack<T> =
   | { readonly ok: true; readonly result: T }
   | { readonly ok: false; readonly error: { readonly code: string; readonly detail: string; readonly field?: string } };
