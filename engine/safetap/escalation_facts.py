@@ -19,7 +19,8 @@ from engine.core.database import Connection
 from engine.core.ids import ContactId, IncidentId, OrgId, PersonId, ScheduleId
 from engine.core.units import METRES_PER_DEG, e7_to_deg, utc_from_ms
 from engine.core.vocabulary import Channel, Role
-from engine.safetap.addresses import is_email, normal_phone
+from engine.safetap.addresses import is_email
+from engine.safetap.channels.phone_number import e164
 from engine.safetap.escalation import Incident
 from engine.safetap.on_call import on_call
 from engine.safetap.policy import Policy, Target
@@ -232,7 +233,7 @@ def _addresses(row: asyncpg.Record) -> Addresses:
 
 def _own_addresses(row: asyncpg.Record) -> dict[Channel, Sequence[str]]:
     """Return what somebody wrote down themself; a number that no network could dial is none."""
-    phone = None if row["phone"] is None else normal_phone(row["phone"])
+    phone = None if row["phone"] is None else e164(row["phone"])
     phones = [] if phone is None else [phone]
     emails = [row["email"]] if row["email"] is not None and is_email(row["email"]) else []
     return {Channel.EMAIL: emails, Channel.SMS: phones, Channel.VOICE: phones}

@@ -29,7 +29,8 @@ from engine.core.errors import InvalidInput
 from engine.core.ids import PersonId, ScheduleId
 from engine.core.units import MS_PER_S
 from engine.core.vocabulary import Channel
-from engine.safetap.addresses import is_email, is_phone
+from engine.safetap.addresses import is_email
+from engine.safetap.channels.phone_number import e164
 
 
 class Target(StrEnum):
@@ -280,7 +281,7 @@ def _monitoring_centre(raw: object) -> MonitoringCentre | None:
         phone=_text_or_none(fields.get("phone"), "monitoring_centre.phone"),
         email=_text_or_none(fields.get("email"), "monitoring_centre.email"),
     )
-    if centre.phone is not None and not is_phone(centre.phone):
+    if centre.phone is not None and e164(centre.phone) != centre.phone:
         raise InvalidInput("A number with its country: +351912345678.", field="monitoring_centre.phone")
     if centre.email is not None and not is_email(centre.email):
         raise InvalidInput("An e-mail address.", field="monitoring_centre.email")

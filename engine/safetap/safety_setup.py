@@ -20,7 +20,8 @@ from engine.core.units import utc_from_ms
 from engine.core.vocabulary import Role
 from engine.people.audit import append_audit
 from engine.people.tokens import Principal
-from engine.safetap.addresses import is_email, normal_phone
+from engine.safetap.addresses import is_email
+from engine.safetap.channels.phone_number import e164
 
 
 class ContactMode(StrEnum):
@@ -190,7 +191,7 @@ async def set_training(
 
 
 def _checked_contact(contact: ContactPlan, field: str) -> ContactPlan:
-    phone = None if contact.phone is None else normal_phone(contact.phone)
+    phone = None if contact.phone is None else e164(contact.phone)
     if contact.phone is not None and phone is None:
         raise InvalidInput("A number with its country: +351 912 345 678.", field=f"{field}.phone")
     email = None if contact.email is None else contact.email.strip().lower()
