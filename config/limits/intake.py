@@ -30,13 +30,13 @@ UNVERIFIED_ANSWER_MS: Final = 1_000
 """Every unverified trigger is answered this long after it came, whatever became of it: the time tells nothing.
 
 It is long because a connection has one request at a time: a forger gets so many a second as they have connections."""
-CHECKS_PER_SOURCE_PER_S_MAX: Final = 20
+CHECKS_PER_SOURCE_PER_S_MAX: Final = 300
 """Signatures of one source that are checked; a token beyond counts as `unchecked` until it is sent again."""
-CHECKS_PER_SOURCE_BURST: Final = 200
+CHECKS_PER_SOURCE_BURST: Final = 2_000
 """How many of them may come at once: a carrier puts many phones behind one address."""
 CHECKS_PER_S_MAX: Final = 1_000
 """Signatures of all sources that are checked, an eighth of a core; a token beyond counts as `unchecked`."""
-CHECKS_BURST: Final = 1_000
+CHECKS_BURST: Final = 4_000
 """How many of them may come at once."""
 SOURCES_MAX: Final = 20_000
 """Sources whose budgets are remembered; beyond it the one that was silent longest starts anew."""
