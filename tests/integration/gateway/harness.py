@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -256,8 +257,8 @@ class City:
         person_id = uuid4()
         await self._pool.execute(
             "INSERT INTO person (person_id, org_id, region_id, role, full_name, tokens_valid_after, tz, created_at)"
-            " VALUES ($1, $2, $3, $4, $5, $6, 'Europe/Lisbon', $6)",
-            person_id, org, REGION, role.value, name, self._at,
+            " VALUES ($1, $2, $3, $4, $5, $6, 'Europe/Lisbon', $7)",
+            person_id, org, REGION, role.value, name, self._at - timedelta(days=1), self._at,
         )  # fmt: skip
         return person_id
 
