@@ -192,11 +192,11 @@ def owntracks_request(moment: Moment) -> bytes:
     return _post("/ingest/owntracks", json.dumps(said, separators=(",", ":")), basic)
 
 
-def main() -> int:
-    """Print the table, write it as JSON, and return whether the target was met."""
+def measured() -> list[Spent]:
+    """Return what our phone spends, then what the others do: with their defaults, and as fresh as ours."""
     moments = list(shift())
     empty = _answer(b"")
-    phones = [
+    return [
         ours(moments),
         by_http("Traccar Client, defaults", moments, traccar_request, empty,
                 _after(75, "and", 30)),
@@ -207,6 +207,11 @@ def main() -> int:
         by_http("Traccar Client, as fresh as ours", moments, traccar_request, empty, _as_fresh),
         by_http("OwnTracks, as fresh as ours", moments, owntracks_request, _answer(b"[]"), _as_fresh),
     ]  # fmt: skip
+
+
+def main() -> int:
+    """Print the table, write it as JSON, and return whether the target was met."""
+    phones = measured()
     mine = phones[0]
     rows = [
         {
