@@ -52,20 +52,21 @@ RETURNING incident_id, fence
 
 # Steps that waited because a desk was armed, and none is any more that may answer. A press or an acknowledgement in
 # between has set a time of its own. SKIP LOCKED: never waiting, this statement needs no order of locks.
-HURRY: Final = """
+DESERTED: Final = """
+SELECT t.incident_id
+  FROM incident_timer t
+  JOIN incident i USING (incident_id)
+  LEFT JOIN booking b USING (booking_id)
+ WHERE t.waits_for_desk AND t.due_at > $1 AND i.state = 'open'
+   AND NOT EXISTS (SELECT FROM armed_desk a
+                    WHERE a.org_id = i.org_id AND a.lease_until > $1 AND a.person_id <> i.person_id
+                      AND a.person_id IS DISTINCT FROM b.customer_id AND a.person_id IS DISTINCT FROM b.worker_id)
+"""
+HURRY: Final = f"""
 UPDATE incident_timer
    SET due_at = $1, waits_for_desk = false, fence = fence + 1, lease_until = NULL
- WHERE incident_id IN (
-   SELECT t.incident_id
-     FROM incident_timer t
-     JOIN incident i USING (incident_id)
-     LEFT JOIN booking b USING (booking_id)
-    WHERE t.waits_for_desk AND t.due_at > $1 AND i.state = 'open'
-      AND NOT EXISTS (SELECT FROM armed_desk a
-                       WHERE a.org_id = i.org_id AND a.lease_until > $1 AND a.person_id <> i.person_id
-                         AND a.person_id IS DISTINCT FROM b.customer_id AND a.person_id IS DISTINCT FROM b.worker_id)
-      FOR UPDATE OF t SKIP LOCKED)
-"""
+ WHERE incident_id IN ({DESERTED} FOR UPDATE OF t SKIP LOCKED)
+"""  # noqa: S608 - both are written above
 
 # What is under somebody's lease counts from the lease's end: it may have to be taken over then.
 NEXT_DUE: Final = """
@@ -183,6 +184,9 @@ class EscalationLoop:
 
     async def hurry(self, conn: Connection, now_ms: int) -> None:
         """Make due at once what waits for a desk that is armed no more."""
+        # An update of timers wakes every escalator, this one too, even where it changes none.
+        if not await conn.fetch(DESERTED, utc_from_ms(now_ms)):
+            return
         hurried = await conn.execute(HURRY, utc_from_ms(now_ms))
         if hurried != "UPDATE 0":
             log.warning("escalation.no_armed_desk", timers=int(hurried.removeprefix("UPDATE ")))

@@ -1,5 +1,6 @@
 """Desks that say that somebody watches them, through a real websocket, and ladders that believe it for a lease."""
 
+import asyncio
 from uuid import uuid4
 
 import pytest
@@ -134,3 +135,25 @@ async def test_the_desk_of_who_has_a_stake_does_not_count(unwatched: World, loop
     await press(unwatched)
     assert await steps(unwatched, loop, NOW_MS) == 1
     assert await steps(unwatched, loop, NOW_MS) == 1
+
+
+async def test_looking_for_deserted_ladders_wakes_nobody(unwatched: World, loop: EscalationLoop) -> None:
+    await watch(unwatched, unwatched.dispatcher, now_ms=NOW_MS)
+    await press(unwatched)
+    assert await steps(unwatched, loop, NOW_MS) == 1
+    heard: list[str] = []
+    last = asyncio.Event()
+
+    def hear_wake(_conn: object, _pid: int, _channel: str, payload: object) -> None:
+        heard.append(str(payload))
+        if payload == "last":
+            last.set()
+
+    async with unwatched.pool.acquire() as listening, unwatched.pool.acquire() as conn:
+        await listening.add_listener("clenzy_safetap", hear_wake)
+        await loop.hurry(conn, NOW_MS + 1)
+        await conn.execute("SELECT pg_notify('clenzy_safetap', 'last')")
+        async with asyncio.timeout(5):
+            await last.wait()
+        await listening.remove_listener("clenzy_safetap", hear_wake)
+    assert heard == ["last"]
