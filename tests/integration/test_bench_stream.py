@@ -26,7 +26,8 @@ def test_a_crowd_sends_what_it_says_and_hears_every_acknowledgement(pace: Pace) 
         crowd.close()
     assert driven.unacknowledged == 0
     assert driven.sent.sum() > 0
-    assert driven.frames_per_s > 0
+    # A rate is taken after a while; a crowd that the machine let wait may have sent everything before it.
+    assert driven.frames_per_s > 0 or driven.sent.min() == FRAMES
     assert driven.shares["sink"] > 0
     if pace.frames_per_s:
         assert driven.sent.sum() <= 0.4 * pace.frames_per_s + PHONES

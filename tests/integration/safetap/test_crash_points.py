@@ -144,7 +144,8 @@ async def test_a_door_killed_at_each_place_where_it_takes_an_alarm(
         )
     )
     for case, phone in zip(CASES, phones, strict=True):
-        assert case.is_on_disk or not await phone.rows(), case
+        # Where nobody knows (None), another door of this disk may have brought it to Postgres already.
+        assert case.is_on_disk is not False or not await phone.rows(), case
     async with open_door(settings) as successor:
         for case, phone in zip(CASES, phones, strict=True):
             async with asyncio.timeout(20):
