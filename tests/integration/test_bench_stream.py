@@ -11,7 +11,8 @@ from bench.stream.servers import started
 
 pytestmark = pytest.mark.integration
 
-PHONES, FRAMES = 20, 400
+PHONES, FRAMES = 20, 6_000
+"""More than a fast machine sends before the measuring begins."""
 
 
 @pytest.mark.parametrize("pace", [Pace(window=4), Pace(frames_per_s=4_000)], ids=["window", "clock"])
@@ -26,8 +27,7 @@ def test_a_crowd_sends_what_it_says_and_hears_every_acknowledgement(pace: Pace) 
         crowd.close()
     assert driven.unacknowledged == 0
     assert driven.sent.sum() > 0
-    # A rate is taken after a while; a crowd that the machine let wait may have sent everything before it.
-    assert driven.frames_per_s > 0 or driven.sent.min() == FRAMES
+    assert driven.frames_per_s > 0
     assert driven.shares["sink"] > 0
     if pace.frames_per_s:
         assert driven.sent.sum() <= 0.4 * pace.frames_per_s + PHONES
