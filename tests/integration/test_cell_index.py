@@ -249,6 +249,8 @@ async def feed(redis: RedisClient) -> AsyncIterator[PubSub]:
         await feed.subscribe("marker")
         for _ in range(2):
             assert await feed.get_message(timeout=5)
+        # Among nodes a message travels after its command was answered: an earlier test's may still be on its way.
+        await heard(redis, feed)
         yield feed
 
 
