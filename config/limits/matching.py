@@ -27,6 +27,10 @@ CLAIM_LEASE_MS: Final = 5_000
 """A claimed booking that was not decided by then may be claimed by another matcher."""
 DISPATCH_PARALLEL_MAX: Final = 4
 """Bookings of one batch whose offers are saved at once; each takes a connection of the pool."""
+HELD_DOOR_M: Final = 60
+"""A booking this near to a held door is at that door: it goes to the desk, not to a worker."""
+HELD_STREET_M: Final = 1_000
+"""A booking with the same address line this near is at that door too, wherever in the street its pin stands."""
 WORKER_REFRESH_MS: Final = 30_000
 """The matcher reads all workers this often, for what no notification told it."""
 WORKERS_PER_READ_MAX: Final = 5_000

@@ -17,6 +17,7 @@ from engine.core.database import Connection
 from engine.core.ids import BookingId, OfferId, OrgId, PersonId
 from engine.core.units import ms_from_utc, utc_from_ms
 from engine.core.vocabulary import BookingState
+from engine.matcher.held_doors import held
 from engine.matcher.offer_store import NewOffer, create_offer
 
 # The lease keeps others off; SKIP LOCKED keeps them from waiting for it.
@@ -33,10 +34,8 @@ UPDATE booking b
   FROM due, service s, address a
  WHERE b.booking_id = due.booking_id AND s.service_id = b.service_id AND a.address_id = b.address_id
 RETURNING b.booking_id, b.org_id, b.version, b.fence, b.created_at, b.search_until, b.tz, s.skill_bit, a.lat, a.lng,
-          EXISTS (SELECT FROM safety_hold h
-                   WHERE h.released_at IS NULL AND (h.person_id = b.customer_id OR h.address_id = b.address_id)
-          ) AS is_held
-"""
+          :held AS is_held
+""".replace(":held", held(people="b.customer_id"))
 
 LOCK_CLAIMED: Final = """
 SELECT version FROM booking WHERE booking_id = $1 AND fence = $2 AND state = 'searching' FOR UPDATE

@@ -19,6 +19,7 @@ from engine.core.errors import Conflict, NotFound
 from engine.core.ids import BookingId, OfferId, OrgId, PersonId
 from engine.core.units import ms_from_utc, rfc3339, utc_from_ms
 from engine.core.vocabulary import BookingState, OfferState, Role
+from engine.matcher.held_doors import held
 from engine.matcher.offers import AnswerRefusal, PastOffer, answer, expiry_ms
 from engine.outbox.events import append_event, user_topic
 from engine.people.tokens import Principal
@@ -44,10 +45,8 @@ OPEN_OFFER_OF_WORKER: Final = f"{OFFER_COLUMNS} WHERE o.worker_id = $1 AND o.sta
 
 # A hold closes a worker, and a booking through its customer or its address.
 IS_HELD: Final = """
-SELECT EXISTS (SELECT FROM booking b JOIN safety_hold h ON h.released_at IS NULL
-                      AND (h.person_id IN (b.customer_id, $2) OR h.address_id = b.address_id)
-                WHERE b.booking_id = $1)
-"""
+SELECT :held FROM booking b WHERE b.booking_id = $1
+""".replace(":held", held(people="b.customer_id, $2"))
 
 LOCK_BOOKING: Final = "SELECT state, fence FROM booking WHERE booking_id = $1 FOR UPDATE"
 LOCK_BOOKING_UNLESS_TAKEN: Final = "SELECT state FROM booking WHERE booking_id = $1 FOR UPDATE SKIP LOCKED"
@@ -66,12 +65,10 @@ INSERT INTO offer (offer_id, org_id, booking_id, worker_id, state, cost_min, eta
 SELECT $1, $2, $3, $4, 'open', $5, $6, $7, $8
  WHERE NOT EXISTS (SELECT FROM booking
                     WHERE worker_id = $4 AND state IN ('assigned', 'en_route', 'arrived', 'in_progress'))
-   AND NOT EXISTS (SELECT FROM booking b JOIN safety_hold h ON h.released_at IS NULL
-                          AND (h.person_id IN (b.customer_id, $4) OR h.address_id = b.address_id)
-                    WHERE b.booking_id = $3)
+   AND NOT EXISTS (SELECT FROM booking b WHERE b.booking_id = $3 AND :held)
 ON CONFLICT DO NOTHING
 RETURNING offer_id
-"""
+""".replace(":held", held(people="b.customer_id, $4"))
 
 # The conditional UPDATE that everything hangs on: an open offer ends once.
 END_OFFER: Final = """
@@ -96,11 +93,9 @@ SELECT o.offer_id, o.booking_id
   JOIN person p ON p.person_id = o.worker_id
  WHERE o.state = 'open'
    AND (b.state <> 'offered' OR w.duty <> 'on' OR p.status <> 'active'
-        OR EXISTS (SELECT FROM safety_hold h
-                    WHERE h.released_at IS NULL
-                      AND (h.person_id IN (o.worker_id, b.customer_id) OR h.address_id = b.address_id)))
+        OR :held)
  ORDER BY o.offer_id LIMIT $1
-"""
+""".replace(":held", held(people="o.worker_id, b.customer_id"))
 
 WORKER_STATES: Final = """
 SELECT w.worker_id, w.duty,

@@ -216,6 +216,36 @@ async def test_nobody_is_sent_to_a_held_customer(town: Town, dispatcher: Dispatc
     assert await town.state(booking_id) is BookingState.OFFERED
 
 
+@pytest.mark.parametrize(
+    ("line", "north_km", "is_held"),
+    [
+        ("Another entrance", 0.05, True),
+        ("rua  das flores, 1", 0.9, True),
+        ("Rua das Flores 1", 1.1, False),
+        ("Rua das Flores 2", 0.1, False),
+    ],
+)
+async def test_a_held_door_is_known_again_whoever_books_it(
+    town: Town, dispatcher: Dispatcher, line: str, north_km: float, *, is_held: bool
+):
+    await town.add_worker(1.0)
+    await town.book()
+    await town.hold(address_id=await town.pool.fetchval("SELECT address_id FROM booking"))
+    booking_id = await town.book(line=line, north_km=north_km)
+    await dispatcher.dispatch_due()
+    assert [row["outcome"] for row in await town.log(booking_id)] == ["safety_hold" if is_held else "offered"]
+
+
+async def test_a_held_door_of_another_organisation_holds_nothing(town: Town, dispatcher: Dispatcher):
+    other = await Town(town.pool, town.redis, town.clock).found()
+    await other.book()
+    await other.hold(address_id=await town.pool.fetchval("SELECT address_id FROM booking"))
+    await town.add_worker(1.0)
+    booking_id = await town.book()
+    await dispatcher.dispatch_due()
+    assert await town.state(booking_id) is BookingState.OFFERED
+
+
 @pytest.mark.parametrize("held", ["worker", "customer", "address"])
 async def test_a_hold_takes_back_what_rings_and_refuses_the_answer(town: Town, dispatcher: Dispatcher, held: str):
     worker = await town.add_worker(1.0)

@@ -102,9 +102,17 @@ class Town:
         record["cell"] = cell_of(lat_deg, LNG_DEG)
         await CellIndex(self.redis).move(np.array([worker.slot], np.int64), record)
 
-    async def book(self, customer: Principal | None = None, *, service_code: str = "cleaning") -> BookingId:
+    async def book(
+        self,
+        customer: Principal | None = None,
+        *,
+        service_code: str = "cleaning",
+        north_km: float = 0,
+        line: str = "Rua das Flores 1",
+    ) -> BookingId:
         customer = customer or await self.add_person(Role.CUSTOMER)
-        booking = NewBooking(BookingId(uuid4()), uuid4(), service_code, LAT_DEG, LNG_DEG, "Rua das Flores 1")
+        lat_deg = LAT_DEG + north_km * KM_IN_DEG
+        booking = NewBooking(BookingId(uuid4()), uuid4(), service_code, lat_deg, LNG_DEG, line)
         async with self.pool.acquire() as conn:
             await create_booking(conn, customer=customer, booking=booking, now_ms=self.clock.now_ms())
         return booking.booking_id
