@@ -19,9 +19,9 @@ from config.limits import NOTICE_SEND_TIMEOUT_MS, PUSH_TTL_S
 from engine.core.database import Pool
 from engine.core.units import MS_PER_S
 from engine.safetap.channels.notifier import NoticeMessage, NotSent, Receipt
+from engine.safetap.channels.public_address import PublicResolver, called_url
 from engine.safetap.channels.push_encryption import SALT_BYTES, PushKeys, encrypt, vapid_header
 from engine.safetap.channels.push_text import push_fields
-from engine.safetap.channels.webhook import PublicResolver, check_address
 from engine.safetap.push_store import Subscription, load_subscription, unsubscribe
 
 GONE: Final = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.GONE})
@@ -92,7 +92,7 @@ class WebPushNotifier:
         self, subscription: Subscription, message: NoticeMessage, key: EllipticCurvePrivateKey
     ) -> tuple[int, str | None]:
         assert self._session is not None, "enter it before use"
-        check_address(subscription.endpoint, is_private_allowed=self._is_private_allowed, what="push")
+        url = called_url(subscription.endpoint, is_private_allowed=self._is_private_allowed, what="push")
         body = encrypt(
             orjson.dumps(push_fields(message)),
             PushKeys(subscription.p256dh, subscription.auth),
@@ -110,9 +110,7 @@ class WebPushNotifier:
             ),
         }
         try:
-            async with self._session.post(
-                subscription.endpoint, data=body, headers=headers, allow_redirects=False
-            ) as answer:
+            async with self._session.post(url, data=body, headers=headers, allow_redirects=False) as answer:
                 return answer.status, answer.headers.get("Location")
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise NotSent(f"push service: {type(error).__name__}") from error

@@ -5,19 +5,14 @@ environment, and only public addresses unless the installation allows others. Th
 that is connected to, so that a name cannot point elsewhere between the two.
 """
 
-import asyncio
 import base64
 import hashlib
 import hmac
-import ipaddress
-import socket
 from types import TracebackType
 from typing import Final, Self
-from urllib.parse import urlsplit
 
 import aiohttp
 import orjson
-from aiohttp.abc import AbstractResolver, ResolveResult
 from standardwebhooks.webhooks import Webhook
 
 from config.limits import LINE_CHARS_MAX, NOTICE_SEND_TIMEOUT_MS, PROVIDER_ANSWER_BYTES_MAX
@@ -27,6 +22,7 @@ from engine.core.vocabulary import Delivery
 from engine.safetap.channels.answer import answer_fields
 from engine.safetap.channels.monitoring import MONITORING_TARGET, alarm_export
 from engine.safetap.channels.notifier import NoticeMessage, NotSent, Receipt
+from engine.safetap.channels.public_address import PublicResolver, called_url
 
 EVENT_TYPE: Final = "incident.escalated"
 ALARM_TYPE: Final = "alarm.requested"
@@ -78,11 +74,11 @@ class WebhookNotifier:
         assert self._session is not None, "enter it before use"
         if self._master_secret is None:
             raise NotSent("no webhook secret is configured (CLENZY_WEBHOOK_SECRET)", is_final=True)
-        check_address(message.address, is_private_allowed=self._is_private_allowed)
+        url = called_url(message.address, is_private_allowed=self._is_private_allowed)
         body = _body(message)
         headers = signed_headers(message, body, org_secret(self._master_secret, message.org_id))
         try:
-            async with self._session.post(message.address, data=body, headers=headers, allow_redirects=False) as answer:
+            async with self._session.post(url, data=body, headers=headers, allow_redirects=False) as answer:
                 status = answer.status
                 reference = _reference(await answer.content.read(PROVIDER_ANSWER_BYTES_MAX))
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
@@ -90,22 +86,6 @@ class WebhookNotifier:
         if status not in HTTP_SUCCESS:
             raise NotSent(f"the receiver answered {status}", is_final=status == HTTP_GONE)
         return Receipt(reference, Delivery.DELIVERED)
-
-
-def check_address(url: str, *, is_private_allowed: bool, what: str = "webhook") -> None:
-    """Refuse an address that must not be called, as far as it can be seen without asking for its name.
-
-    Raises:
-        NotSent: it is not https, or names an address in a private network.
-    """
-    if is_private_allowed:
-        return
-    parts = urlsplit(url)
-    if parts.scheme != "https":
-        raise NotSent(f"a {what} goes to https", is_final=True)
-    # The client resolves no literal address, so that the resolver never sees it.
-    if parts.hostname is not None and _is_literal(parts.hostname) and not is_public(parts.hostname):
-        raise NotSent(f"the {what}'s address is in a private network", is_final=True)
 
 
 def signed_headers(message: NoticeMessage, body: bytes, secret: str) -> dict[str, str]:
@@ -118,43 +98,6 @@ def signed_headers(message: NoticeMessage, body: bytes, secret: str) -> dict[str
         "webhook-timestamp": str(message.sent_at_ms // MS_PER_S),
         "webhook-signature": Webhook(secret).sign(str(message.notice_id), moment, body.decode()),
     }
-
-
-class PublicResolver(AbstractResolver):
-    """Resolves names to public addresses only; the client connects to exactly what this returned."""
-
-    def __init__(self, *, is_private_allowed: bool) -> None:
-        self._is_private_allowed = is_private_allowed
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
-    ) -> list[ResolveResult]:
-        """Return the addresses of `host`.
-
-        Raises:
-            OSError: there are none, or not all of them are public.
-        """
-        found = await asyncio.get_running_loop().getaddrinfo(host, port, family=family, type=socket.SOCK_STREAM)
-        addresses = [str(entry[4][0]) for entry in found]
-        if not self._is_private_allowed and not all(is_public(address) for address in addresses):
-            raise OSError("the name points into a private network")
-        return [
-            ResolveResult(
-                hostname=host, host=address, port=port, family=entry[0], proto=entry[2], flags=socket.AI_NUMERICHOST
-            )
-            for entry, address in zip(found, addresses, strict=True)
-        ]
-
-    async def close(self) -> None:
-        """Hold nothing, close nothing."""
-
-
-def is_public(address: str) -> bool:
-    """Return whether a literal IP address belongs to the public internet."""
-    parsed = ipaddress.ip_address(address)
-    if isinstance(parsed, ipaddress.IPv6Address) and parsed.ipv4_mapped is not None:
-        parsed = parsed.ipv4_mapped
-    return parsed.is_global and not parsed.is_multicast
 
 
 def _body(message: NoticeMessage) -> bytes:
@@ -171,11 +114,3 @@ def _body(message: NoticeMessage) -> bytes:
 def _reference(body: bytes) -> str | None:
     reference = answer_fields(body).get("reference")
     return reference[:LINE_CHARS_MAX] if isinstance(reference, str) else None
-
-
-def _is_literal(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True

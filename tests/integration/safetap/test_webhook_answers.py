@@ -11,7 +11,8 @@ from aiohttp.test_utils import TestServer
 from standardwebhooks.webhooks import Webhook
 
 from engine.core.vocabulary import Channel, IncidentKind
-from engine.safetap.channels.webhook import PublicResolver, WebhookNotifier, org_secret
+from engine.safetap.channels.public_address import PublicResolver
+from engine.safetap.channels.webhook import WebhookNotifier, org_secret
 from tests.integration.safetap.senders import CLOCK, Desk, add_notice
 from tests.integration.safetap.world import World
 
