@@ -69,8 +69,7 @@ async def root(process: Process) -> None:
 async def _serving(process: Process, services: Services) -> AsyncIterator[None]:
     settings = process.settings
     app = build_app(services, process.readiness)
-    # Compressed bodies are refused, so nothing may unpack them first.
-    runner = app_runner(app, stop_ms=STOP_TIMEOUT_MS // 2, auto_decompress=False)
+    runner = app_runner(app, stop_ms=STOP_TIMEOUT_MS // 2)
     await runner.setup()
     try:
         site = web.TCPSite(runner, settings.host, settings.api_port, ssl_context=tls_context(settings))

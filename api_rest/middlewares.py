@@ -16,6 +16,7 @@ from api_rest.pipeline import KEY_HEADER, REPLAYED_HEADER
 from api_rest.problems import error_of, problem_response
 from config.limits import CORS_MAX_AGE_S
 from config.settings import Settings
+from ops.http import TRANSPORT_SECURITY
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -33,8 +34,6 @@ ALWAYS: Final = {
     "Cross-Origin-Resource-Policy": "same-site",
     "Permissions-Policy": "geolocation=(self), camera=(), microphone=(), payment=()",
 }
-TRANSPORT_SECURITY: Final = "max-age=31536000; includeSubDomains"
-
 OPS_ROUTES: Final = frozenset({"/healthz", "/readyz", "/metrics"})
 
 log = structlog.get_logger(__name__)

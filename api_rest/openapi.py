@@ -9,11 +9,19 @@ from pydantic import BaseModel
 
 from api_rest.context import NoBody
 from api_rest.pipeline import KEY_HEADER
-from api_rest.problems import BodyTooSlow, MalformedBody, Problem, UnsupportedMediaType
+from api_rest.problems import MalformedBody, Problem, UnsupportedMediaType
 from api_rest.reading import JSON
 from api_rest.route import Access, AnyRoute, Key
 from config.limits import IDEMPOTENCY_KEY_CHARS_MAX
-from engine.core.errors import BodyTooLarge, ClenzyError, InvalidInput, NotAllowed, NotSignedIn, Unavailable
+from engine.core.errors import (
+    BodyTooLarge,
+    BodyTooSlow,
+    ClenzyError,
+    InvalidInput,
+    NotAllowed,
+    NotSignedIn,
+    Unavailable,
+)
 from engine.core.problem import PROBLEM_TYPE
 
 BEARER: Final = "bearer"

@@ -35,13 +35,6 @@ class UnsupportedMediaType(InvalidInput):
     status = 415
 
 
-class BodyTooSlow(InvalidInput):
-    """The body did not arrive in time."""
-
-    code = "body_too_slow"
-    status = 408
-
-
 class BrokenRules(InvalidInput):
     """Fields break their rules."""
 

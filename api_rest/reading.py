@@ -8,9 +8,9 @@ from aiohttp import web
 from pydantic import ValidationError
 
 from api_rest.context import BodyT, QueryT
-from api_rest.problems import BodyTooSlow, BrokenRules, MalformedBody, UnsupportedMediaType
+from api_rest.problems import BrokenRules, MalformedBody, UnsupportedMediaType
 from config.limits import BODY_READ_MS
-from engine.core.errors import InvalidInput, NotAllowed, NotFound
+from engine.core.errors import BodyTooSlow, InvalidInput, NotAllowed, NotFound
 from engine.core.vocabulary import Role
 from engine.people.tokens import AccessTokens, Principal, bearer_token
 

@@ -59,7 +59,7 @@ from gateway_ws.stalled import StalledConnections
 from gateway_ws.trackers.door import TrackerDoor
 from gateway_ws.worker_ns import WorkerNamespace
 from gateway_ws.worker_session import WorkerSession
-from ops.http import add_ops_routes
+from ops.http import add_guards, add_ops_routes
 from ops.readiness import Readiness
 
 log = structlog.get_logger(__name__)
@@ -114,7 +114,7 @@ class Gateway:
             rules=acceptance_rules(stores.settings),
         )
         self.fan_out = FanOut(redis, clock=clock, on_break=registry.interrupt_all, on_gap=self._after_gap)
-        self._counting = Counting(self.ingest, table, self.fan_out, stores.calls, fix_clock=fix_clock)
+        self._counting = Counting(self.ingest, table, jobs, self.fan_out, stores.calls, fix_clock=fix_clock)
         self.services = Services(
             gateway_id=str(uuid4()),
             clock=clock,
@@ -153,11 +153,13 @@ class Gateway:
         self._sio = GatewayServer(self._engineio, clock)
         self._ping_socket = PingSocket(self.services, self._stalled, self._admission, origins, has_lane=can_lane)
         self._trackers = TrackerDoor(self.services)
+        self._is_tls = stores.settings.tls_cert_file is not None
 
     def app(self) -> web.Application:
         """Return the application with all routes."""
         app = web.Application(middlewares=[self._admission.middleware])
         add_ops_routes(app, self._readiness)
+        add_guards(app, is_tls=self._is_tls)
         app.router.add_get("/ws/ping", self._ping_socket.handle)
         self._trackers.add_routes(app)
         self._sio.register_namespace(WorkerNamespace("/worker", self.services))

@@ -32,7 +32,7 @@ from engine.safetap.phone_doors import PhoneDoors
 from engine.safetap.senders import Senders
 from engine.safetap.spool import Spool
 from engine.safetap.unverified_lane import UnverifiedLane
-from ops.http import add_ops_routes, app_runner, tls_context
+from ops.http import add_guards, add_ops_routes, app_runner, tls_context
 from ops.process import Process, run
 from ops.readiness import Readiness
 from safetap_door.database import open_pool
@@ -43,6 +43,7 @@ from safetap_door.provider_requests import ProviderServices
 from safetap_door.receipts import add_receipt_routes
 from safetap_door.routes import DoorServices, add_routes
 from safetap_door.unix_socket import listening_at
+from safetap_door.whole_body import whole_body
 
 NAME: Final = "safetap_door"
 
@@ -133,11 +134,12 @@ def open_tokens(settings: Settings) -> AccessTokens:
 
 def build_app(settings: Settings, services: DoorServices, desks: LiveDesks, readiness: Readiness) -> web.Application:
     """Return the door's application: triggers, the desk's stream and actions, health."""
-    app = web.Application(middlewares=[cors(settings.origins), problems], client_max_size=TRIGGER_BYTES_MAX)
+    app = web.Application(middlewares=[cors(settings.origins), problems, whole_body], client_max_size=TRIGGER_BYTES_MAX)
     add_routes(app, services)
     add_receipt_routes(app, provider_services(settings, services))
     app.router.add_get("/v1/safetap/live", desks.serve)
     add_ops_routes(app, readiness)
+    add_guards(app, is_tls=settings.tls_cert_file is not None)
     return app
 
 

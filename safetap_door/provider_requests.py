@@ -9,10 +9,10 @@ from uuid import UUID
 import structlog
 from aiohttp import web
 
-from config.limits import CALLBACK_BYTES_MAX
+from config.limits import CALLBACK_BYTES_MAX, CALLBACK_FIELDS_MAX
 from engine.core.clock import Clock
 from engine.core.database import Pool
-from engine.core.errors import NotAllowed, NotFound
+from engine.core.errors import InvalidInput, NotAllowed, NotFound
 from engine.core.ids import NoticeId
 from engine.safetap.channels.phone_signature import SIGNATURE_HEADER, is_signed
 from engine.safetap.metrics import RECEIPTS
@@ -43,6 +43,7 @@ async def signed_fields(request: web.Request) -> Mapping[str, str]:
 
     Raises:
         NotFound: no provider is configured.
+        InvalidInput: it has more fields than any provider sends.
         NotAllowed: the signature is not the provider's.
         web.HTTPRequestEntityTooLarge: it is too large.
     """
@@ -50,7 +51,10 @@ async def signed_fields(request: web.Request) -> Mapping[str, str]:
     if services.phone_secret is None:
         raise NotFound
     body = await request.clone(client_max_size=CALLBACK_BYTES_MAX).read()
-    fields = parse_qsl(body.decode(errors="replace"), keep_blank_values=True)
+    try:
+        fields = parse_qsl(body.decode(errors="replace"), keep_blank_values=True, max_num_fields=CALLBACK_FIELDS_MAX)
+    except ValueError as error:
+        raise InvalidInput(f"At most {CALLBACK_FIELDS_MAX} fields.") from error
     url = services.public_url.rstrip("/") + request.raw_path
     if not is_signed(services.phone_secret, url, fields, request.headers.get(SIGNATURE_HEADER, "")):
         RECEIPTS.labels("phone", "forged").inc()

@@ -17,6 +17,7 @@ from engine.core.database import Pool
 from engine.core.errors import InvalidInput, NotAllowed, NotFound, NotSignedIn
 from engine.core.ids import IncidentId
 from engine.core.vocabulary import Acknowledgement, Door, Role
+from engine.people.accounts import check_standing
 from engine.people.tokens import AccessTokens, bearer_token
 from engine.safetap.desk import acknowledge, close
 from engine.safetap.forwarding import DEVICE_SCHEME, DOOR_HEADER, SOURCE_HEADER, TRIGGER_PATH
@@ -97,6 +98,7 @@ async def acknowledge_incident(request: web.Request) -> web.Response:
     now_ms = services.clock.now_ms()
     actor = services.tokens.verify(_token(request), now_ms)
     async with services.pool.acquire() as conn:
+        await check_standing(conn, actor)
         view = await acknowledge(conn, incident_id=_incident_id(request), actor=actor, now_ms=now_ms)
     return _json(view)
 
@@ -108,6 +110,7 @@ async def close_incident(request: web.Request) -> web.Response:
     actor = services.tokens.verify(_token(request), now_ms)
     reason = _reason(await request.read())
     async with services.pool.acquire() as conn:
+        await check_standing(conn, actor)
         view = await close(conn, incident_id=_incident_id(request), actor=actor, reason=reason, now_ms=now_ms)
     return _json(view)
 

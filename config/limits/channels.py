@@ -16,6 +16,8 @@ PUSH_TTL_S: Final = 600
 """A push that was not delivered by then is of no use: the push service drops it."""
 CALLBACK_BYTES_MAX: Final = 65_536
 """A larger request of a phone provider is refused with 413."""
+CALLBACK_FIELDS_MAX: Final = 200
+"""One with more fields is refused with 422 before its signature is looked at."""
 PHONE_DOORS_CHECK_MS: Final = 30_000
 """SafeTap's doors read the registered numbers this often, for what no notification told them."""
 PHONE_WORD_CHARS_MIN: Final = 4

@@ -76,6 +76,13 @@ class BodyTooLarge(InvalidInput):
     status = 413
 
 
+class BodyTooSlow(InvalidInput):
+    """The body did not arrive in time."""
+
+    code = "body_too_slow"
+    status = 408
+
+
 class TooMany(ClenzyError):  # noqa: N818
     """Slow down."""
 

@@ -20,6 +20,7 @@ from gateway_ws.metrics import REFUSED, TRACKER_REQUESTS, TRACKER_SKIPPED
 from gateway_ws.services import Services
 from gateway_ws.trackers import gpslogger, osmand, overland, owntracks, traccar
 from gateway_ws.trackers.alarm import trigger_body
+from gateway_ws.trackers.compressed import unpacked
 from gateway_ws.trackers.devices import Devices
 from gateway_ws.trackers.reading import Report, payload_of
 from gateway_ws.trackers.tracked_worker import TrackedWorkers
@@ -128,7 +129,7 @@ async def _body(request: web.Request) -> bytes:
     """Return the body as sent, also where it came compressed.
 
     Raises:
-        BodyTooLarge: it is.
+        BodyTooLarge: it is, as it came or unpacked.
         WireError: it did not arrive whole, or in time.
     """
     if (request.content_length or 0) > TRACKER_BODY_BYTES_MAX:
@@ -142,7 +143,7 @@ async def _body(request: web.Request) -> bytes:
                     raise BodyTooLarge
     except (web.RequestPayloadError, HttpProcessingError, TimeoutError) as error:
         raise WireError("the body did not arrive") from error
-    return bytes(body)
+    return unpacked(bytes(body), request.headers.get("Content-Encoding", ""))
 
 
 def _refusal(error: ClenzyError) -> web.Response:

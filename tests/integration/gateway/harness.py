@@ -29,6 +29,7 @@ from engine.safetap.forwarding import Forwarder
 from gateway_ws.engine_calls import EngineCalls
 from gateway_ws.gateway import Gateway, Stores
 from gateway_ws.safetap_client import SafeTapClient
+from ops.http import app_runner
 from ops.readiness import Readiness
 
 TIMEOUT_S = 10
@@ -126,7 +127,7 @@ async def gateway_on(
     ):
         stores = Stores(chosen, redis, calls or EngineCalls(clock, pool), tokens, clock, clock)
         gateway = Gateway(stores, SafeTapClient(forwarder), tasks, readiness, lane=lane)
-        runner = web.AppRunner(gateway.app(), access_log=None, shutdown_timeout=1)
+        runner = app_runner(gateway.app(), stop_ms=1_000)
         await runner.setup()
         async with gateway.running():
             site = web.TCPSite(runner, "127.0.0.1", 0)
