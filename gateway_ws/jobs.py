@@ -1,9 +1,10 @@
 """Who is on the way to whom: the active bookings of the workers connected here, by slot. Pure.
 
-A customer hears of a worker only between `assigned` and `arrived`; this table is the one place that says so.
+A customer hears of a worker only between `assigned` and `arrived`, and not while either of them calls for help: then
+nothing more comes, as when the phone has lost its GPS. This table is the one place that says so.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -15,12 +16,13 @@ WATCHED_STATES: Final = frozenset({BookingState.ASSIGNED, BookingState.EN_ROUTE,
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """Where a worker is going."""
+    """Where a worker is going, and to whom."""
 
     booking_id: str
     version: int
     lat_deg: float
     lng_deg: float
+    customer_id: str
 
 
 class Jobs:
@@ -28,18 +30,30 @@ class Jobs:
 
     def __init__(self) -> None:
         self._by_slot: dict[int, Job] = {}
+        self._out_of_sight: set[int] = set()
 
     def __contains__(self, slot: int) -> bool:
-        """Return whether this worker has a job that is watched."""
+        """Return whether this worker has a job of the states in which it is watched, in sight or not."""
         return slot in self._by_slot
 
-    def __getitem__(self, slot: int) -> Job:
-        """Return the job of a slot that has one."""
-        return self._by_slot[slot]
-
     def __len__(self) -> int:
-        """Return how many jobs are watched."""
+        """Return how many such jobs there are."""
         return len(self._by_slot)
+
+    def watched(self, slot: int) -> Job | None:
+        """Return the job whose customer is to hear where this worker is."""
+        return None if slot in self._out_of_sight else self._by_slot.get(slot)
+
+    def slots_of_customer(self, customer_id: str) -> Iterator[int]:
+        """Return the workers on their way to somebody. Looks at every job: incidents are rare."""
+        return (slot for slot, job in self._by_slot.items() if job.customer_id == customer_id)
+
+    def set_in_sight(self, slot: int, *, is_in_sight: bool) -> None:
+        """Let the customer of whatever job this worker has hear where they are, or nothing more."""
+        if is_in_sight:
+            self._out_of_sight.discard(slot)
+        else:
+            self._out_of_sight.add(slot)
 
     def replace(self, slot: int, booking: Mapping[str, Any] | None) -> None:
         """Take over a worker's state as loaded: the active booking, or none."""
@@ -47,19 +61,25 @@ class Jobs:
         if booking is not None:
             self.update(slot, booking)
 
-    def update(self, slot: int, booking: Mapping[str, Any]) -> None:
-        """Follow one event of a booking that concerns this worker; an older version changes nothing."""
+    def update(self, slot: int, booking: Mapping[str, Any]) -> bool:
+        """Follow one event of a booking that concerns this worker; an older version changes nothing.
+
+        Return whether the worker has a job that was not known before.
+        """
         job = self._by_slot.get(slot)
         booking_id, version = str(booking["booking_id"]), int(booking["version"])
         is_same = job is not None and job.booking_id == booking_id
         if job is not None and is_same and version < job.version:
-            return
+            return False
         if booking["state"] in WATCHED_STATES:
-            pin = booking["pin"]
-            self._by_slot[slot] = Job(booking_id, version, pin["lat"], pin["lng"])
-        elif is_same:
+            pin, customer_id = booking["pin"], str(booking["customer"]["person_id"])
+            self._by_slot[slot] = Job(booking_id, version, pin["lat"], pin["lng"], customer_id)
+            return not is_same
+        if is_same:
             del self._by_slot[slot]
+        return False
 
     def remove(self, slot: int) -> None:
         """The worker is not connected here any more."""
         self._by_slot.pop(slot, None)
+        self._out_of_sight.discard(slot)

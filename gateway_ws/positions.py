@@ -102,6 +102,5 @@ def _job_messages(moves: Moves, jobs: Jobs) -> Iterator[Publication]:
     if not len(jobs):
         return
     for row, slot in enumerate(moves.slots.tolist()):
-        if slot in jobs:
-            job = jobs[slot]
+        if (job := jobs.watched(slot)) is not None:
             yield f"fan:booking:{job.booking_id}", orjson.dumps(position_body(job, moves.records[row]))

@@ -9,12 +9,10 @@ import numpy as np
 import orjson
 from redis.exceptions import RedisError
 
-from config.limits import (
-    TRIGGERS_PENDING_MAX,
-)
+from config.limits import TRIGGERS_PENDING_MAX
 from engine.core.errors import ClenzyError, TooMany, Unavailable
 from engine.core.units import DEG_E7, NS_PER_MS, e7_to_deg
-from engine.core.vocabulary import Duty, FixRefusal
+from engine.core.vocabulary import Duty, FixRefusal, IncidentKind
 from engine.geo.fixes import FIX, FIX_BYTES, UNKNOWN_U16
 from engine.outbox.history import Position
 from engine.people.tokens import Principal
@@ -24,6 +22,7 @@ from gateway_ws.connection import Connection
 from gateway_ws.event_line import Told
 from gateway_ws.message import Message
 from gateway_ws.metrics import UNANNOUNCED
+from gateway_ws.safetap_client import TriggerAnswer
 from gateway_ws.services import Services
 from gateway_ws.session import NOWHERE, PhoneSession
 from gateway_ws.wire import AckState, Trigger
@@ -121,6 +120,23 @@ class WorkerSession(PhoneSession):
         self._triggers.add(trigger_id)
         self._services.background.start(self._forward(trigger), name="safetap.forward")
 
+    async def trigger(self, body: Mapping[str, Any]) -> TriggerAnswer:
+        """Forward a trigger; from this moment on the job's customer sees no further position.
+
+        Raises:
+            ClenzyError: SafeTap refused it, or is not there.
+        """
+        counting, worker_id = self._services.counting, self.principal.person_id
+        if body.get("kind") != IncidentKind.DRILL:
+            counting.raised(worker_id)
+        try:
+            return await super().trigger(body)
+        except Unavailable:
+            raise  # the phone sends again: it needs help all the same
+        except ClenzyError:
+            counting.not_raised(worker_id)
+            raise
+
     # ------------------------------------------------------------ commands
 
     async def command(self, name: str, body: Mapping[str, Any]) -> dict[str, Any]:
@@ -189,7 +205,9 @@ class WorkerSession(PhoneSession):
         self._services.counting.set_duty(self.slot, duty, since=since)
 
     def _follow(self, booking: Mapping[str, Any]) -> None:
-        self._services.jobs.update(self.slot, booking)
+        if self._services.jobs.update(self.slot, booking):
+            look = self._services.counting.look(self.principal.person_id)
+            self._services.background.start(look, name="worker.look")
         if self._tune():
             self.tell_cadence()
 

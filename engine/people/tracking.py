@@ -1,4 +1,6 @@
-"""Since when a worker's fixes count: from the beginning of their duty, or of an open alarm of theirs, on duty or not.
+"""Since when a worker's fixes count, and whether their job's customer may see where they are.
+
+They count from the beginning of the worker's duty, or of an open alarm of theirs, on duty or not.
 
 Not part of what a worker's phone is shown: whoever holds it must not learn of an alarm.
 """
@@ -14,12 +16,21 @@ from engine.core.errors import NotFound
 from engine.core.ids import PersonId
 from engine.core.units import ms_from_utc
 
-# An acknowledged incident is still one: only closing ends it. A drill tracks nobody.
+# An acknowledged incident is still one: only closing ends it. A drill tracks nobody and hides nobody.
+# Out of sight: an incident of either side of the job, of whatever trust, until it is closed and a human has looked.
 READ_TRACKING: Final = """
 SELECT w.duty = 'on' AS is_on_duty, w.duty_since,
        (SELECT opened_at FROM incident i WHERE i.person_id = w.worker_id AND i.state <> 'closed' AND NOT i.is_drill)
-         AS alarm_since
-     , w.worker_id
+         AS alarm_since,
+       NOT EXISTS (SELECT FROM booking b
+                    WHERE b.worker_id = w.worker_id AND b.state IN ('assigned', 'en_route', 'arrived', 'in_progress')
+                      AND (EXISTS (SELECT FROM incident i
+                                    WHERE i.person_id IN (b.worker_id, b.customer_id)
+                                      AND i.state <> 'closed' AND NOT i.is_drill)
+                           OR EXISTS (SELECT FROM safety_hold h
+                                       WHERE h.person_id IN (b.worker_id, b.customer_id) AND h.released_at IS NULL)))
+         AS is_in_sight,
+       w.worker_id
   FROM worker w
  WHERE w.worker_id = ANY($1::uuid[])
 """
@@ -31,6 +42,8 @@ class Tracking:
 
     duty_since_ms: int | None
     alarm_since_ms: int | None
+    is_in_sight: bool = True
+    """Whether nobody of the worker's job has called for help: else its customer sees what they see at a GPS loss."""
 
 
 async def read_tracking(conn: Connection, worker_id: PersonId) -> Tracking:
@@ -57,4 +70,5 @@ def _tracking(row: asyncpg.Record) -> Tracking:
     return Tracking(
         duty_since_ms=began_ms if row["is_on_duty"] else None,
         alarm_since_ms=None if alarm_since is None else ms_from_utc(alarm_since),
+        is_in_sight=row["is_in_sight"],
     )

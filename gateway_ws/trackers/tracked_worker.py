@@ -151,7 +151,9 @@ class TrackedWorker:
             self._services.counting.set_duty(self._slot, self._duty, since=event["body"].get("since"))
         elif event["kind"] == "booking":
             self._events += 1
-            self._services.jobs.update(self._slot, event["body"])
+            if self._services.jobs.update(self._slot, event["body"]):
+                look = self._services.counting.look(self._person_id)
+                self._services.background.start(look, name="tracker.look")
 
 
 class TrackedWorkers:

@@ -175,7 +175,8 @@ def test_parents_are_those_of_h3() -> None:
 
 
 def booking(state: str, version: int, booking_id: str = "b") -> dict[str, Any]:
-    return {"booking_id": booking_id, "state": state, "version": version, "pin": {"lat": 41.2, "lng": -8.6}}
+    place, customer = {"lat": 41.2, "lng": -8.6}, {"person_id": "c"}
+    return {"booking_id": booking_id, "state": state, "version": version, "pin": place, "customer": customer}
 
 
 def test_a_job_is_watched_from_assigned_to_arrived_only() -> None:
@@ -202,3 +203,16 @@ def test_a_flush_tells_the_customers_of_watched_jobs_alone() -> None:
     jobs.update(1, booking("en_route", 3))
     told = dict(publications(moves([0, 1], records([(41.15, -8.6), (41.16, -8.6)])), jobs))
     assert set(told) == {"fan:booking:b", f"fan:{map_topic(int(parents_of(records([(41.15, -8.6)])['cell'], 5)[0]))}"}
+
+
+def test_out_of_sight_a_job_goes_on_and_its_customer_hears_nothing() -> None:
+    jobs, flush = Jobs(), moves([1], records([(41.15, -8.6)]))
+    assert jobs.update(1, booking("assigned", 2))
+    assert list(jobs.slots_of_customer("c")) == [1]
+    jobs.set_in_sight(1, is_in_sight=False)
+    assert 1 in jobs, "the cadence of the phone is that of a job"
+    assert not jobs.update(1, booking("en_route", 3)), "no new job"
+    jobs.replace(1, booking("en_route", 3))
+    assert "fan:booking:b" not in dict(publications(flush, jobs)), "neither an event nor a new state brings them back"
+    jobs.set_in_sight(1, is_in_sight=True)
+    assert "fan:booking:b" in dict(publications(flush, jobs))
