@@ -38,7 +38,7 @@ def pages_policy(settings: Settings) -> str:
     style = urlsplit(settings.map_style_url)
     tiles = f" {style.scheme}://{style.netloc}" if style.scheme in ("http", "https") else ""
     return (
-        f"default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:{tiles}; "
+        f"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:{tiles}; "
         f"font-src 'self'; connect-src 'self' {doors}{tiles}; worker-src 'self' blob:; child-src blob:; "
         "manifest-src 'self'; media-src 'self' blob:; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
     )
