@@ -18,6 +18,7 @@ import structlog
 from config.jurisdictions import Jurisdictions, load_jurisdictions
 from config.limits import ESCALATION_BATCH_MAX, ESCALATION_LEASE_MS, ESCALATION_POLL_MS, ESCALATION_RETRY_MS
 from engine.core.clock import Clock
+from engine.core.crash_point import crash_point
 from engine.core.database import CONNECTION_LOST, POSTGRES_ERRORS, Connection, Pool
 from engine.core.ids import IncidentId
 from engine.core.units import MS_PER_S, ms_from_utc, utc_from_ms
@@ -113,15 +114,22 @@ INSERT INTO incident_event (incident_id, version, kind, body, at)
 SELECT incident_id, version, kind, body::jsonb, $1 FROM changed
 """
 
-# A notice to the desk is sent by this very transaction.
+# A notice to the desk is sent by this very transaction. The address of a person's own contact stays in its envelope;
+# in its place stands what tells it from others, and by which an answer from that number is known.
 ADD_NOTICES: Final = """
-INSERT INTO notice (notice_id, incident_id, org_id, idempotency_key, step, loop, target, channel, address, state,
-                    due_at, created_at, sent_at)
-SELECT notice_id, incident_id, org_id, key, step, loop, target, channel, address, state,
-       $1::timestamptz, $1, CASE WHEN state = 'sent' THEN $1 END
+INSERT INTO notice (notice_id, incident_id, org_id, idempotency_key, step, loop, target, channel, address,
+                    address_sealed, state, due_at, created_at, sent_at)
+SELECT notice_id, incident_id, org_id, key, step, loop, target, channel,
+       CASE WHEN own.sealed IS NULL THEN address ELSE 'index:' || encode(coalesce(own.index, sha256(own.sealed)), 'hex') END,
+       own.sealed, state, $1::timestamptz, $1, CASE WHEN state = 'sent' THEN $1 END
   FROM unnest($2::uuid[], $3::uuid[], $4::uuid[], $5::text[], $6::integer[], $7::integer[], $8::text[], $9::text[],
               $10::text[], $11::text[])
     AS new (notice_id, incident_id, org_id, key, step, loop, target, channel, address, state)
+  LEFT JOIN LATERAL (
+    SELECT CASE channel WHEN 'email' THEN c.email_sealed ELSE c.phone_sealed END AS sealed,
+           CASE channel WHEN 'email' THEN NULL ELSE c.phone_index END AS index
+      FROM safety_contact c
+     WHERE target LIKE 'contact:%' AND c.contact_id = substring(target FROM 9 FOR 36)::uuid) own ON true
 ON CONFLICT (idempotency_key) DO NOTHING
 """
 
@@ -195,6 +203,7 @@ class EscalationLoop:
         """Claim and take one batch of due steps; return how many were claimed."""
         claims = await self.claim(conn, now_ms)
         if claims:
+            crash_point("step_claimed")
             await self._take_all(conn, claims, now_ms)
         return len(claims)
 
@@ -216,8 +225,10 @@ class EscalationLoop:
                 for one in due
             ]
             await _save_steps(conn, steps, now_ms)
+            crash_point("step_written")
             await self._save_notices(conn, steps, now_ms)
             await show_at_desk(conn, [one.incident_id for one, _ in steps], now_ms=now_ms)
+        crash_point("step_taken")
         for one, decision in steps:
             _observe(one, decision, now_ms)
         return len(steps)
