@@ -7,6 +7,7 @@ import sys
 from functools import cache
 from pathlib import Path
 
+import pytest
 from playwright.sync_api import sync_playwright
 
 VARIABLES = ("CLENZY_CHROMIUM", "CHROME_PATH", "CHROMIUM_PATH", "CHROME_BIN")
@@ -44,6 +45,17 @@ def find_chromium() -> str:
             return path
         tried.append(f"{name}: {reason or 'brought none'}")
     raise NoChromiumError("; ".join(tried))
+
+
+def needed_chromium() -> str:
+    """Return the path of a Chromium; without one the test is skipped, or fails where every test must run."""
+    try:
+        return find_chromium()
+    except NoChromiumError as error:
+        reason = f"no Chromium for the browser tests: {error}"
+        if os.environ.get("CI"):
+            pytest.fail(reason)
+        pytest.skip(reason)
 
 
 def _named() -> str | None:

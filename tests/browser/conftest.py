@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
-from tests.browser.chromium import FLAGS, NoChromiumError, find_chromium
+from tests.browser.chromium import FLAGS, needed_chromium
 from tests.browser.demo_city import DemoCity, start_city
 from tests.browser.watched_page import WatchedPage
 
@@ -18,13 +18,7 @@ OpenPage = Callable[..., WatchedPage]
 
 @pytest.fixture(scope="session")
 def chromium() -> str:
-    try:
-        return find_chromium()
-    except NoChromiumError as error:
-        reason = f"no Chromium for the browser tests: {error}"
-        if os.environ.get("CI"):
-            pytest.fail(reason)
-        pytest.skip(reason)
+    return needed_chromium()
 
 
 @pytest.fixture(scope="session")
