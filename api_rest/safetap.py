@@ -1,6 +1,6 @@
 """The silent alarm's way in for who has the API at hand: forwarded at first sight, as it came."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from pydantic import Field
@@ -29,7 +29,13 @@ class Trigger(Body):
     """One press. The device chooses the id and sends the same one until the answer is `committed`."""
 
     trigger_id: UUID
-    kind: IncidentKind
+    kind: Literal[
+        IncidentKind.BUTTON,
+        IncidentKind.HOLD,
+        IncidentKind.GESTURE,
+        IncidentKind.DURESS_PIN,
+        IncidentKind.DRILL,
+    ]
     booking_id: BookingId | None = None
     fix: TriggerFix | None = None
 

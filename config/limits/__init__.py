@@ -9,6 +9,7 @@ from config.limits.matching import *
 from config.limits.record import *
 from config.limits.safetap import *
 from config.limits.serving import *
+from config.limits.silence import *
 
 assert FIXES_PER_FRAME_MAX * 24 < FRAME_BYTES_MAX
 assert FIXES_PER_FRAME_MAX <= FLUSH_FIXES_MAX
@@ -56,3 +57,6 @@ assert ESCALATION_RETRY_MS < ESCALATION_LEASE_MS
 assert UNVERIFIED_ANSWER_MS < TRIGGER_FORWARD_MS
 assert UNVERIFIED_PER_SOURCE_BURST < UNVERIFIED_WAITING_MAX
 assert COMMITTERS < INTAKE_POOL_MAX
+assert SILENCE_TRAIL_FIXES_MAX * CADENCE_JOB_MS > WATCH_STOP_S_MAX * 1_000
+assert 4 * CADENCE_PARKED_MS <= OUTAGE_SILENT_MS < OUTAGE_LOOK_BACK_MS < SILENCE_HEARD_MS
+assert NOTICE_SEND_TIMEOUT_MS < ASK_LEASE_MS

@@ -1,6 +1,9 @@
 """The words of the product as enums: roles, states, reasons. Values are the public protocol's strings."""
 
+from collections.abc import Mapping
 from enum import IntFlag, StrEnum
+from types import MappingProxyType
+from typing import Final
 
 
 class Role(StrEnum):
@@ -87,6 +90,31 @@ class IncidentKind(StrEnum):
     GESTURE = "gesture"
     DURESS_PIN = "duress_pin"
     DRILL = "drill"
+    CHECK_IN_MISSED = "check_in_missed"
+    SILENCE = "silence"
+    """The phone says nothing any more."""
+    LONG_STOP = "long_stop"
+    """On the way somebody stands far longer than is usual."""
+    OFF_SITE = "off_site"
+    """Somebody left the place in the middle of the job, or moves away from it on the way there."""
+    OVERRUN = "overrun"
+    """Something takes far longer than such jobs usually do."""
+
+
+SENT_KINDS: Final = (
+    IncidentKind.BUTTON,
+    IncidentKind.HOLD,
+    IncidentKind.GESTURE,
+    IncidentKind.DURESS_PIN,
+    IncidentKind.DRILL,
+)
+"""What a phone may send. The other kinds are found by our own watch over jobs under way."""
+
+SEVERITY_AT_FIRST: Final[Mapping[IncidentKind, int]] = MappingProxyType(
+    {kind: 2 if kind is IncidentKind.DURESS_PIN else 1 for kind in IncidentKind}
+)
+"""How severe an incident begins: somebody who is forced to give a PIN is in worse trouble than who presses a button,
+and silence may be an empty battery until somebody has looked. Each further sign raises it."""
 
 
 class IncidentState(StrEnum):
@@ -109,6 +137,8 @@ class Door(StrEnum):
     BUTTON = "button"
     SHORTCUT = "shortcut"
     """An iOS Shortcut or an Android intent."""
+    WATCH = "watch"
+    """None: our own watch over jobs under way."""
 
 
 class DeviceKind(StrEnum):
@@ -186,3 +216,23 @@ class ZoneReason(StrEnum):
     """The zone was drawn, changed, switched off or deleted around them."""
     RECOVERED = "recovered"
     """It happened while nobody watched; found by comparing with the newest place."""
+
+
+class WatchStage(StrEnum):
+    """How far the watch over one person on one job has come."""
+
+    CALM = "calm"
+    ASKED = "asked"
+    """They were asked how they are and have not answered yet."""
+    CLIMBED = "climbed"
+    """Nobody answered: an incident tells of it, until a human closes that."""
+
+
+class WatchPhase(StrEnum):
+    """What somebody who is watched is doing."""
+
+    EN_ROUTE = "en_route"
+    ARRIVED = "arrived"
+    IN_PROGRESS = "in_progress"
+    LEAVING = "leaving"
+    """Somebody else ended the job: its worker is watched until heard of again."""

@@ -17,7 +17,7 @@ import orjson
 from config.limits import TRIGGER_BYTES_MAX
 from engine.core.errors import InvalidInput
 from engine.core.ids import BookingId, IncidentId, OrgId, PersonId, RegionId, TriggerId
-from engine.core.vocabulary import Door, IncidentKind, Role
+from engine.core.vocabulary import SENT_KINDS, SEVERITY_AT_FIRST, Door, IncidentKind, Role
 
 TS_MS_MAX: Final = 253_402_300_799_999
 """The last millisecond of the year 9999, where `timestamptz` in Python ends."""
@@ -78,8 +78,8 @@ class Trigger:
 
     @property
     def severity(self) -> int:
-        """How an incident of this kind begins: somebody who is forced to give a PIN is in worse trouble."""
-        return 2 if self.kind is IncidentKind.DURESS_PIN else 1
+        """How an incident of this kind begins."""
+        return SEVERITY_AT_FIRST[self.kind]
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,8 +120,8 @@ def parse_trigger(body: bytes) -> Trigger:
     if not isinstance(fields, dict):
         raise InvalidInput("The body is a JSON object.")
     kind = fields.get("kind")
-    if not isinstance(kind, str) or kind not in set(IncidentKind):
-        raise InvalidInput(f"One of {', '.join(IncidentKind)}.", field="kind")
+    if not isinstance(kind, str) or kind not in SENT_KINDS:
+        raise InvalidInput(f"One of {', '.join(SENT_KINDS)}.", field="kind")
     ignored: dict[str, str] = {}
     return Trigger(
         trigger_id=TriggerId(_uuid(fields.get("trigger_id"), "trigger_id")),

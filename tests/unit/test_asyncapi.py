@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from engine.core.vocabulary import FixRefusal, IncidentKind
+from engine.core.vocabulary import SENT_KINDS, FixRefusal
 from gateway_ws import wire
 from gateway_ws.closing import Close
 from gateway_ws.console_ns import ConsoleNamespace
@@ -177,7 +177,7 @@ def test_commands_events_and_reasons_of_the_frames_are_the_same_words() -> None:
     assert set(schemas["CommandName"]["enum"]) == WorkerNamespace.events - {"ping", "safetap", "token"}
     assert set(schemas["WorkerEventName"]["enum"]) == names("worker", "send") - {"welcome", "ack", "cadence", "error"}
     assert set(schemas["FixRefusal"]["enum"]) == set(FixRefusal)
-    assert schemas["Trigger"]["properties"]["kind"]["enum"] == list(IncidentKind)
+    assert schemas["Trigger"]["properties"]["kind"]["enum"] == list(SENT_KINDS)
 
 
 def test_close_codes_are_those_of_the_code_and_of_the_protocol() -> None:

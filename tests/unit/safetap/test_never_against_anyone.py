@@ -9,7 +9,7 @@ import pytest
 ENGINE = Path(__file__).parents[3] / "engine"
 DECIDING = ("matcher", "risk", "eta", "booking")
 RECORD = re.compile(
-    r"\b(incident|incident_event|safetap_trigger|is_false_alarm|says_safe_at|safety_pin|safety_pin_attempt|evidence_chunk)\b"
+    r"\b(incident|incident_event|safetap_trigger|is_false_alarm|says_safe_at|safety_pin|safety_pin_attempt|evidence_chunk|silence_\w+)\b"
 )
 """The tables and columns of the record. `safety_hold` is not among them: it protects, and is released by a human."""
 
