@@ -31,6 +31,7 @@ from engine.safetap.escalation_facts import DueIncident, load_facts
 from engine.safetap.incident_store import read_clock, read_policy
 from engine.safetap.metrics import OPEN_INCIDENTS, STEP_LATENESS, STEPS
 from engine.safetap.policy import Policy
+from engine.safetap.trigger import Trust
 
 log = structlog.get_logger(__name__)
 
@@ -76,7 +77,8 @@ SELECT (extract(epoch FROM min(greatest(due_at, coalesce(lease_until, due_at))))
 
 # Incidents before timers, and in the order of their ids: every writer takes locks in this order.
 LOCK_INCIDENTS: Final = """
-SELECT i.incident_id, i.org_id, i.person_id, i.state, i.is_drill, i.policy::text AS policy, b.customer_id, b.worker_id
+SELECT i.incident_id, i.org_id, i.person_id, i.state, i.is_drill, i.trust, i.policy::text AS policy,
+       b.customer_id, b.worker_id
   FROM incident i LEFT JOIN booking b USING (booking_id)
  WHERE i.incident_id = ANY($1::uuid[])
  ORDER BY i.incident_id
@@ -291,6 +293,7 @@ def _incident(row: asyncpg.Record, timer: Timer) -> Incident:
         timer=timer,
         excluded=frozenset(person_id for person_id in stakes if person_id is not None),
         is_drill=row["is_drill"],
+        is_verified=row["trust"] == Trust.VERIFIED,
     )
 
 
