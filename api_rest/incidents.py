@@ -1,6 +1,7 @@
 """Incidents for the desk: the list, one with its story, acknowledge and close."""
 
 from typing import Annotated, Any
+from uuid import uuid4
 
 from pydantic import AwareDatetime, Field
 
@@ -12,7 +13,7 @@ from config.limits import CLOSE_REASON_CHARS_MAX
 from engine.core.errors import Conflict, InvalidInput, NotAllowed, NotFound
 from engine.core.ids import BookingId, IncidentId, NoticeId, PersonId
 from engine.core.vocabulary import Channel, Delivery, IncidentKind, IncidentState, NoticeState, Role
-from engine.safetap import desk
+from engine.safetap import desk, vouching
 from engine.safetap.incident_reads import note_detail_read
 from engine.safetap.incident_views import Position, incident_detail, list_incidents
 from engine.safetap.trigger import Trust
@@ -147,6 +148,14 @@ async def acknowledge(call: Call[NoBody, NoQuery]) -> Reply:
     return Reply(view)
 
 
+async def vouch(call: Call[NoBody, NoQuery]) -> Reply:
+    """Say that an unverified alarm is real."""
+    view = await vouching.vouch(
+        call.conn, incident_id=_incident_id(call), actor=call.principal, hold_id=uuid4(), now_ms=call.now_ms
+    )
+    return Reply(view)
+
+
 async def close(call: Call[Close, NoQuery]) -> Reply:
     """End an incident."""
     view = await desk.close(
@@ -190,6 +199,17 @@ ROUTES: tuple[AnyRoute, ...] = (
         access=DESK,
         handler=acknowledge,
         summary="Take responsibility for an incident; never for one's own",
+        uses=Uses.TRANSACTION,
+        answer=Incident,
+        key=Key.ACCEPTED,
+        errors=(NotFound, NotAllowed, Conflict),
+    ),
+    Route(
+        method="POST",
+        path="/v1/incidents/{incident_id}/vouch",
+        access=DESK,
+        handler=vouch,
+        summary="Say that an unverified alarm is real: its whole ladder is climbed",
         uses=Uses.TRANSACTION,
         answer=Incident,
         key=Key.ACCEPTED,

@@ -4,6 +4,9 @@ The ladder: the policy's steps one after the other, then everybody over every ch
 acts. An acknowledgement that is not followed by a close lapses, and the ladder starts anew. So an incident that is not
 closed always has a next step with a time: there is no way for one to end in silence.
 
+An alarm that nothing vouches for climbs more softly: only people of the desk are told, by the steps whoever is on call,
+by the broadcast all of them, until a human or a verified trigger says that it is real. It is dropped by nothing either.
+
 Nor does it wait for nobody: a step that reached no human is followed by the next one at once, and while no desk is
 armed so is every step before the first that tells whoever is on call.
 """
@@ -16,7 +19,7 @@ from typing import Final
 from engine.core.ids import IncidentId, OrgId, PersonId
 from engine.core.units import MS_PER_S
 from engine.core.vocabulary import Channel, IncidentState
-from engine.safetap.policy import Policy, Route, Target
+from engine.safetap.policy import OF_THE_DESK, Policy, Route, Target
 from engine.safetap.targets import Facts, Notice, Subject, resolve
 
 NOTHING_KNOWN: Final = Facts()
@@ -62,6 +65,7 @@ class Incident:
     excluded: frozenset[PersonId]
     """The person themself and the parties to the booking: never responders."""
     is_drill: bool = False
+    is_verified: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +94,7 @@ def decide(incident: Incident, policy: Policy, now_ms: int, *, facts: Facts = NO
     timer = incident.timer
     last_step = len(policy.steps)
     is_broadcast = timer.step > last_step
-    routes = policy.everybody if is_broadcast else policy.steps[timer.step - 1].routes
+    routes = _routes(incident, policy, is_broadcast=is_broadcast)
     notices = resolve(routes, _subject(incident, policy), facts)
     is_armed = not facts.armed <= incident.excluded
     haste = None if is_broadcast else _haste(timer.step, policy, routes, notices, is_armed=is_armed)
@@ -105,6 +109,16 @@ def decide(incident: Incident, policy: Policy, now_ms: int, *, facts: Facts = NO
         haste=haste,
         waits_for_desk=is_armed and timer.step < policy.phone_step and next_timer.due_at_ms > now_ms,
     )
+
+
+def _routes(incident: Incident, policy: Policy, *, is_broadcast: bool) -> tuple[Route, ...]:
+    routes = policy.everybody if is_broadcast else policy.steps[incident.timer.step - 1].routes
+    if incident.is_verified:
+        return routes
+    # Who has no schedule has written down their people instead.
+    is_soft = not is_broadcast and policy.tells(Target.ON_CALL)
+    allowed = frozenset({Target.DESK, Target.ON_CALL}) if is_soft else OF_THE_DESK
+    return tuple(route for route in routes if route.target in allowed)
 
 
 def _subject(incident: Incident, policy: Policy) -> Subject:

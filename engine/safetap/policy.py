@@ -67,6 +67,9 @@ CHANNELS_OF: Final[Mapping[Target, frozenset[Channel]]] = {
 }
 """The ways in which each target can be reached."""
 
+OF_THE_DESK: Final = frozenset({Target.DESK, Target.ON_CALL, Target.PERSON, Target.DISPATCHERS, Target.ADMINS})
+"""The organisation's own people who answer alarms: all that an alarm is told to before anything vouches for it."""
+
 ALWAYS_TOLD: Final = (Target.DESK, Target.DISPATCHERS, Target.ADMINS, Target.MONITORING_CENTRE, Target.WEBHOOK)
 """Whom an exhausted ladder tells whatever the policy's steps say."""
 

@@ -66,10 +66,11 @@ class Ladder(RuleBasedStateMachine):
         self.policy: Policy
         self.facts = Facts(responders=PEOPLE)
         self.keys: set[tuple[int, int, str, Channel]] = set()
+        self.is_verified = True
 
-    @initialize(policy=policies)
-    def trigger(self, policy: Policy) -> None:
-        self.policy = policy
+    @initialize(policy=policies, is_verified=st.booleans())
+    def trigger(self, policy: Policy, *, is_verified: bool) -> None:
+        self.policy, self.is_verified = policy, is_verified
         self.timer = Timer(1, 0, self.now_ms)
 
     @property
@@ -124,6 +125,15 @@ class Ladder(RuleBasedStateMachine):
         self.timer = Timer(self.timer.step, self.timer.loop, min(self.now_ms, self.timer.due_at_ms))
         self.lease_until_ms = 0
 
+    @precondition(lambda self: self.is_live and not self.is_verified)
+    @rule()
+    def somebody_vouches(self) -> None:
+        """A verified trigger joins, or a human says that it is real: the whole ladder, from its first step."""
+        assert self.timer is not None
+        self.is_verified, self.state = True, IncidentState.OPEN
+        self.timer = Timer(1, self.timer.loop + 1, self.now_ms)
+        self.lease_until_ms = 0
+
     @precondition(lambda self: self.is_live)
     @rule()
     def close(self) -> None:
@@ -176,7 +186,12 @@ class Ladder(RuleBasedStateMachine):
 
     def decide(self, timer: Timer, *, state: IncidentState | None = None, now_ms: int | None = None) -> Decision:
         incident = Incident(
-            IncidentId(UUID(int=1)), OrgId(UUID(int=2)), state or self.state, timer, frozenset({VICTIM})
+            IncidentId(UUID(int=1)),
+            OrgId(UUID(int=2)),
+            state or self.state,
+            timer,
+            frozenset({VICTIM}),
+            is_verified=self.is_verified,
         )
         return decide(incident, self.policy, now_ms or self.now_ms, facts=self.facts)
 
@@ -187,6 +202,8 @@ class Ladder(RuleBasedStateMachine):
         assert all(str(VICTIM) not in notice.target for notice in decision.notices)
         if not any(humans(decision, is_watched=self.is_watched)) and timer.step <= len(self.policy.steps):
             assert decision.next_timer.due_at_ms == self.now_ms or only_machines(self.policy, timer.step)
+        if not self.is_verified:
+            assert all(notice.target.startswith(("desk", "person:")) for notice in decision.notices)
         if decision.waits_for_desk:
             assert self.is_watched
         if decision.haste is Haste.NO_ARMED_DESK:

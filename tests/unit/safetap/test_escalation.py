@@ -1,13 +1,14 @@
+from dataclasses import replace
 from uuid import UUID, uuid4
 
 import pytest
 
 from config.limits import RESPONDERS_MAX
-from engine.core.ids import IncidentId, OrgId, PersonId, ScheduleId
+from engine.core.ids import ContactId, IncidentId, OrgId, PersonId, ScheduleId
 from engine.core.vocabulary import Channel, IncidentState, Role
 from engine.safetap.escalation import Haste, Incident, StepKind, Timer, decide
 from engine.safetap.policy import default_policy, parse_policy
-from engine.safetap.targets import Facts, Notice, Responder
+from engine.safetap.targets import Contact, Facts, Notice, Responder
 
 NOW = 1_700_000_000_000
 ORG = OrgId(UUID(int=1))
@@ -175,3 +176,39 @@ def test_the_broadcast_tells_everybody_over_everything_whatever_the_steps_say() 
         Notice("monitoring_centre", Channel.SMS, "+351211111111"),
         Notice("monitoring_centre", Channel.VOICE, "+351211111111"),
     }
+
+
+def test_what_nothing_vouches_for_is_told_to_the_desk_and_whoever_is_on_call_alone() -> None:
+    schedule = ScheduleId(UUID(int=7))
+    hook, contacts = {"target": "webhook", "channels": ["webhook"]}, {"target": "contacts", "channels": ["sms"]}
+    on_call = {"target": "on_call", "schedule_id": str(schedule), "channels": ["email"]}
+    everybody = {"target": "dispatchers", "channels": ["email"]}
+    steps = [
+        {"delay_s": 0, "notify": [{"target": "desk", "channels": ["desk"]}, contacts]},
+        {"delay_s": 20, "notify": [on_call, everybody, hook, contacts]},
+    ]
+    policy = parse_policy({**default_policy(), "steps": steps, "webhook_url": "https://example.com/hook"})
+    contact = Contact(ContactId(UUID(int=9)), {Channel.SMS: ["+351910000009"]}, may_be_at_address=False)
+    facts = replace(WATCHED, on_call={schedule: [ADA.person_id]}, contacts=[contact])
+    unverified = [replace(incident(step), is_verified=False) for step in (1, 2, 3)]
+    assert [decide(each, policy, NOW, facts=facts).notices for each in unverified] == [
+        (DESK,),
+        (mail(ADA),),
+        (DESK, mail(DORA), mail(ADA)),
+    ]
+    verified = decide(incident(3), policy, NOW, facts=facts)
+    assert {notice.channel for notice in verified.notices} == {
+        Channel.DESK,
+        Channel.EMAIL,
+        Channel.WEBHOOK,
+        Channel.SMS,
+    }
+
+
+def test_without_a_schedule_the_steps_tell_the_people_of_the_desk() -> None:
+    hook = parse_policy({**default_policy(), "webhook_url": "https://example.com/hook"})
+    assert decide(replace(incident(3), is_verified=False), hook, NOW, facts=WATCHED).notices == (
+        DESK,
+        mail(DORA),
+        mail(ADA),
+    )
