@@ -236,6 +236,8 @@ async def list_handovers(call: Call[NoBody, NoQuery]) -> Reply:
     records = await schedule_store.list_handovers(
         call.conn, _schedule_id(call), org_id=call.principal.org_id, limit=PAGE_ROWS_MAX
     )
+    if not records:  # then it may be nobody's, or another organisation's; a deleted one keeps its record
+        await schedule_store.find_schedule(call.conn, _schedule_id(call), org_id=call.principal.org_id)
     return Reply({"items": [_handover(one) for one in records]})
 
 
@@ -406,5 +408,6 @@ ROUTES: tuple[AnyRoute, ...] = (
         summary="Shifts handed over, the newest 200",
         uses=Uses.CONNECTION,
         answer=HandoverList,
+        errors=(NotFound,),
     ),
 )
