@@ -1,4 +1,4 @@
-import { useCallback, useState } from "react";
+import { useCallback, useEffect, useState } from "react";
 import { useStore } from "zustand";
 
 import type { Session } from "../shared/session/session";
@@ -9,12 +9,15 @@ import { useDesk } from "./deskContext";
 import { AlarmBanner } from "./incidents/AlarmBanner";
 import { IncidentPanel } from "./incidents/IncidentPanel";
 import { IncidentQueue } from "./incidents/IncidentQueue";
+import { pageTitle } from "./incidents/incidentsStore";
 import { useDeskKeys } from "./keys";
 import { LinkNotice } from "./links/LinkNotice";
 import { DeskMap } from "./map/DeskMap";
 import { CommandPalette } from "./palette/CommandPalette";
 import { Rail } from "./rail/Rail";
 import { usePanel, type Panel } from "./route";
+import { SafetyPanel } from "./safety/SafetyPanel";
+import { SilencePanel } from "./silence/SilencePanel";
 import { WorkerPanel } from "./workers/WorkerPanel";
 import { WorkersTable } from "./workers/WorkersTable";
 
@@ -26,6 +29,19 @@ export function DeskScreen({ session }: { readonly session: Session }) {
   const [isPaletteOpen, setPaletteOpen] = useState(false);
   const isWide = useStore(desk.layout, (layout) => layout.isWide);
   const openPalette = useCallback(() => setPaletteOpen(true), []);
+  const title = useStore(desk.work.store, (state) => pageTitle(state.byId, "Clenzy desk"));
+  useEffect(() => {
+    document.title = title;
+  }, [title]);
+  useEffect(() => {
+    // A click on a notification leads here.
+    const onMessage = ({ data }: MessageEvent<unknown>): void => {
+      if (typeof data === "object" && data !== null && "hash" in data && typeof data.hash === "string") location.hash = data.hash;
+    };
+    const worker = "serviceWorker" in navigator ? navigator.serviceWorker : undefined;
+    worker?.addEventListener("message", onMessage);
+    return () => worker?.removeEventListener("message", onMessage);
+  }, []);
   useDeskKeys({ openPalette, isPaletteOpen });
 
   return (
@@ -58,6 +74,10 @@ function PanelContent({ panel }: { readonly panel: Panel }) {
       return <IncidentQueue />;
     case "incident":
       return <IncidentPanel key={panel.id} incidentId={panel.id} />;
+    case "silence":
+      return <SilencePanel />;
+    case "safety":
+      return <SafetyPanel />;
     case "workers":
       return <WorkersTable />;
     case "worker":

@@ -2,20 +2,21 @@ import { decode } from "@msgpack/msgpack";
 import { createStore } from "zustand/vanilla";
 
 import { parseMapFrame, type CellCount } from "../shared/protocol/frames";
-import { newId } from "../shared/protocol/ids";
-import { Problem, sentenceOf } from "../shared/protocol/problem";
-import { Rest, send } from "../shared/protocol/rest";
+import { sentenceOf } from "../shared/protocol/problem";
+import { Rest } from "../shared/protocol/rest";
 import { GatewayLink } from "../shared/protocol/socket";
-import type { Booking, CallCard, Incident, IncidentDetail, IncidentTrailFix, LatLng, Page, ServerConfig, Stats, Welcome, WorkerRow, ZoneEvent, ZoneFeature } from "../shared/protocol/types";
+import type { Booking, Incident, LatLng, Page, ServerConfig, Stats, Welcome, WorkerRow, ZoneEvent, ZoneFeature } from "../shared/protocol/types";
 import type { MapView } from "../shared/map/mapPort";
 import { WorkerField } from "../shared/map/workerField";
 import type { Session } from "../shared/session/session";
 import { createBookingsStore, mergeBookings, takePage } from "./bookings/bookingsStore";
 import { parseDecisions, type Decision } from "./bookings/dispatch";
 import { AlarmSound } from "./incidents/alarmSound";
-import { createIncidentsStore, mergeIncidents, missingFrom, openAlarms } from "./incidents/incidentsStore";
+import { IncidentDesk } from "./incidents/incidentDesk";
+import { openAlarms } from "./incidents/incidentsStore";
 import { Presence } from "./incidents/presence";
-import { SafetapLive } from "./incidents/safetapLive";
+import { SafetapLive, type ArmedAnswer } from "./incidents/safetapLive";
+import { SilenceWatch } from "./silence/silenceWatch";
 import { createZonesStore, isOutdated, newerEvent, shapesOf } from "./zones/zonesStore";
 import { linkHealth, RESTART_AFTER_MS, type Health } from "./links/linkHealth";
 
@@ -54,11 +55,12 @@ export class Desk {
   readonly rest: Rest;
   readonly sound = new AlarmSound();
   /** Whether SafeTap counts on somebody here: else a ladder does not wait for this desk. */
-  readonly watch = createStore<{ readonly isArmed: boolean }>(() => ({ isArmed: false }));
-  private readonly presence = new Presence();
+  readonly watch = createStore<ArmedAnswer>(() => ({ isArmed: false, desksArmed: null }));
+  readonly presence = new Presence();
   readonly field = new WorkerField();
   readonly bookings = createBookingsStore();
-  readonly incidents = createIncidentsStore();
+  readonly work: IncidentDesk;
+  readonly silence: SilenceWatch;
   readonly zones = createZonesStore();
   readonly stats = createStore<{ readonly latest: Stats | null }>(() => ({ latest: null }));
   readonly picture = createStore<Picture>(() => ({ mode: "workers", version: 0, cells: [], atMs: null }));
@@ -86,13 +88,16 @@ export class Desk {
     private readonly session: Session,
   ) {
     this.rest = new Rest(location.origin, session);
+    this.work = new IncidentDesk(this.rest, session, config.safetap_url);
+    this.silence = new SilenceWatch(this.rest);
     this.link = new GatewayLink(config.gateway_url, "/console", session);
     this.safetap = new SafetapLive(config.safetap_url, session, {
-      onSnapshot: (incidents) => this.takeSnapshot(incidents),
-      onIncident: (incident) => this.takeIncidents([incident]),
+      onSnapshot: (incidents, isPartial) => this.work.takeSnapshot(incidents, isPartial),
+      onIncident: (incident) => this.work.take([incident]),
+      onReplaced: (incidentId, by) => this.work.replace(incidentId, by),
       onHeard: (roundTripMs) => this.hearSafetap(roundTripMs),
       onLost: () => this.links.setState({ safetap: "lost" }),
-      onArmed: (isArmed) => this.watch.setState({ isArmed }),
+      onArmed: (armed) => this.watch.setState(armed),
     }, () => {
       const { isAllowed, isMuted } = this.sound.state.getState();
       return { isSoundUnlocked: isAllowed && !isMuted, activeMsAgo: this.presence.activeMsAgo };
@@ -109,12 +114,13 @@ export class Desk {
       this.link.on("welcome", (welcome: Welcome) => this.greet(welcome)),
       this.link.on("map", (frame: ArrayBuffer) => this.takeMapFrame(frame)),
       this.link.on("booking", (booking: Booking) => this.takeBookings([booking])),
-      this.link.on("incident", (incident: Incident) => this.takeIncidents([incident])),
+      this.link.on("incident", (incident: Incident) => this.work.take([incident])),
+      this.link.on("silence", () => this.silence.wake()),
       this.link.on("zone", (event: ZoneEvent) => this.takeZoneEvent(event)),
       this.link.on("stats", (latest: Stats) => this.stats.setState({ latest })),
       this.link.watch(() => this.judgeLinks()),
       this.session.onToken((token) => this.link.tellToken(token)),
-      this.incidents.subscribe(({ byId }, before) => {
+      this.work.store.subscribe(({ byId }, before) => {
         const count = openAlarms(byId).length;
         if (count !== openAlarms(before.byId).length) this.sound.ring(count > 0);
       }),
@@ -122,10 +128,11 @@ export class Desk {
       this.presence.watch(),
       this.sound.state.subscribe(() => this.safetap.sayArmed()),
       () => clearInterval(health),
+      () => this.work.trail.leave(),
     );
     this.link.open();
     this.safetap.open();
-    void this.loadIncidents();
+    void this.work.load();
     void this.loadPeople();
   }
 
@@ -173,36 +180,6 @@ export class Desk {
     this.takeBookings([await this.rest.post<Booking>(`/v1/bookings/${booking.booking_id}/transitions`, body)]);
   }
 
-  acknowledge(incidentId: string): Promise<void> {
-    return this.answerIncident(incidentId, "acknowledge", {});
-  }
-
-  closeIncident(incidentId: string, reason: string): Promise<void> {
-    return this.answerIncident(incidentId, "close", { reason });
-  }
-
-  /** With its history and what was sent; that it was read is on record. */
-  incidentDetail(incidentId: string): Promise<IncidentDetail> {
-    return this.rest.get<IncidentDetail>(`/v1/incidents/${incidentId}`);
-  }
-
-  callCard(incidentId: string): Promise<CallCard> {
-    return this.rest.get<CallCard>(`/v1/incidents/${incidentId}/call-card`);
-  }
-
-  async incidentTrail(incidentId: string, afterMs: number): Promise<readonly IncidentTrailFix[]> {
-    const trail = await this.rest.get<{ readonly fixes: readonly IncidentTrailFix[] }>(`/v1/incidents/${incidentId}/trail?after_ms=${afterMs}`);
-    return trail.fixes;
-  }
-
-  async addNote(incidentId: string, text: string): Promise<void> {
-    this.takeIncidents([await this.rest.post<Incident>(`/v1/incidents/${incidentId}/notes`, { text })]);
-  }
-
-  async setPoliceReference(incidentId: string, reference: string): Promise<void> {
-    this.takeIncidents([await this.rest.put<Incident>(`/v1/incidents/${incidentId}/police-reference`, { reference })]);
-  }
-
   /** All workers by name, page by page: the map knows them by slot only. */
   async loadPeople(): Promise<void> {
     const bySlot = new Map<number, WorkerRow>();
@@ -230,7 +207,7 @@ export class Desk {
   private greet(welcome: Welcome): void {
     if (welcome.recovered && this.bookings.getState().problem === null) return;
     void this.loadBookings();
-    void this.loadIncidents();
+    void this.work.load();
   }
 
   private takeMapFrame(data: ArrayBuffer): void {
@@ -258,39 +235,6 @@ export class Desk {
   private async loadZones(): Promise<void> {
     const found = await this.rest.get<{ readonly features: readonly ZoneFeature[] }>("/v1/zones/export").catch(() => null);
     if (found) this.zones.setState({ shapes: shapesOf(found.features) });
-  }
-
-  private takeIncidents(incidents: readonly Incident[]): void {
-    this.incidents.setState(({ byId }) => ({ byId: mergeIncidents(byId, incidents), heardAtMs: Date.now() }));
-  }
-
-  private takeSnapshot(incidents: readonly Incident[]): void {
-    const gone = missingFrom(this.incidents.getState().byId, incidents);
-    this.takeIncidents(incidents);
-    for (const id of gone) {
-      void this.rest.get<Incident>(`/v1/incidents/${id}`).then(
-        (incident) => this.takeIncidents([incident]),
-        () => undefined,
-      );
-    }
-  }
-
-  private async loadIncidents(): Promise<void> {
-    const page = await this.rest.get<Page<Incident>>(`/v1/incidents?limit=${PAGE_ROWS}`).catch(() => null);
-    if (page) this.takeIncidents(page.items);
-  }
-
-  /** SafeTap's own port first: it answers when everything else is down. The API stands in for a blocked port. */
-  private async answerIncident(incidentId: string, verb: "acknowledge" | "close", body: unknown): Promise<void> {
-    const path = `/v1/incidents/${incidentId}/${verb}`;
-    const idempotencyKey = newId();
-    try {
-      const token = await this.session.freshToken();
-      this.takeIncidents([await send<Incident>(`${this.config.safetap_url}${path}`, "POST", token, { body, idempotencyKey, timeoutMs: 3_000 })]);
-    } catch (error) {
-      if (error instanceof Problem && !error.isTransient && error.status !== 401) throw error;
-      this.takeIncidents([await this.rest.post<Incident>(path, body, { idempotencyKey })]);
-    }
   }
 
   private hearSafetap(roundTripMs: number | null): void {

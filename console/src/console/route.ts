@@ -7,6 +7,8 @@ export type Panel =
   | { readonly name: "booking"; readonly id: string }
   | { readonly name: "incidents" }
   | { readonly name: "incident"; readonly id: string }
+  | { readonly name: "silence" }
+  | { readonly name: "safety" }
   | { readonly name: "workers" }
   | { readonly name: "worker"; readonly slot: number };
 
@@ -14,6 +16,7 @@ export function parseHash(hash: string): Panel {
   const [name, id] = hash.replace(/^#\/?/, "").split("/");
   if (name === "bookings") return id ? { name: "booking", id } : { name };
   if (name === "incidents") return id ? { name: "incident", id } : { name };
+  if (name === "silence" || name === "safety") return { name };
   if (name === "workers") return id && /^\d+$/.test(id) ? { name: "worker", slot: Number(id) } : { name };
   return { name: "map" };
 }

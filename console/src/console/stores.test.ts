@@ -36,6 +36,7 @@ function incident(id: string, version: number, extra: Partial<Incident> = {}): I
     booking_id: null,
     kind: "hold",
     is_drill: false,
+    trust: "verified",
     state: "open",
     version,
     severity: 1,

@@ -7,11 +7,12 @@ import { stopwatch } from "../../shared/ui/time";
 import { useDesk } from "../deskContext";
 import { KEYS } from "../keys";
 import { hashOf } from "../route";
-import { openAlarms } from "./incidentsStore";
+import { isUnverified, openAlarms } from "./incidentsStore";
+import { alarmLook } from "./words";
 
 /** Cannot be missed and does not shout: stands until a human has taken the alarm. */
 export function AlarmBanner() {
-  const byId = useStore(useDesk().incidents, (state) => state.byId);
+  const byId = useStore(useDesk().work.store, (state) => state.byId);
   const alarms = openAlarms(byId);
   const first = alarms[0];
   return (
@@ -23,10 +24,11 @@ export function AlarmBanner() {
 
 function Banner({ incident, others }: { readonly incident: Incident; readonly others: number }) {
   const now = useNow();
+  const rank = incident.is_drill ? "drill" : isUnverified(incident) ? "unverified" : "alarm";
   return (
-    <a className="alarm-banner" href={hashOf({ name: "incident", id: incident.incident_id })} data-testid="alarm-banner">
+    <a className="alarm-banner" data-rank={rank} href={hashOf({ name: "incident", id: incident.incident_id })} data-testid="alarm-banner">
       <span className="alarm-beat">
-        <Glyph look={{ label: "Alarm", shape: "alarm", colour: "--alarm-ink" }} size={20} />
+        <Glyph look={{ ...alarmLook(incident), colour: rank === "alarm" ? "--alarm-ink" : "--ink" }} size={20} />
       </span>
       <span className="grow clip">
         <strong>
@@ -34,6 +36,7 @@ function Banner({ incident, others }: { readonly incident: Incident; readonly ot
           {incident.person.name}
         </strong>{" "}
         ({incident.person.role}) asks for help{incident.address ? `, ${incident.address.line}` : ""}
+        {rank === "unverified" && ". The sender is not verified"}
       </span>
       {others > 0 && <span>and {others} more</span>}
       {/* Ticks each second: kept out of the live region's announcements. */}

@@ -1,28 +1,38 @@
-import { useEffect, useState } from "react";
+import { useEffect } from "react";
 import { useStore } from "zustand";
 
 import { latLngWords } from "../../shared/map/mercator";
-import { sentenceOf } from "../../shared/protocol/problem";
-import type { Incident } from "../../shared/protocol/types";
+import type { Incident, IncidentEvent } from "../../shared/protocol/types";
 import { Age } from "../../shared/ui/Age";
-import { StateTag } from "../../shared/ui/Glyph";
+import { Glyph, StateTag } from "../../shared/ui/Glyph";
 import { useNow } from "../../shared/ui/now";
 import { clockTime, stopwatch } from "../../shared/ui/time";
 import { useDesk } from "../deskContext";
 import { PanelHead } from "../PanelHead";
-import { hashOf } from "../route";
+import { go, hashOf } from "../route";
+import { ContactChoice } from "./ContactChoice";
+import { IncidentActions } from "./IncidentActions";
 import { IncidentRecord } from "./IncidentRecord";
-import { closingReason, incidentLook, KIND_WORDS, saysReviewed } from "./words";
+import { Marks } from "./IncidentQueue";
+import { useDetail } from "./useDetail";
+import { incidentLook, kindWords, marksOf } from "./words";
 
-/** One alarm: who, where, since when, what happens next without a human, and the two things a human does. */
+const NO_EVENTS: readonly IncidentEvent[] = [];
+
+/** One alarm: who, where, since when, what happens next without a human, and what a human does about it. */
 export function IncidentPanel({ incidentId }: { readonly incidentId: string }) {
-  const desk = useDesk();
-  const incident = useStore(desk.incidents, (state) => state.byId.get(incidentId));
-  const isKnown = incident !== undefined;
+  const { work } = useDesk();
+  const incident = useStore(work.store, (state) => state.byId.get(incidentId));
+  const replacedBy = useStore(work.store, (state) => state.replacedBy.get(incidentId));
+  const detail = useDetail(incident);
   useEffect(() => {
-    const fix = desk.incidents.getState().byId.get(incidentId)?.fix;
-    if (fix) desk.flyTo(fix, 16);
-  }, [desk, incidentId, isKnown]);
+    work.selection.setState({ id: incidentId });
+    work.asked.setState({ what: null });
+  }, [work, incidentId]);
+  useEffect(() => {
+    // What was shown from a door's memory is part of that one: go where it is worked.
+    if (!incident && replacedBy) go({ name: "incident", id: replacedBy });
+  }, [incident, replacedBy]);
 
   if (!incident) {
     return (
@@ -32,14 +42,25 @@ export function IncidentPanel({ incidentId }: { readonly incidentId: string }) {
       </>
     );
   }
+  const marks = marksOf(incident);
   return (
     <>
-      <PanelHead title={incident.person.name} note={`${incident.person.role} · ${KIND_WORDS[incident.kind]}`} back={{ name: "incidents" }} />
-      <div className="panel-body padded" data-testid="incident-panel" data-id={incident.incident_id} data-state={incident.state}>
+      <PanelHead title={incident.person.name} note={`${incident.person.role} · ${kindWords(incident.kind)}`} back={{ name: "incidents" }} />
+      <div className="panel-body padded" tabIndex={0} role="region" aria-label="Incident" data-testid="incident-panel" data-id={incident.incident_id} data-state={incident.state} data-drill={incident.is_drill}>
+        {marks.length > 0 && <Marks marks={marks} />}
         <IncidentHeadline incident={incident} />
-        <IncidentActions key={incident.state} incident={incident} />
+        {incident.spooled === true ? (
+          <p className="quiet" data-testid="spooled-note">
+            Only a door's disk has this alarm yet: the database is away. It cannot be acknowledged here until it is back; the first step of the ladder goes out all the same.
+          </p>
+        ) : (
+          <>
+            <ContactChoice incident={incident} events={detail?.events ?? NO_EVENTS} />
+            <IncidentActions key={incident.state} incident={incident} />
+          </>
+        )}
         <IncidentFacts incident={incident} />
-        <IncidentRecord incident={incident} />
+        {incident.spooled !== true && <IncidentRecord incident={incident} detail={detail} />}
       </div>
     </>
   );
@@ -53,7 +74,6 @@ function IncidentHeadline({ incident }: { readonly incident: Incident }) {
     <div className="incident-headline" data-state={incident.state}>
       <p className="headline">
         <StateTag look={incidentLook(incident)} />
-        {incident.is_drill && <span className="chosen small">drill</span>}
         <span className="big-clock">{stopwatch(waited)}</span>
       </p>
       <p className="small">
@@ -61,6 +81,7 @@ function IncidentHeadline({ incident }: { readonly incident: Incident }) {
           ? `Waiting for a human since ${clockTime(incident.opened_at)}. Escalation step ${incident.step}${nextStep(incident, now)}.`
           : `Opened ${clockTime(incident.opened_at)}, answered after ${stopwatch(waited)} by ${incident.acknowledged_by ?? (incident.says_safe_at ? "a safe PIN: a human has still to close" : "nobody")}.`}
       </p>
+      {incident.state === "acknowledged" && incident.next_step_at && <p className="small quiet">Unless it is closed, the ladder starts anew at {clockTime(incident.next_step_at)}.</p>}
     </div>
   );
 }
@@ -69,79 +90,6 @@ function nextStep(incident: Incident, nowMs: number): string {
   if (!incident.next_step_at) return "";
   const left = Date.parse(incident.next_step_at) - nowMs;
   return left > 0 ? `, the next in ${stopwatch(left)}` : ", the next is due";
-}
-
-function IncidentActions({ incident }: { readonly incident: Incident }) {
-  const desk = useDesk();
-  const [isBusy, setBusy] = useState(false);
-  const [problem, setProblem] = useState<string | null>(null);
-  const run = (act: Promise<void>): void => {
-    setBusy(true);
-    setProblem(null);
-    act
-      .catch((error: unknown) => setProblem(sentenceOf(error)))
-      .finally(() => setBusy(false));
-  };
-  const isReleased = incident.close_reason !== null && saysReviewed(incident.close_reason);
-  if (incident.state === "closed" && (isReleased || incident.is_drill)) return null;
-  return (
-    <div className="actions column">
-      {incident.state === "open" && (
-        <button
-          type="button"
-          className="button alarm wide tall"
-          autoFocus
-          disabled={isBusy}
-          onClick={() => run(desk.acknowledge(incident.incident_id))}
-          data-testid="acknowledge"
-        >
-          Acknowledge: I take care of this
-        </button>
-      )}
-      {incident.state === "acknowledged" && (
-        <form
-          className="actions column"
-          onSubmit={(event) => {
-            event.preventDefault();
-            const form = new FormData(event.currentTarget);
-            const reason = form.get("reason");
-            run(desk.closeIncident(incident.incident_id, closingReason(typeof reason === "string" ? reason : "", form.has("reviewed"))));
-          }}
-        >
-          <label>
-            How it ended
-            <textarea name="reason" required rows={2} maxLength={500} data-testid="close-reason" />
-          </label>
-          {!incident.is_drill && (
-            <label className="check">
-              <input type="checkbox" name="reviewed" data-testid="reviewed" />
-              Looked into: dispatch may ask this person and this door again
-            </label>
-          )}
-          <button type="submit" className="button wide" disabled={isBusy} data-testid="close-incident">
-            Close incident
-          </button>
-        </form>
-      )}
-      {incident.state === "closed" && (
-        <>
-          <p className="quiet">Dispatch leaves this person and this door alone until somebody has looked into it.</p>
-          <button
-            type="button"
-            className="button wide"
-            disabled={isBusy}
-            onClick={() => run(desk.closeIncident(incident.incident_id, closingReason(incident.close_reason ?? "", true)))}
-            data-testid="release-hold"
-          >
-            Looked into: lift the hold
-          </button>
-        </>
-      )}
-      <p className="form-problem" role="alert">
-        {problem}
-      </p>
-    </div>
-  );
 }
 
 function IncidentFacts({ incident }: { readonly incident: Incident }) {
@@ -181,10 +129,21 @@ function IncidentFacts({ incident }: { readonly incident: Incident }) {
       <dd>{incident.booking_id ? <a href={hashOf({ name: "booking", id: incident.booking_id })}>{incident.booking_id.slice(0, 8)}</a> : "none"}</dd>
       <dt>Severity</dt>
       <dd>{incident.severity}</dd>
+      <dt>Sender</dt>
+      <dd data-testid="trust">
+        {incident.trust === "unverified" ? (
+          <span className="state-tag">
+            <Glyph look={{ label: "Unverified", shape: "diamond", colour: "--offered" }} />
+            not verified: nothing vouches that it came from this person
+          </span>
+        ) : (
+          "verified"
+        )}
+      </dd>
       {incident.acknowledged_by && (
         <>
           <dt>Taken by</dt>
-          <dd>
+          <dd data-testid="taken-by">
             {incident.acknowledged_by}
             {incident.acknowledged_at && <span className="faint"> at {clockTime(incident.acknowledged_at)}</span>}
           </dd>

@@ -2,13 +2,22 @@ import type { TokenSource } from "../../shared/protocol/rest";
 import type { Incident } from "../../shared/protocol/types";
 
 export interface SafetapLiveEvents {
-  readonly onSnapshot: (incidents: readonly Incident[]) => void;
+  /** All that is live; `isPartial`: all that one door's memory knows while the database is away. */
+  readonly onSnapshot: (incidents: readonly Incident[], isPartial: boolean) => void;
   readonly onIncident: (incident: Incident) => void;
+  /** A row of a door's memory turned out to be part of `by`, or of nothing. */
+  readonly onReplaced: (incidentId: string, by: string | null) => void;
   /** Anything heard: the connection lives. `roundTripMs` is known after a ping. */
   readonly onHeard: (roundTripMs: number | null) => void;
   readonly onLost: () => void;
   /** Whether the server believes that somebody would hear an alarm here. */
-  readonly onArmed: (isArmed: boolean) => void;
+  readonly onArmed: (armed: ArmedAnswer) => void;
+}
+
+/** What SafeTap answers; `desksArmed`: how many count in all, null where that is not known. */
+export interface ArmedAnswer {
+  readonly isArmed: boolean;
+  readonly desksArmed: number | null;
 }
 
 /** What this desk can say for itself. */
@@ -98,9 +107,10 @@ export class SafetapLive {
       this.failures = 0;
       this.isIntroduced = true;
       this.sayArmed();
-      this.events.onSnapshot(message.incidents ?? []);
+      this.events.onSnapshot(message.incidents ?? [], message.is_partial === true);
     }
-    if (message.type === "armed") this.events.onArmed(message.is_armed === true);
+    if (message.type === "armed") this.events.onArmed({ isArmed: message.is_armed === true, desksArmed: message.desks_armed ?? null });
+    if (message.type === "replaced" && message.incident_id) this.events.onReplaced(message.incident_id, message.by ?? null);
     if (message.type === "incident" && message.incident) this.events.onIncident(message.incident);
   }
 
@@ -122,7 +132,7 @@ export class SafetapLive {
     this.socket = null;
     this.pingedAtMs = null;
     this.isIntroduced = false;
-    this.events.onArmed(false);
+    this.events.onArmed({ isArmed: false, desksArmed: null });
     if (this.isClosed) return;
     this.events.onLost();
     const wait = RETRY_MS[Math.min(this.failures, RETRY_MS.length - 1)] ?? 3_000;
@@ -136,7 +146,11 @@ interface LiveMessage {
   readonly type: string;
   readonly incidents?: readonly Incident[];
   readonly incident?: Incident;
+  readonly incident_id?: string;
+  readonly by?: string | null;
+  readonly is_partial?: boolean;
   readonly is_armed?: boolean;
+  readonly desks_armed?: number;
 }
 
 function parse(data: string): LiveMessage | null {

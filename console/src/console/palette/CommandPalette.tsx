@@ -88,6 +88,8 @@ function fixedCommands(desk: Desk, session: Session): readonly Command[] {
     { id: "map", label: "Map only", hotkey: KEYS.map, run: () => go({ name: "map" }) },
     { id: "bookings", label: "Bookings", hotkey: KEYS.bookings, run: () => go({ name: "bookings" }) },
     { id: "incidents", label: "Incidents", hotkey: KEYS.incidents, run: () => go({ name: "incidents" }) },
+    { id: "silence", label: "Not heard of: silence as a signal", hotkey: KEYS.silence, run: () => go({ name: "silence" }) },
+    { id: "safety", label: "Drills, figures, hand the desk over", hotkey: KEYS.safety, run: () => go({ name: "safety" }) },
     { id: "workers", label: "Workers in view, as a table", hotkey: KEYS.workers, run: () => go({ name: "workers" }) },
     { id: "wide", label: "Widen or narrow the panel", hotkey: KEYS.wide, run: () => toggleWide(desk) },
     { id: "first", label: "Open the most urgent alarm", hotkey: KEYS.acknowledge, run: () => openFirstAlarm(desk) },
@@ -103,7 +105,7 @@ function search(commands: readonly Command[], desk: Desk, words: string): readon
   const needle = words.trim().toLowerCase();
   if (needle === "") return commands;
   const hits = (text: string): boolean => text.toLowerCase().includes(needle);
-  const incidents = incidentQueue(desk.incidents.getState().byId)
+  const incidents = incidentQueue(desk.work.store.getState().byId)
     .filter((incident) => hits(`${incident.person.name} ${incident.incident_id}`))
     .map((incident): Command => ({ id: incident.incident_id, label: incident.person.name, note: `incident, ${incident.state}`, run: () => go({ name: "incident", id: incident.incident_id }) }));
   const bookings = [...desk.bookings.getState().byId.values()]

@@ -23,7 +23,7 @@ interface RailProps {
 export function Rail({ session, openPalette }: RailProps) {
   const desk = useDesk();
   const stats = useStore(desk.stats, (state) => state.latest);
-  const alarms = useStore(desk.incidents, (state) => openAlarms(state.byId).length);
+  const alarms = useStore(desk.work.store, (state) => openAlarms(state.byId).length);
   const active = stats ? BOOKING_STATES.filter((state) => !ENDED_STATES.has(state)).reduce((sum, state) => sum + (stats.bookings[state] ?? 0), 0) : null;
   return (
     <nav className="rail" aria-label="Desk">
@@ -35,7 +35,9 @@ export function Rail({ session, openPalette }: RailProps) {
         <NavItem panel={{ name: "map" }} label="Map" hotkey={KEYS.map} />
         <NavItem panel={{ name: "bookings" }} label="Bookings" hotkey={KEYS.bookings} count={active} />
         <NavItem panel={{ name: "incidents" }} label="Incidents" hotkey={KEYS.incidents} count={alarms} isAlarm={alarms > 0} />
+        <NavItem panel={{ name: "silence" }} label="Not heard of" hotkey={KEYS.silence} />
         <NavItem panel={{ name: "workers" }} label="Workers" hotkey={KEYS.workers} count={stats?.workers_live ?? null} />
+        <NavItem panel={{ name: "safety" }} label="Drills and figures" hotkey={KEYS.safety} />
       </ul>
       <Figures />
       <footer className="rail-foot">

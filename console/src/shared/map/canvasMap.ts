@@ -1,8 +1,8 @@
 import { WORKER_STATUSES, type CellCount, type WorkerDot } from "../protocol/frames";
 import type { LatLng } from "../protocol/types";
 import { graticule } from "./graticule";
-import { cellBoundaries, type MapEvents, type MapPort, type MapStart, type MapView, type ZoneShape } from "./mapPort";
-import { fromMercator, mercatorX, mercatorY, worldPx, type Point } from "./mercator";
+import { cellBoundaries, type MapEvents, type MapPort, type MapStart, type MapView, type TrailShape, type ZoneShape } from "./mapPort";
+import { FIT_PADDING_PX, FIT_ZOOM_MAX, fromMercator, mercatorX, mercatorY, metresPerPx, worldPx, zoomToFit, type Bbox, type Point } from "./mercator";
 import { css, dotPx, readPalette, ZONE_FILL_OPACITY } from "./palette";
 import type { WorkerField } from "./workerField";
 
@@ -29,6 +29,7 @@ class CanvasMap implements MapPort {
   private selectedSlot: number | null = null;
   private cells: readonly CellCount[] = [];
   private zones: readonly ZoneShape[] = [];
+  private trail: TrailShape | null = null;
   private boundaries: ((h3: string) => readonly LatLng[]) | null = null;
   private isPaintDue = false;
 
@@ -81,6 +82,14 @@ class CanvasMap implements MapPort {
     this.events.onSettle(false);
   }
 
+  fit(area: Bbox): void {
+    const [west, south, east, north] = area;
+    const room = { x: this.element.clientWidth - 2 * FIT_PADDING_PX, y: this.element.clientHeight - 2 * FIT_PADDING_PX };
+    const center = { x: (mercatorX(west) + mercatorX(east)) / 2, y: (mercatorY(south) + mercatorY(north)) / 2 };
+    this.look(center, zoomToFit(area, { x: Math.max(room.x, 1), y: Math.max(room.y, 1) }, FIT_ZOOM_MAX));
+    this.events.onSettle(false);
+  }
+
   zoomBy(steps: number): void {
     this.look(this.center, this.zoom + steps);
     this.events.onSettle(false);
@@ -104,6 +113,11 @@ class CanvasMap implements MapPort {
 
   drawZones(zones: readonly ZoneShape[]): void {
     this.zones = zones;
+    this.paintSoon();
+  }
+
+  drawTrail(trail: TrailShape | null): void {
+    this.trail = trail;
     this.paintSoon();
   }
 
@@ -214,6 +228,7 @@ class CanvasMap implements MapPort {
     this.paintZones(context);
     this.paintCells(context);
     this.paintWorkers(context);
+    this.paintTrail(context);
   }
 
   private paintGrid(context: CanvasRenderingContext2D): void {
@@ -259,6 +274,29 @@ class CanvasMap implements MapPort {
       context.fill();
     }
     context.globalAlpha = 1;
+  }
+
+  private paintTrail(context: CanvasRenderingContext2D): void {
+    const newest = this.trail?.places.at(-1);
+    if (!this.trail || !newest) return;
+    context.strokeStyle = context.fillStyle = this.palette.alarm;
+    context.lineWidth = 3;
+    context.lineJoin = "round";
+    context.beginPath();
+    for (const place of this.trail.places) {
+      const { x, y } = this.project(place);
+      context.lineTo(x, y);
+    }
+    context.stroke();
+    context.lineWidth = 1;
+    if (this.trail.accuracyM === null) return;
+    const { x, y } = this.project(newest);
+    context.beginPath();
+    context.arc(x, y, this.trail.accuracyM / metresPerPx(newest.lat, this.zoom), 0, Math.PI * 2);
+    context.globalAlpha = ZONE_FILL_OPACITY;
+    context.fill();
+    context.globalAlpha = 1;
+    context.stroke();
   }
 
   private paintWorkers(context: CanvasRenderingContext2D): void {

@@ -4,8 +4,8 @@ import "maplibre-gl/dist/maplibre-gl.css";
 import type { CellCount } from "../protocol/frames";
 import type { LatLng } from "../protocol/types";
 import { graticule } from "./graticule";
-import { cellBoundaries, type MapEvents, type MapPort, type MapStart, type MapView, type ZoneShape } from "./mapPort";
-import type { Point } from "./mercator";
+import { cellBoundaries, type MapEvents, type MapPort, type MapStart, type MapView, type TrailShape, type ZoneShape } from "./mapPort";
+import { FIT_PADDING_PX, FIT_ZOOM_MAX, metresPerPx, type Bbox, type Point } from "./mercator";
 import { readPalette, ZONE_FILL_OPACITY, type MapPalette } from "./palette";
 import { PointLayer } from "./pointLayer";
 import type { WorkerField } from "./workerField";
@@ -59,6 +59,9 @@ class MapLibrePort implements MapPort {
     map.addLayer({ id: "cells", type: "fill", source: "cells", paint: { "fill-color": palette.cell, "fill-opacity": ["get", "strength"] } });
     map.addLayer({ id: "cell-edges", type: "line", source: "cells", paint: { "line-color": palette.cell, "line-opacity": 0.35 } });
     map.addLayer(this.points);
+    map.addSource("trail", { type: "geojson", data: EMPTY });
+    map.addLayer({ id: "trail-accuracy", type: "circle", source: "trail", filter: ["==", ["geometry-type"], "Point"], paint: { "circle-color": palette.alarm, "circle-opacity": ZONE_FILL_OPACITY, "circle-stroke-color": palette.alarm, "circle-stroke-width": 1, "circle-radius": 0 } });
+    map.addLayer({ id: "trail", type: "line", source: "trail", filter: ["==", ["geometry-type"], "LineString"], layout: { "line-join": "round", "line-cap": "round" }, paint: { "line-color": palette.alarm, "line-width": 3 } });
     map.on("move", events.onMove);
     map.on("moveend", ({ originalEvent }) => {
       this.drawGrid();
@@ -91,6 +94,10 @@ class MapLibrePort implements MapPort {
     this.map.flyTo({ center: [lng, lat], zoom, duration: 700 });
   }
 
+  fit([west, south, east, north]: Bbox): void {
+    this.map.fitBounds([west, south, east, north], { padding: FIT_PADDING_PX, maxZoom: FIT_ZOOM_MAX, duration: 500 });
+  }
+
   zoomBy(steps: number): void {
     this.map.zoomTo(this.map.getZoom() + steps, { duration: 200 });
   }
@@ -120,8 +127,26 @@ class MapLibrePort implements MapPort {
     this.source("zones")?.setData({ type: "FeatureCollection", features });
   }
 
+  drawTrail(trail: TrailShape | null): void {
+    const coordinates = (trail?.places ?? []).map(({ lat, lng }) => [lng, lat]);
+    const [newest, place] = [coordinates.at(-1), trail?.places.at(-1)];
+    const features: GeoJSON.Feature[] = [];
+    if (coordinates.length > 1) features.push({ type: "Feature", properties: {}, geometry: { type: "LineString", coordinates } });
+    const accuracyM = trail?.accuracyM ?? null;
+    if (newest && place && accuracyM !== null) {
+      features.push({ type: "Feature", properties: {}, geometry: { type: "Point", coordinates: newest } });
+      // A circle's radius is in pixels: doubling with every zoom keeps it on its metres.
+      const px = (zoom: number): number => accuracyM / metresPerPx(place.lat, zoom);
+      this.map.setPaintProperty("trail-accuracy", "circle-radius", ["interpolate", ["exponential", 2], ["zoom"], 4, px(4), 20, px(20)]);
+    }
+    this.source("trail")?.setData({ type: "FeatureCollection", features });
+  }
+
   repaintColours(): void {
     const palette = readPalette();
+    this.map.setPaintProperty("trail", "line-color", palette.alarm);
+    this.map.setPaintProperty("trail-accuracy", "circle-color", palette.alarm);
+    this.map.setPaintProperty("trail-accuracy", "circle-stroke-color", palette.alarm);
     this.map.setPaintProperty("zones", "fill-color", zoneColour(palette));
     this.map.setPaintProperty("zone-edges", "line-color", zoneColour(palette));
     this.points.recolour(palette);

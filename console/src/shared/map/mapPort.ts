@@ -18,6 +18,12 @@ export interface ZoneShape {
   readonly polygons: ZoneFeature["geometry"]["coordinates"];
 }
 
+/** Where one person was, oldest first, and how sure the newest place is (metres; null: not told). */
+export interface TrailShape {
+  readonly places: readonly LatLng[];
+  readonly accuracyM: number | null;
+}
+
 /**
  * A map, whatever draws it. Two stand behind it: MapLibre on WebGL 2, and a plain 2D canvas where there is no WebGL.
  * It draws the ground, the zones, the workers and the cells; markers are HTML above it, placed by `project`.
@@ -28,11 +34,14 @@ export interface MapPort {
   project(place: LatLng): Point;
   unproject(pixel: Point): LatLng;
   flyTo(place: LatLng, zoom?: number): void;
+  /** Show all of an area, no closer than a street. */
+  fit(area: Bbox): void;
   zoomBy(steps: number): void;
   /** Draw the field as it is now; called after every frame. */
   drawWorkers(field: WorkerField, selectedSlot: number | null): void;
   drawCells(cells: readonly CellCount[]): void;
   drawZones(zones: readonly ZoneShape[]): void;
+  drawTrail(trail: TrailShape | null): void;
   repaintColours(): void;
   resize(): void;
   destroy(): void;

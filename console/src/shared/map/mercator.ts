@@ -12,6 +12,10 @@ export interface Point {
 /** West, south, east, north in degrees. */
 export type Bbox = readonly [number, number, number, number];
 
+/** Free space around an area that is fitted into view, and how close that may come: people need the streets around. */
+export const FIT_PADDING_PX = 72;
+export const FIT_ZOOM_MAX = 16.5;
+
 const TILE_PX = 512;
 const LAT_MAX_DEG = 85.051129;
 const EARTH_CIRCUMFERENCE_M = 40_075_016.686;
@@ -51,6 +55,29 @@ export function scaleBar(latDeg: number, zoom: number, maxPx: number): { readonl
 /** Coordinates as a person reads them, about one metre fine. */
 export function latLngWords({ lat, lng }: LatLng): string {
   return `${Math.abs(lat).toFixed(5)}° ${lat < 0 ? "S" : "N"}, ${Math.abs(lng).toFixed(5)}° ${lng < 0 ? "W" : "E"}`;
+}
+
+/** The smallest area around all places, or null of none. */
+export function bboxOf(places: readonly LatLng[]): Bbox | null {
+  const first = places[0];
+  if (!first) return null;
+  return places.reduce<Bbox>(
+    ([west, south, east, north], { lat, lng }) => [Math.min(west, lng), Math.min(south, lat), Math.max(east, lng), Math.max(north, lat)],
+    [first.lng, first.lat, first.lng, first.lat],
+  );
+}
+
+/** Whether a place is in view and not at its very edge, where the next step would leave it. */
+export function isWellInside({ lat, lng }: LatLng, [west, south, east, north]: Bbox, margin = 0.12): boolean {
+  const [dx, dy] = [(east - west) * margin, (north - south) * margin];
+  return lng > west + dx && lng < east - dx && lat > south + dy && lat < north - dy;
+}
+
+/** The zoom at which an area fills a screen of so many pixels, at most `zoomMax`. */
+export function zoomToFit([west, south, east, north]: Bbox, { x: widthPx, y: heightPx }: Point, zoomMax: number): number {
+  const across = Math.max(mercatorX(east) - mercatorX(west), 1e-9);
+  const down = Math.max(mercatorY(south) - mercatorY(north), 1e-9);
+  return Math.min(zoomMax, Math.log2(Math.min(widthPx / across, heightPx / down) / TILE_PX));
 }
 
 /** Metres between two points on a sphere (haversine). */

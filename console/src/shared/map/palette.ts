@@ -11,6 +11,7 @@ export interface MapPalette {
   readonly lineStrong: string;
   readonly cell: string;
   readonly zones: Readonly<Record<ZoneKind, string>>;
+  readonly alarm: string;
   readonly trail: readonly [number, number, number];
 }
 
@@ -25,6 +26,7 @@ export function readPalette(): MapPalette {
     lineStrong: value("--map-line-strong"),
     cell: value("--busy"),
     zones: { service_area: value("--free"), no_go: value("--working"), site: value("--offered") },
+    alarm: value("--alarm"),
     trail: rgb(value("--busy")),
   };
 }

@@ -11,6 +11,8 @@ export interface TokenSource {
 
 const REQUEST_TIMEOUT_MS = 10_000;
 
+type Method = "GET" | "POST" | "PUT" | "DELETE";
+
 export interface RequestOptions {
   readonly body?: unknown;
   /** Chosen by the caller where a retry must not do the thing twice; otherwise every POST gets a new one. */
@@ -19,12 +21,13 @@ export interface RequestOptions {
 }
 
 /** One HTTP request of the protocol. Throws `Problem`, also when nobody answers. */
-export async function send<T>(
-  url: string,
-  method: "GET" | "POST" | "PUT",
-  token: string | null,
-  options: RequestOptions = {},
-): Promise<T> {
+export async function send<T>(url: string, method: Method, token: string | null, options: RequestOptions = {}): Promise<T> {
+  const response = await ask(url, method, token, options);
+  if (response.status === 204) return undefined as T;
+  return (await response.json()) as T;
+}
+
+async function ask(url: string, method: Method, token: string | null, options: RequestOptions): Promise<Response> {
   const headers = new Headers({ Accept: "application/json" });
   if (token) headers.set("Authorization", `Bearer ${token}`);
   if (method === "POST") headers.set("Idempotency-Key", options.idempotencyKey ?? newId());
@@ -39,8 +42,7 @@ export async function send<T>(
     throw offline();
   });
   if (!response.ok) throw await problemOf(response);
-  if (response.status === 204) return undefined as T;
-  return (await response.json()) as T;
+  return response;
 }
 
 /** Authorised requests: one refresh and one retry on 401, never more. */
@@ -62,19 +64,31 @@ export class Rest {
     return this.request<T>("PUT", path, { body });
   }
 
-  private async request<T>(method: "GET" | "POST" | "PUT", path: string, options: RequestOptions = {}): Promise<T> {
-    const token = await this.tokens.freshToken();
-    if (token === null) throw new Problem(401, "not_signed_in", "Sign in first.");
-    const url = `${this.baseUrl}${path}`;
+  delete(path: string): Promise<undefined> {
+    return this.request<undefined>("DELETE", path);
+  }
+
+  /** What is not JSON: reports as pages, the bytes of evidence. */
+  async bytes(path: string): Promise<Blob> {
+    return this.authorised((token) => ask(`${this.baseUrl}${path}`, "GET", token, {}).then((response) => response.blob()));
+  }
+
+  private async request<T>(method: Method, path: string, options: RequestOptions = {}): Promise<T> {
     // The key is chosen here so that a retry after a refresh is the same request to the server.
     const once = { ...options, idempotencyKey: options.idempotencyKey ?? newId() };
+    return this.authorised((token) => send<T>(`${this.baseUrl}${path}`, method, token, once));
+  }
+
+  private async authorised<T>(request: (token: string) => Promise<T>): Promise<T> {
+    const token = await this.tokens.freshToken();
+    if (token === null) throw new Problem(401, "not_signed_in", "Sign in first.");
     try {
-      return await send<T>(url, method, token, once);
+      return await request(token);
     } catch (error) {
       if (!(error instanceof Problem) || error.status !== 401) throw error;
       const replacement = await this.tokens.replaceToken(token);
       if (replacement === null) throw error;
-      return send<T>(url, method, replacement, once);
+      return request(replacement);
     }
   }
 }

@@ -204,11 +204,13 @@ export interface Incident {
   readonly incident_id: string;
   readonly person: { readonly person_id: string; readonly name: string; readonly role: Role };
   readonly booking_id: string | null;
-  readonly kind: TriggerKind;
+  /** A `TriggerKind`, or what the server noticed by itself. */
+  readonly kind: string;
   readonly is_drill: boolean;
+  readonly trust: "verified" | "unverified";
   readonly state: IncidentState;
   readonly version: number;
-  readonly severity: number | string;
+  readonly severity: number;
   readonly step: number;
   readonly next_step_at: string | null;
   readonly fix: { readonly lat: number; readonly lng: number; readonly accuracy_m: number | null; readonly ts_ms: number } | null;
@@ -222,6 +224,8 @@ export interface Incident {
   readonly says_safe_at: string | null;
   readonly police_reference: string | null;
   readonly is_false_alarm: boolean;
+  /** Only a door's disk has it yet: it is shown from that door's memory, with version 0. */
+  readonly spooled?: boolean;
 }
 
 export interface IncidentNotice {
@@ -231,9 +235,12 @@ export interface IncidentNotice {
   readonly target: string;
   readonly channel: string;
   readonly state: "pending" | "sent" | "failed";
+  readonly attempts: number;
   readonly last_error: string | null;
+  readonly delivery: "delivered" | "read" | "undelivered" | null;
   readonly created_at: string;
   readonly sent_at: string | null;
+  readonly delivery_at: string | null;
 }
 
 export interface IncidentEvent {
@@ -256,11 +263,77 @@ export interface IncidentTrailFix {
   readonly accuracy_m: number | null;
 }
 
+/** What the person who called chose beforehand. */
+export interface IncidentContact {
+  readonly contact_mode: "none" | "decoy" | "code_word";
+  readonly code_word: string | null;
+  readonly decoy_text: string | null;
+  readonly may_chat: boolean;
+  readonly contacts: readonly {
+    readonly name: string;
+    readonly phone: string | null;
+    readonly email: string | null;
+    readonly may_be_at_address: boolean;
+  }[];
+}
+
+/** A piece of evidence; `sha256` is where its chain ends so far. */
+export interface Evidence {
+  readonly evidence_id: string;
+  readonly media_type: string;
+  readonly uploaded_by: string;
+  readonly created_at: string;
+  readonly chunks: number;
+  readonly bytes: number;
+  readonly is_complete: boolean;
+  readonly sha256: string | null;
+}
+
+export interface Colleague {
+  readonly person_id: string;
+  readonly name: string;
+  readonly role: Role;
+  readonly is_armed: boolean;
+}
+
+export interface ArmedDesk {
+  readonly desk_id: string;
+  readonly person_id: string;
+  readonly name: string;
+  readonly armed_at: string;
+  readonly armed_until: string;
+}
+
+/** Seconds from the alarm; null where nothing was measured. */
+export interface IncidentFigures {
+  readonly incidents: number;
+  readonly open: number;
+  readonly acknowledged: number;
+  readonly false_alarms: number;
+  readonly lapsed: number;
+  readonly acknowledge_p50_s: number | null;
+  readonly acknowledge_p99_s: number | null;
+  readonly close_p50_s: number | null;
+}
+
+export interface IncidentStatistics {
+  readonly real: IncidentFigures;
+  readonly drills: IncidentFigures;
+}
+
+/** A trigger that nothing vouches for and of nobody known. */
+export interface Orphan {
+  readonly orphan_id: string;
+  readonly door: string;
+  readonly kind: string | null;
+  readonly received_at: string;
+}
+
 /** What to say to the police. A drill's has no numbers. */
 export interface CallCard {
   readonly warning: string | null;
   readonly place: { readonly line: string; readonly floor: string; readonly entry_notes: string } | null;
-  readonly last_fix: { readonly lat: number; readonly lng: number; readonly accuracy_m: number | null; readonly at: string } | null;
+  readonly last_fix: { readonly lat: number; readonly lng: number; readonly accuracy_m: number | null; readonly at: string; readonly age_s: number } | null;
   readonly people: readonly { readonly name: string; readonly role: Role; readonly phone: string | null; readonly called_for_help: boolean }[];
   readonly numbers: { readonly emergency: string; readonly police: string; readonly is_known: boolean } | null;
   readonly police_reference: string | null;
