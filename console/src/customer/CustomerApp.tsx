@@ -2,6 +2,8 @@ import { useEffect, useState } from "react";
 import { useStore } from "zustand";
 
 import type { LatLng, ServerConfig } from "../shared/protocol/types";
+import { PrivacyLink, PrivacyPage } from "../shared/safetap/PrivacyPage";
+import type { LastPlace } from "../shared/safetap/privacyClient";
 import { QuietMark } from "../shared/safetap/QuietMark";
 import { useSilentTrigger } from "../shared/safetap/useSilentTrigger";
 import type { Session } from "../shared/session/session";
@@ -45,6 +47,7 @@ function Home({ client, config, session, personId }: HomeProps) {
   const { link, bookings, isKnown } = useStore(client.state);
   const [openId, setOpenId] = useState<string | null>(null);
   const [isBooking, setBooking] = useState(false);
+  const [isPrivacyOpen, setPrivacyOpen] = useState(false);
   const active = [...bookings.values()].filter((booking) => !ENDED_STATES.has(booking.state)).sort((a, b) => b.created_at.localeCompare(a.created_at));
   const shown = bookings.get(openId ?? "") ?? active[0];
   const { progress, gesture } = useSilentTrigger({
@@ -66,7 +69,9 @@ function Home({ client, config, session, personId }: HomeProps) {
         </button>
       </header>
       <main className="phone-main">
-        {isBooking || (isKnown && !shown) ? (
+        {isPrivacyOpen ? (
+          <PrivacyPage config={config} session={session} role="customer" place={() => lastFix.fix} onLeave={() => setPrivacyOpen(false)} />
+        ) : isBooking || (isKnown && !shown) ? (
           <BookingForm
             client={client}
             config={config}
@@ -90,12 +95,13 @@ function Home({ client, config, session, personId }: HomeProps) {
           <div className="card skeleton-card" role="status" aria-label="Loading" />
         )}
       </main>
+      {!isPrivacyOpen && <PrivacyLink onOpen={() => setPrivacyOpen(true)} />}
     </div>
   );
 }
 
 /** The last position this page happened to learn. A silent trigger sends it along but never asks for it: a prompt would be seen. */
-let lastFix: { readonly fix?: LatLng & { readonly ts_ms: number; readonly accuracy_m: number } } = {};
+let lastFix: { readonly fix?: LastPlace } = {};
 
 export function rememberFix({ coords, timestamp }: GeolocationPosition): LatLng {
   const place = { lat: coords.latitude, lng: coords.longitude };

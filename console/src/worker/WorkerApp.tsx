@@ -3,6 +3,8 @@ import { useStore } from "zustand";
 
 import { sentenceOf } from "../shared/protocol/problem";
 import type { ServerConfig } from "../shared/protocol/types";
+import { PrivacyLink, PrivacyPage } from "../shared/safetap/PrivacyPage";
+import type { LastPlace } from "../shared/safetap/privacyClient";
 import { QuietMark } from "../shared/safetap/QuietMark";
 import { useSilentTrigger } from "../shared/safetap/useSilentTrigger";
 import type { Session } from "../shared/session/session";
@@ -44,18 +46,15 @@ interface ShiftProps extends PageProps {
 
 function Shift({ client, config, session, personId }: ShiftProps) {
   const { link, duty, offer, booking, skewMs } = useStore(client.state);
+  const [isPrivacyOpen, setPrivacyOpen] = useState(false);
   const { progress, gesture } = useSilentTrigger({
     config,
     session,
     link: client.link,
     personId,
     context: () => {
-      const { lastFix } = client.tracker.state.getState();
-      const job = client.state.getState().booking;
-      return {
-        ...(job ? { booking_id: job.booking_id } : {}),
-        ...(lastFix ? { fix: { lat: lastFix.lat, lng: lastFix.lng, ts_ms: lastFix.tsMs, ...(lastFix.accuracyM === undefined ? {} : { accuracy_m: lastFix.accuracyM }) } } : {}),
-      };
+      const [job, fix] = [client.state.getState().booking, lastPlace(client)];
+      return { ...(job ? { booking_id: job.booking_id } : {}), ...(fix ? { fix } : {}) };
     },
   });
   return (
@@ -69,7 +68,13 @@ function Shift({ client, config, session, personId }: ShiftProps) {
       </header>
       <TrackingLine client={client} />
       <main className="phone-main">
-        {duty === null ? (
+        {isPrivacyOpen ? (
+          <>
+            {/* An offer waits for nobody, and what is being written below stays. */}
+            {offer && <OfferCard key={offer.offer_id} offer={offer} client={client} skewMs={skewMs} />}
+            <PrivacyPage config={config} session={session} role="worker" place={() => lastPlace(client)} onLeave={() => setPrivacyOpen(false)} />
+          </>
+        ) : duty === null ? (
           <div className="card skeleton-card" role="status" aria-label="Loading" />
         ) : offer ? (
           <OfferCard key={offer.offer_id} offer={offer} client={client} skewMs={skewMs} />
@@ -79,8 +84,16 @@ function Shift({ client, config, session, personId }: ShiftProps) {
           <Waiting client={client} />
         )}
       </main>
+      {!isPrivacyOpen && <PrivacyLink onOpen={() => setPrivacyOpen(true)} />}
     </div>
   );
+}
+
+function lastPlace(client: WorkerClient): LastPlace | undefined {
+  const { lastFix } = client.tracker.state.getState();
+  if (!lastFix) return undefined;
+  const { lat, lng, tsMs, accuracyM } = lastFix;
+  return { lat, lng, ts_ms: tsMs, ...(accuracyM === undefined ? {} : { accuracy_m: accuracyM }) };
 }
 
 function Waiting({ client }: { readonly client: WorkerClient }) {

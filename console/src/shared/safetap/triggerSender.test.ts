@@ -10,7 +10,7 @@ class MemoryStore implements RecordStore<TriggerRecord> {
   all = (): Promise<TriggerRecord[]> => Promise.resolve([...this.records.values()]);
   put = (record: TriggerRecord): Promise<void> => {
     if (this.isBroken) return Promise.reject(new Error("full"));
-    this.records.set(record.trigger_id, record);
+    this.records.set(record.id, record);
     return Promise.resolve();
   };
   remove = (key: IDBValidKey): Promise<void> => {
@@ -87,8 +87,8 @@ describe("TriggerSender", () => {
 
   it("takes up what an earlier page left, of this person only", async () => {
     const store = new MemoryStore();
-    const left = (trigger_id: string, person_id: string, made_ms: number): Promise<void> =>
-      store.put({ trigger_id, person_id, made_ms, body: { trigger_id, kind: "hold" } });
+    const left = (id: string, person_id: string, made_ms: number): Promise<void> =>
+      store.put({ id, person_id, made_ms, body: { trigger_id: id, kind: "hold" } });
     await left("mine", "p1", 999_000);
     await left("other", "p2", 999_000);
     await left("ancient", "p1", 1_000_000 - 90_000_000);

@@ -3,7 +3,7 @@ import type { TriggerAnswer, TriggerBody, TriggerKind } from "../protocol/types"
 
 /** A trigger on its way; kept on the device until a server has committed it. */
 export interface TriggerRecord {
-  readonly trigger_id: string;
+  readonly id: string;
   readonly person_id: string;
   readonly body: TriggerBody;
   readonly made_ms: number;
@@ -41,7 +41,7 @@ export class TriggerSender {
   trigger(kind: TriggerKind, context: Omit<TriggerBody, "trigger_id" | "kind"> = {}): Promise<void> {
     const body: TriggerBody = { trigger_id: this.ports.newId(), kind, ...context };
     const record: TriggerRecord = {
-      trigger_id: body.trigger_id,
+      id: body.trigger_id,
       person_id: this.ports.personId,
       body,
       made_ms: this.ports.nowMs(),
@@ -58,22 +58,22 @@ export class TriggerSender {
   }
 
   private async deliver(record: TriggerRecord, kept: Promise<void>): Promise<void> {
-    if (this.inFlight.has(record.trigger_id)) return;
-    this.inFlight.add(record.trigger_id);
+    if (this.inFlight.has(record.id)) return;
+    this.inFlight.add(record.id);
     this.ports.onProgress("sending");
     try {
       for (let attempt = 0; ; attempt += 1) {
         const isOver = this.ports.nowMs() - record.made_ms > KEPT_MS;
         if (isOver || (await this.knock(record.body))) {
           await kept;
-          await this.ports.store.remove(record.trigger_id).catch(() => undefined);
+          await this.ports.store.remove(record.id).catch(() => undefined);
           this.ports.onProgress(isOver ? "idle" : "committed");
           return;
         }
         await this.ports.sleepMs(RETRY_MS[Math.min(attempt, RETRY_MS.length - 1)] ?? 8_000);
       }
     } finally {
-      this.inFlight.delete(record.trigger_id);
+      this.inFlight.delete(record.id);
     }
   }
 

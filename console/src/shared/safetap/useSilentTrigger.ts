@@ -6,6 +6,7 @@ import type { GatewayLink } from "../protocol/socket";
 import type { ServerConfig, TriggerAnswer, TriggerBody, TriggerKind } from "../protocol/types";
 import type { Session } from "../session/session";
 import { openRecordStore } from "../storage/recordStore";
+import { buzz, loadCue, showsDot } from "./cue";
 import { TriggerSender, type Door, type TriggerProgress, type TriggerRecord } from "./triggerSender";
 
 const HOLD_MS = 2_000;
@@ -14,6 +15,8 @@ const TAPS_WITHIN_MS = 1_200;
 /** The cue goes away again, so that nobody who looks later can read it. */
 const CUE_MS = 20_000;
 const DOOR_TIMEOUT_MS = 5_000;
+/** Whoever looks into the browser's storage finds one more outbox. */
+const OUTBOX = "clenzy-outbox";
 
 export interface TriggerWiring {
   readonly config: ServerConfig;
@@ -33,7 +36,7 @@ export interface GestureHandlers {
 
 /**
  * The silent alarm of the phone pages: hold the page's mark for two seconds, or tap it three times quickly.
- * Nothing on the screen changes but one small dot behind the mark (see `QuietMark`).
+ * Nothing on the screen changes but, where its owner wants it, one small dot behind the mark (see `QuietMark`).
  */
 export function useSilentTrigger(wiring: TriggerWiring): { readonly progress: TriggerProgress; readonly gesture: GestureHandlers } {
   const [progress, setProgress] = useState<TriggerProgress>("idle");
@@ -47,12 +50,16 @@ export function useSilentTrigger(wiring: TriggerWiring): { readonly progress: Tr
     () =>
       new TriggerSender({
         personId,
-        store: openRecordStore<TriggerRecord>("clenzy-safetap", "trigger_id"),
+        store: openRecordStore<TriggerRecord>(OUTBOX, "id"),
         doors: doorsOf(config, session, link),
         nowMs: wallMs,
         newId,
         sleepMs: (ms) => new Promise((resume) => setTimeout(resume, ms)),
-        onProgress: setProgress,
+        onProgress: (next) => {
+          const cue = loadCue();
+          setProgress(showsDot(cue) ? next : "idle");
+          if (next === "committed") buzz(cue);
+        },
       }),
     [config, session, link, personId],
   );

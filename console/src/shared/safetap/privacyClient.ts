@@ -1,0 +1,129 @@
+import type { Rest } from "../protocol/rest";
+import { Problem } from "../protocol/problem";
+import type { Page } from "../protocol/types";
+import type { SafetySetup } from "./setupDraft";
+
+export interface QuickKey {
+  readonly key_id: string;
+  readonly label: string;
+  readonly created_at: string;
+}
+
+/** With what nobody can read again. */
+export interface NewQuickKey extends QuickKey {
+  readonly secret: string;
+}
+
+export interface ButtonSetup {
+  readonly url: string;
+  readonly secret: string;
+}
+
+export interface PhoneDoor {
+  readonly phone: string;
+  readonly calls: boolean;
+  /** The number to write to; null: this installation has none. */
+  readonly number: string | null;
+}
+
+export interface TrackerSetup {
+  readonly app: string;
+  readonly url: string;
+  readonly deep_link: string | null;
+}
+
+export interface SilentMessage {
+  readonly n: number;
+  readonly is_mine: boolean;
+  readonly text: string;
+  readonly at: string;
+}
+
+export interface LastPlace {
+  readonly lat: number;
+  readonly lng: number;
+  readonly ts_ms: number;
+  readonly accuracy_m?: number;
+}
+
+/** Everything behind the screen where a person prepares for the worst. Each call throws `Problem`. */
+export class PrivacyClient {
+  constructor(private readonly rest: Rest) {}
+
+  load(): Promise<SafetySetup> {
+    return this.rest.get("/v1/me/safety");
+  }
+
+  save(setup: SafetySetup): Promise<SafetySetup> {
+    return this.rest.put("/v1/me/safety", setup);
+  }
+
+  async setPins(safe: string, duress: string, current: string): Promise<void> {
+    await this.rest.put("/v1/me/safety/pins", { safe_pin: safe, duress_pin: duress, ...(current ? { current_pin: current } : {}) });
+  }
+
+  /** The server answers alike to the safe and the duress PIN; so does this, and whatever is shown of it. */
+  async givePin(pin: string, place: LastPlace | undefined): Promise<void> {
+    await this.rest.post("/v1/safetap/cancel", { pin, ...(place ? { fix: place } : {}) });
+  }
+
+  async keys(): Promise<readonly QuickKey[]> {
+    return (await this.rest.get<{ items: readonly QuickKey[] }>("/v1/me/trigger-keys")).items;
+  }
+
+  addKey(label: string): Promise<NewQuickKey> {
+    return this.rest.post("/v1/me/trigger-keys", { label });
+  }
+
+  async removeKey(keyId: string): Promise<void> {
+    await this.rest.delete(`/v1/trigger-keys/${keyId}`);
+  }
+
+  button(keyId: string): Promise<ButtonSetup> {
+    return this.rest.post(`/v1/me/trigger-keys/${keyId}/button`);
+  }
+
+  phoneDoor(): Promise<PhoneDoor | null> {
+    return orNull(this.rest.get<PhoneDoor>("/v1/me/phone-door"));
+  }
+
+  setPhoneDoor(phone: string, word: string, calls: boolean): Promise<PhoneDoor> {
+    return this.rest.put("/v1/me/phone-door", { phone, word, calls });
+  }
+
+  async removePhoneDoor(): Promise<void> {
+    await this.rest.delete("/v1/me/phone-door");
+  }
+
+  /** Workers only. The answer's URL carries the tracker's token. */
+  async addTracker(kind: "osmand" | "traccar"): Promise<TrackerSetup> {
+    const { apps } = await this.rest.post<{ apps: readonly TrackerSetup[] }>("/v1/devices", { kind });
+    const setup = apps.find(({ app }) => app === kind);
+    if (!setup) throw new Problem(502, "internal", "The server told no set-up for this app.");
+    return setup;
+  }
+
+  async trackers(): Promise<readonly { readonly device_id: string; readonly kind: string; readonly revoked_at: string | null }[]> {
+    return (await this.rest.get<Page<{ device_id: string; kind: string; revoked_at: string | null }>>("/v1/devices")).items;
+  }
+
+  async removeTracker(deviceId: string): Promise<void> {
+    await this.rest.delete(`/v1/devices/${deviceId}`);
+  }
+
+  /** Null: there is nothing to talk about, or the person chose that nobody contacts them. */
+  async messages(): Promise<readonly SilentMessage[] | null> {
+    return (await orNull(this.rest.get<{ items: readonly SilentMessage[] }>("/v1/me/safety/chat")))?.items ?? null;
+  }
+
+  async say(text: string): Promise<readonly SilentMessage[]> {
+    return (await this.rest.post<{ items: readonly SilentMessage[] }>("/v1/me/safety/chat", { text })).items;
+  }
+}
+
+async function orNull<T>(answer: Promise<T>): Promise<T | null> {
+  return answer.catch((error: unknown) => {
+    if (error instanceof Problem && error.status === 404) return null;
+    throw error;
+  });
+}
