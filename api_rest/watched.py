@@ -10,6 +10,7 @@ from api_rest.safety_pins import PROTECTED
 from api_rest.schemas import Answer, Text
 from config.limits import NOTE_CHARS_MAX
 from engine.core.errors import InvalidInput, NotFound
+from engine.safetap.chat_seen import note_chat_seen
 from engine.safetap.incident_work import read_chat, say_to_desk
 from engine.safetap.watched import who_watched
 
@@ -59,8 +60,11 @@ async def get_watched(call: Call[NoBody, NoQuery]) -> Reply:
 
 
 async def get_chat(call: Call[NoBody, NoQuery]) -> Reply:
-    """Return one's messages with the desk."""
-    return Reply({"items": await read_chat(call.conn, person_id=call.principal.person_id)})
+    """Return one's messages with the desk, which is told that they were fetched."""
+    person_id = call.principal.person_id
+    items = await read_chat(call.conn, person_id=person_id)
+    await note_chat_seen(call.conn, person_id=person_id, now_ms=call.now_ms)
+    return Reply({"items": items})
 
 
 async def post_chat(call: Call[Say, NoQuery]) -> Reply:

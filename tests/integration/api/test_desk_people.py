@@ -65,8 +65,8 @@ async def test_the_end_of_a_shift_gives_away_all_that_one_has_and_is_on_record(
     by_id = {str(row["incident_id"]): row["acknowledged_by"] for row in rows}
     assert by_id[mine] == relief.person_id
     assert by_id[others] not in (relief.person_id, dispatcher.person_id)
-    note = await pool.fetchval("SELECT body ->> 'note' FROM incident_event WHERE kind = 'handed_over'")
-    assert note == body["note"]
+    events = (await api.get(f"/v1/incidents/{mine}", by=relief)).body["events"]
+    assert [event["body"]["note"] for event in events if event["kind"] == "handed_over"] == [body["note"]]
 
     nothing = await api.post("/v1/desks/hand-over", body, by=dispatcher)
     assert (nothing.status, nothing.body["handed_over"]) == (200, [])
@@ -104,3 +104,23 @@ async def test_the_desk_reads_what_the_person_chose_and_that_is_on_record(
     assert said.body["contacts"] == [contact]
     assert await pool.fetchval("SELECT count(*) FROM audit_log WHERE action = 'incident.contact_read'") == 2
     assert (await api.get(path, by=worker)).status == 403
+
+
+async def test_the_desk_sees_once_that_its_message_was_shown(
+    api: Api, pool: asyncpg.Pool, dispatcher: Person, worker: Person, clock: Clock
+) -> None:
+    path = f"/v1/incidents/{await acknowledged(pool, worker, dispatcher, clock)}"
+    setup = {"contact_mode": "decoy", "decoy_text": "Your parcel is late"}
+    assert (await api.call("PUT", "/v1/me/safety", setup, by=worker)).status == 200
+
+    async def kinds() -> list[str]:
+        events = (await api.get(path, by=dispatcher)).body["events"]
+        return [event["kind"] for event in events if event["kind"].startswith("chat")]
+
+    assert (await api.get("/v1/me/safety/chat", by=worker)).body["items"] == []
+    assert await kinds() == []
+    for _ in range(2):
+        assert (await api.post(f"{path}/chat", {"text": "Your parcel is late"}, by=dispatcher)).status == 200
+        for _ in range(2):
+            assert (await api.get("/v1/me/safety/chat", by=worker)).status == 200
+    assert await kinds() == ["chat", "chat_read"] * 2
