@@ -1,7 +1,7 @@
 """The safe and the duress PIN: setting them up, and cancelling an alarm with one. See `engine.safetap.pin_cancel`."""
 
 from http import HTTPStatus
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID, uuid4
 
 import orjson
@@ -70,7 +70,7 @@ async def _change_pins(call: Call[SetPins, NoQuery]) -> None:
         now_ms=call.now_ms,
     )
     if verdict.kind is PinKind.DURESS:
-        await _raise_duress(call, None)
+        await raise_duress(call, None)
     if verdict.is_locked:
         raise TooMany("Too many wrong PINs: wait a quarter of an hour.")
     if verdict.has_pins and verdict.kind is PinKind.WRONG:
@@ -102,12 +102,12 @@ async def cancel_alarm(call: Call[Cancel, NoQuery]) -> Reply:
         person_id=call.principal.person_id,
         pin=call.body.pin,
         trigger_id=call.body.trigger_id,
-        raise_duress=lambda: _raise_duress(call, fix),
+        raise_duress=lambda: raise_duress(call, fix),
     )
     return Reply({"state": "cancelled"})
 
 
-async def _raise_duress(call: "Call[SetPins, NoQuery] | Call[Cancel, NoQuery]", fix: TriggerFix | None) -> None:
+async def raise_duress(call: Call[Any, NoQuery], fix: TriggerFix | None) -> None:
     """Send the trigger through SafeTap's door: it is spooled there even when Postgres has just gone away."""
     trigger: dict[str, object] = {"trigger_id": str(uuid4()), "kind": IncidentKind.DURESS_PIN.value}
     if fix is not None:

@@ -1,12 +1,14 @@
-"""Composition root of the process that tells people: the notice sender, and the relay of the outbox beside it.
+"""Composition root of the process that tells and asks people: notices, the watch over jobs, the relay of the outbox.
 
-They share a process but not a fate: notices need Postgres alone, so a Redis that is away stops the relay and no notice.
+They share a process but not a fate: notices and the watch need Postgres alone, so a Redis that is away stops the relay
+and nothing else.
 """
 
 import asyncio
 from contextlib import AsyncExitStack
 from functools import partial
 from typing import Final
+from uuid import uuid4
 
 import structlog
 from pydantic import SecretStr
@@ -28,6 +30,8 @@ from engine.safetap.channels.voice import VoiceNotifier
 from engine.safetap.channels.web_push import WebPushNotifier
 from engine.safetap.channels.webhook import WebhookNotifier
 from engine.safetap.notice_sender import NoticeSender
+from engine.safetap.silence.ask_sender import AskSender
+from engine.safetap.silence.watch_loop import WatchLoop
 from engine.wiring import open_database, open_redis
 from ops.http import ops_server
 from ops.probe import keep_checked
@@ -58,14 +62,19 @@ async def root(process: Process) -> None:
             Channel.EMAIL: EmailNotifier(smtp, sender=settings.mail_from, console_url=settings.api_url),
             Channel.WEBHOOK: webhook,
         }
-        notifiers |= await phone_notifiers(stack, settings)
+        phone_api = await open_phone_api(stack, settings)
+        notifiers |= phone_notifiers(phone_api, settings)
         notifiers |= await push_notifiers(stack, settings, pool, clock)
         sender = NoticeSender(pool=pool, clock=clock, notifiers=notifiers)
+        watch = WatchLoop(pool=pool, new_id=uuid4)
+        asks = AskSender(pool=pool, api=phone_api)
         relay = Relay(pool=pool, redis=redis, clock=clock)
         check = partial(keep_checked, process.readiness, sleep_ms=clock.sleep_ms)
         async with asyncio.TaskGroup() as tasks:
             work = [
                 tasks.create_task(sender.run()),
+                tasks.create_task(watch.run(clock)),
+                tasks.create_task(asks.run(clock)),
                 tasks.create_task(keep_relaying(relay, clock)),
                 tasks.create_task(check("database", partial(pool.execute, "SELECT"), errors=POSTGRES_ERRORS)),
                 tasks.create_task(check("redis", redis.ping, errors=(RedisError, OSError))),
@@ -75,9 +84,13 @@ async def root(process: Process) -> None:
                 task.cancel()
 
 
-async def phone_notifiers(stack: AsyncExitStack, settings: Settings) -> dict[Channel, Notifier]:
+async def open_phone_api(stack: AsyncExitStack, settings: Settings) -> PhoneApi:
+    """Open a session with the phone provider until `stack` ends."""
+    return await stack.enter_async_context(PhoneApi(phone_account(settings), public_url=settings.safetap_url))
+
+
+def phone_notifiers(api: PhoneApi, settings: Settings) -> dict[Channel, Notifier]:
     """Return what sends text messages and places calls."""
-    api = await stack.enter_async_context(PhoneApi(phone_account(settings), public_url=settings.safetap_url))
     return {Channel.SMS: SmsNotifier(api, console_url=settings.api_url), Channel.VOICE: VoiceNotifier(api)}
 
 

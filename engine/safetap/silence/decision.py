@@ -122,23 +122,33 @@ def _calm(watch: Watch, facts: Facts, now_ms: int, policy: WatchPolicy) -> Decis
         return End()
     if not every:
         return Rest(None)
-    if facts.is_cared_for:
-        return Rest(now_ms + SILENCE_LOOK_MS)
     is_blind = facts.outage is not None and facts.outage.ended_ms is None
-    judged = [one for one in every if not (is_blind and one.kind in OF_POSITIONS)]
-    for one in judged:
-        if one.holds:
-            return Ask(one.kind, now_ms + policy.grace_s * MS_PER_S)
-    looks = [one.look_ms for one in judged]
-    if is_blind:
-        looks.append(now_ms + SILENCE_LOOK_MS)
+    looks = [now_ms + SILENCE_LOOK_MS] if is_blind or facts.is_cared_for else []
+    for one in every:
+        if _is_judged(one.kind, facts, is_blind=is_blind):
+            if one.holds:
+                return Ask(one.kind, now_ms + policy.grace_s * MS_PER_S)
+            looks.append(one.look_ms)
     return Rest(max(now_ms + SILENCE_LOOK_MS_MIN, min(looks)))
+
+
+def _is_judged(kind: IncidentKind, facts: Facts, *, is_blind: bool) -> bool:
+    """Return whether a signal means something now.
+
+    Who has an incident open is still reminded of check-ins: their screen must not tell an onlooker of the incident.
+    """
+    if facts.is_cared_for:
+        return kind is IncidentKind.CHECK_IN_MISSED
+    return not (is_blind and kind in OF_POSITIONS)
 
 
 def _asked(watch: Watch, facts: Facts, now_ms: int, policy: WatchPolicy) -> Decision:
     assert watch.signal is not None
     assert watch.asked_at_ms is not None
     if facts.is_cared_for:
+        ends_ms = watch.asked_at_ms + policy.grace_s * MS_PER_S
+        if watch.signal is IncidentKind.CHECK_IN_MISSED and now_ms < ends_ms:
+            return Rest(min(ends_ms, now_ms + SILENCE_LOOK_MS))
         return Join(now_ms + SILENCE_LOOK_MS)
     if watch.signal in OF_POSITIONS:
         if _has_ended(watch.signal, watch, facts, now_ms, policy):
