@@ -36,6 +36,8 @@ from clenzy.stores.postgres import Postgres
 from config.limits import SAFETAP_POOL_MAX
 from engine.core.clock import SystemClock
 from engine.outbox.listener import Listener, Wake
+from engine.people.keyring import Keyring, ensure_keyring
+from engine.people.sealing import Sealing
 from engine.safetap.escalation_loop import EscalationLoop
 from engine.safetap.incident_store import read_clock
 from engine.safetap.policy import default_policy
@@ -112,7 +114,11 @@ def escalators(url: str, count: int) -> Iterator[list["subprocess.Popen[bytes]"]
 async def escalate(url: str) -> None:
     """Be one escalator until killed."""
     clock, due = SystemClock(), Wake()
-    pool = await asyncpg.create_pool(url, min_size=0, max_size=SAFETAP_POOL_MAX, server_settings={"jit": "off"})
+    with tempfile.TemporaryDirectory() as folder:
+        sealing = Sealing(Keyring(ensure_keyring(Path(folder) / "keys.json")))  # nothing is sealed here
+    pool = await asyncpg.create_pool(
+        url, min_size=0, max_size=SAFETAP_POOL_MAX, server_settings={"jit": "off"}, init=sealing.prepare
+    )
     loop = EscalationLoop(pool=pool, wake=due, new_id=uuid4)
     listener = Listener(pool=pool, clock=clock, handlers={"clenzy_safetap": due.set})
     async with asyncio.TaskGroup() as tasks:

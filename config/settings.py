@@ -69,6 +69,9 @@ class Settings(BaseSettings):
     """Ed25519 key (PEM) that signs access tokens; only the API has it."""
     jwt_public_key_file: Path | None = None
     """Its public half, for every process that checks tokens."""
+    person_keys_file: Path | None = None
+    """Keys that wrap people's keys, the same file for every process. Default: `state_dir/keys/person_keys.json`, made
+    at first use: with several machines, name it."""
 
     fix_clock_scale: float = Field(default=1, gt=0, le=3600)
     """How many times faster than the wall the time of fixes runs: replays of recorded traces only."""

@@ -10,14 +10,16 @@ from engine.core.redis_store import ClusterClient, RedisClient
 from engine.core.units import MS_PER_S
 from engine.geo import acceptance
 from engine.geo.acceptance import AcceptanceRules
+from engine.people.keyring import open_keyring
+from engine.people.sealing import Sealing
 from engine.people.tokens import AccessTokens
 
 
 async def open_database(settings: Settings, *, pool_max: int = DATABASE_POOL_MAX, pool_min: int = 1) -> asyncpg.Pool:
-    """Return a pool on the configured Postgres; with `pool_min=0` it connects on first use.
+    """Return a pool on the configured Postgres; with `pool_min=0` it connects on first use. It opens envelopes.
 
     Raises:
-        ValueError: `DATABASE_URL` is not set.
+        ValueError: `DATABASE_URL` is not set, or the file of the wrapping keys holds none.
         OSError: nothing answers there.
     """
     if settings.database_url is None:
@@ -28,6 +30,7 @@ async def open_database(settings: Settings, *, pool_max: int = DATABASE_POOL_MAX
         max_size=pool_max,
         timeout=DATABASE_CONNECT_MS_MAX / MS_PER_S,
         command_timeout=STATEMENT_TIMEOUT_MS / MS_PER_S,
+        init=Sealing(open_keyring(settings)).prepare,
     )
 
 

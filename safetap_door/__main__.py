@@ -24,6 +24,9 @@ from engine.core.clock import Clock, SystemClock
 from engine.core.database import POSTGRES_ERRORS, Pool
 from engine.outbox.durable_loop import end_if_cancelled
 from engine.outbox.listener import Listener, Wake
+from engine.people.keyring import open_keyring
+from engine.people.passwords import Passwords
+from engine.people.sealing import Sealing
 from engine.people.tokens import AccessTokens
 from engine.safetap.escalation_loop import EscalationLoop
 from engine.safetap.intake import Intake
@@ -54,7 +57,7 @@ async def root(process: Process) -> None:
     clock = SystemClock()
     tokens = open_tokens(settings)
     async with AsyncExitStack() as stack:
-        pool = await opened_pool(stack, settings, size=SAFETAP_POOL_MAX)
+        pool = await opened_pool(stack, settings, size=SAFETAP_POOL_MAX, sealing=Sealing(open_keyring(settings)))
         intake_pool = await opened_pool(stack, settings, size=INTAKE_POOL_MAX)
         keys = KeyTable(pool=intake_pool, clock=clock)
         phones = PhoneDoors(pool=pool, clock=clock)
@@ -106,9 +109,9 @@ async def root(process: Process) -> None:
                 task.cancel()
 
 
-async def opened_pool(stack: AsyncExitStack, settings: Settings, *, size: int) -> Pool:
+async def opened_pool(stack: AsyncExitStack, settings: Settings, *, size: int, sealing: Sealing | None = None) -> Pool:
     """Open a pool until `stack` ends. Every write is one transaction: there is nothing to wait for then."""
-    pool = await open_pool(settings, size=size)
+    pool = await open_pool(settings, size=size, sealing=sealing)
     stack.callback(pool.terminate)
     return pool
 

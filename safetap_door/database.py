@@ -6,14 +6,15 @@ from config.limits import STATEMENT_TIMEOUT_MS, TRIGGER_COMMIT_MS_MAX
 from config.settings import Settings
 from engine.core.database import Pool
 from engine.core.units import MS_PER_S
+from engine.people.sealing import Sealing
 
 
-async def open_pool(settings: Settings, *, size: int) -> Pool:
+async def open_pool(settings: Settings, *, size: int, sealing: Sealing | None = None) -> Pool:
     """Return a pool that connects on first use and keeps what it has.
 
     `synchronous_commit` is asked for by name: whatever the server's default, a trigger that was acknowledged has been
     flushed. `jit` stays off, and a plan is made once: compiling or planning the trigger's statement would take longer
-    than running it.
+    than running it. Only with `sealing` do its connections open envelopes: what takes triggers needs no key.
 
     Raises:
         ValueError: `DATABASE_URL` is not set.
@@ -25,6 +26,7 @@ async def open_pool(settings: Settings, *, size: int) -> Pool:
         min_size=0,
         max_size=size,
         max_inactive_connection_lifetime=0,
+        init=None if sealing is None else sealing.prepare,
         timeout=10 * TRIGGER_COMMIT_MS_MAX / MS_PER_S,
         command_timeout=STATEMENT_TIMEOUT_MS / MS_PER_S,
         server_settings={

@@ -44,7 +44,11 @@ CALL_DELIVERIES: Final[Mapping[str, Delivery]] = {
 """Any other status says that the provider has it, and no more."""
 TAKEN: Final = "You have taken it. Open the desk now."
 
-ADDRESSED_TO: Final = "SELECT channel, address FROM notice WHERE notice_id = $1"
+ADDRESSED_TO: Final = """
+SELECT n.channel, ROW(k.wrapped, n.address_sealed, n.address)::sealed_text AS address
+  FROM notice n JOIN incident i USING (incident_id) LEFT JOIN person_key k USING (person_id)
+ WHERE n.notice_id = $1
+"""
 ORG_OF_WEBHOOK: Final = "SELECT org_id FROM notice WHERE notice_id = $1 AND channel = 'webhook'"
 
 

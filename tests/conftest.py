@@ -20,6 +20,8 @@ from pydantic import SecretStr
 
 from config.settings import Settings
 from engine.core.redis_store import RedisClient
+from engine.people.keyring import Keyring, ensure_keyring
+from engine.people.sealing import Sealing
 from engine.wiring import open_redis
 from tests.fakes import ManualClock
 from tests.servers import TEMPLATE, RedisNodes, Servers, create_database, drop_database, named
@@ -91,10 +93,24 @@ def database_url(servers: Servers, worker_id: str) -> Iterator[str]:
     drop_database(servers.database_url, name)
 
 
+@pytest.fixture(scope="session")
+def person_keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file of the keys that wrap people's keys."""
+    return ensure_keyring(tmp_path_factory.mktemp("keys") / "person_keys.json")
+
+
+@pytest.fixture(scope="session")
+def sealing(person_keys: Path) -> Sealing:
+    """What lets connections open and seal envelopes."""
+    return Sealing(Keyring(person_keys))
+
+
 @pytest.fixture
-async def pool(database_url: str) -> AsyncIterator[asyncpg.Pool]:
+async def pool(database_url: str, sealing: Sealing) -> AsyncIterator[asyncpg.Pool]:
     """A pool on the test's own database."""
-    async with asyncpg.create_pool(database_url, min_size=1, max_size=8, command_timeout=10) as pool:
+    async with asyncpg.create_pool(
+        database_url, min_size=1, max_size=8, command_timeout=10, init=sealing.prepare
+    ) as pool:
         yield pool
 
 

@@ -6,6 +6,7 @@ from config.limits.gateway import *
 from config.limits.geo import *
 from config.limits.intake import *
 from config.limits.matching import *
+from config.limits.privacy import *
 from config.limits.record import *
 from config.limits.safetap import *
 from config.limits.serving import *

@@ -15,6 +15,7 @@ from engine.core.ids import BookingId, OrgId, PersonId
 from engine.core.units import utc_from_ms
 from engine.core.vocabulary import BookingState, Role
 from engine.outbox.events import Event, append_events, desk_topic, user_topic
+from engine.people.sealing import Sealed, person_key
 from engine.people.tokens import Principal
 
 ENGINE_ACTOR: Final = "engine"
@@ -26,8 +27,8 @@ WITH place AS (
     FROM region r JOIN service s ON s.org_id = r.org_id AND s.code = $6
    WHERE r.region_id = $4 AND r.org_id = $5
 ), door AS (
-  INSERT INTO address (address_id, org_id, region_id, customer_id, line, floor, entry_notes, lat, lng, tz)
-  SELECT $2, org_id, region_id, $3, $7, $8, $9, $10, $11, tz FROM place
+  INSERT INTO address (address_id, org_id, region_id, customer_id, line, floor, entry_notes_sealed, lat, lng, tz)
+  SELECT $2, org_id, region_id, $3, $7, $8, ($9::sealed_text).sealed, $10, $11, tz FROM place
   RETURNING address_id
 )
 INSERT INTO booking (booking_id, org_id, region_id, customer_id, service_id, address_id, notes, state, version, tz,
@@ -92,6 +93,7 @@ async def create_booking(
         InvalidInput: the customer's organisation has no such service.
     """
     async with conn.transaction():
+        key = await person_key(conn, customer.person_id, now_ms=now_ms)
         created = await conn.fetchval(
             CREATE_BOOKING,
             booking.booking_id,
@@ -102,7 +104,7 @@ async def create_booking(
             booking.service_code,
             booking.line,
             booking.floor,
-            booking.entry_notes,
+            Sealed(key, booking.entry_notes),
             booking.lat_deg,
             booking.lng_deg,
             booking.notes,

@@ -20,12 +20,14 @@ _CARD: Final = """
 SELECT b.booking_id, b.org_id, b.state, b.version, b.notes, b.customer_id, b.worker_id, b.eta_promised_s, b.tz,
        b.created_at, b.updated_at, b.actual_start, b.actual_end,
        s.code AS service_code, s.name AS service_name,
-       a.lat, a.lng, a.line, a.floor, a.entry_notes,
+       a.lat, a.lng, a.line, a.floor,
+       ROW(k.wrapped, a.entry_notes_sealed, a.entry_notes)::sealed_text AS entry_notes,
        customer.full_name AS customer_name,
        w.slot, w.rating, worker_person.full_name AS worker_name
   FROM booking b
   JOIN service s ON s.service_id = b.service_id
   JOIN address a ON a.address_id = b.address_id
+  LEFT JOIN person_key k ON k.person_id = a.customer_id
   JOIN person customer ON customer.person_id = b.customer_id
   LEFT JOIN worker w ON w.worker_id = b.worker_id
   LEFT JOIN person worker_person ON worker_person.person_id = b.worker_id

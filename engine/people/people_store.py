@@ -16,6 +16,7 @@ from engine.core.vocabulary import Duty, Role
 from engine.people.audit import append_audit
 from engine.people.enrolment import replace_codes
 from engine.people.revocation import tell_people_ended
+from engine.people.sealing import Sealed, person_keys
 from engine.people.tokens import Principal
 
 SKILL_BITS: Final = "SELECT code, skill_bit FROM service WHERE org_id = $1"
@@ -32,25 +33,28 @@ SELECT n.position - 1 AS index
 # A known `external_ref` is updated: what the new row does not say stays. In the order of the references, so that two
 # batches that overlap wait for each other instead of deadlocking. A new password ends the sessions of the old one.
 UPSERT_PEOPLE: Final = """
-INSERT INTO person (person_id, org_id, region_id, role, email, phone, full_name, password_hash, external_ref,
+INSERT INTO person (person_id, org_id, region_id, role, email, full_name, password_hash, external_ref,
                     is_demo, tokens_valid_after, tz, created_at)
-SELECT n.person_id, r.org_id, r.region_id, n.role, n.email, n.phone, n.full_name, n.password_hash, n.external_ref,
+SELECT n.person_id, r.org_id, r.region_id, n.role, n.email, n.full_name, n.password_hash, n.external_ref,
        admin.is_demo, $4, r.tz, $4
   FROM region r
   JOIN person admin ON admin.person_id = $3
- CROSS JOIN unnest($5::uuid[], $6::text[], $7::text[], $8::text[], $9::text[], $10::text[], $11::text[])
-            AS n (person_id, role, email, phone, full_name, password_hash, external_ref)
+ CROSS JOIN unnest($5::uuid[], $6::text[], $7::text[], $8::text[], $9::text[], $10::text[])
+            AS n (person_id, role, email, full_name, password_hash, external_ref)
  WHERE r.org_id = $1 AND r.region_id = $2
  ORDER BY n.external_ref
 ON CONFLICT (org_id, external_ref) WHERE external_ref IS NOT NULL DO UPDATE
    SET full_name = excluded.full_name,
        email = coalesce(excluded.email, person.email),
-       phone = coalesce(excluded.phone, person.phone),
        password_hash = coalesce(excluded.password_hash, person.password_hash),
        tokens_valid_after = CASE WHEN excluded.password_hash IS NULL THEN person.tokens_valid_after
                                  ELSE excluded.tokens_valid_after END
  WHERE person.role = excluded.role
 RETURNING person_id, external_ref
+"""
+
+SET_PHONE: Final = """
+UPDATE person SET phone = NULL, phone_sealed = ($2::sealed_text).sealed WHERE person_id = $1
 """
 
 # Update, then insert who is missing: `ON CONFLICT` would burn a slot number for every known worker.
@@ -142,6 +146,7 @@ async def create_people(
         await _refuse_taken_emails(conn, people, admin.org_id)
         masks = [_skill_mask(person, index, skill_bits) for index, person in enumerate(people)]
         person_ids = await _upsert_people(conn, people, admin=admin, now_ms=now_ms)
+        await _seal_phones(conn, people, person_ids, now_ms=now_ms)
         await _upsert_workers(conn, people, person_ids, masks, now_ms=now_ms)
         await _end_earlier_sign_ins(conn, people, person_ids, now_ms=now_ms)
         codes = await replace_codes(conn, person_ids, now_ms=now_ms)
@@ -258,7 +263,6 @@ async def _upsert_people(
             [person.person_id for person in people],
             [person.role.value for person in people],
             [person.email for person in people],
-            [person.phone for person in people],
             [person.full_name for person in people],
             [person.password_hash for person in people],
             [person.external_ref for person in people],
@@ -273,6 +277,19 @@ async def _upsert_people(
             raise Conflict("A person with this reference has another role.", field=f"people.{index}.role")
         person_ids.append(PersonId(stored.get(person.external_ref, person.person_id)))
     return person_ids
+
+
+async def _seal_phones(
+    conn: Connection, people: Sequence[NewPerson], person_ids: Sequence[PersonId], *, now_ms: int
+) -> None:
+    phones = {
+        person_id: person.phone
+        for person, person_id in zip(people, person_ids, strict=True)
+        if person.phone is not None
+    }
+    keys = await person_keys(conn, list(phones), now_ms=now_ms)
+    sealed = [(person_id, Sealed(keys[person_id], phone)) for person_id, phone in phones.items()]
+    await conn.executemany(SET_PHONE, sealed)
 
 
 async def _end_earlier_sign_ins(

@@ -18,18 +18,23 @@ DRILL: Final = "DRILL: nobody is in danger. Do not ring anybody outside."
 # The place is the booking's door where there is one; its region says which country's numbers count.
 CARD: Final = """
 SELECT i.incident_id, i.kind, i.severity, i.is_drill, i.state, i.opened_at, i.police_reference, i.person_id,
-       i.person_role, a.line, a.floor, a.entry_notes, a.lat, a.lng, r.name AS region, r.country_code,
+       i.person_role, a.line, a.floor,
+       ROW(k.wrapped, a.entry_notes_sealed, a.entry_notes)::sealed_text AS entry_notes, a.lat, a.lng,
+       r.name AS region, r.country_code,
        b.customer_id, b.worker_id, b.state AS booking_state, s.name AS service, o.name AS org
   FROM incident i
   JOIN org o ON o.org_id = i.org_id
   LEFT JOIN booking b ON b.booking_id = i.booking_id
   LEFT JOIN service s ON s.service_id = b.service_id
   LEFT JOIN address a ON a.address_id = b.address_id
+  LEFT JOIN person_key k ON k.person_id = a.customer_id
   JOIN region r ON r.region_id = coalesce(a.region_id, i.region_id)
  WHERE i.incident_id = $1
 """
 PEOPLE: Final = """
-SELECT person_id, full_name, role, phone FROM person WHERE person_id = ANY($1::uuid[])
+SELECT person_id, full_name, role, ROW(k.wrapped, p.phone_sealed, p.phone)::sealed_text AS phone
+  FROM person p LEFT JOIN person_key k USING (person_id)
+ WHERE person_id = ANY($1::uuid[])
  ORDER BY person_id <> $2, role
 """
 

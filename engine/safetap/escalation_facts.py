@@ -30,7 +30,7 @@ from engine.safetap.targets import Addresses, Contact, Facts, Responder, Volunte
 log = structlog.get_logger(__name__)
 
 ADDRESSES: Final = """
-p.person_id, p.org_id, p.role, p.email, p.phone,
+p.person_id, p.org_id, p.role, p.email, ROW(k.wrapped, p.phone_sealed, p.phone)::sealed_text AS phone,
 ARRAY(SELECT subscription_id::text FROM push_subscription s
        WHERE s.person_id = p.person_id ORDER BY created_at, subscription_id) AS push,
 ARRAY(SELECT push_device_id::text FROM push_device d
@@ -39,7 +39,7 @@ ARRAY(SELECT push_device_id::text FROM push_device d
 
 RESPONDERS: Final = """
 SELECT :addresses
-  FROM person p
+  FROM person p LEFT JOIN person_key k USING (person_id)
  WHERE p.org_id = ANY($1::uuid[]) AND p.role IN ('dispatcher', 'admin') AND p.status = 'active'
  ORDER BY p.org_id, p.role DESC, p.person_id
 """.replace(":addresses", ADDRESSES)
@@ -47,15 +47,22 @@ SELECT :addresses
 ARMED: Final = "SELECT org_id, person_id FROM armed_desk WHERE org_id = ANY($1::uuid[]) AND lease_until > $2"
 
 CONTACTS: Final = """
-SELECT c.person_id, p.org_id, c.contact_id, c.phone, c.email, c.may_be_at_address, r.country_code
+SELECT c.person_id, p.org_id, c.contact_id, c.may_be_at_address, r.country_code,
+       ROW(k.wrapped, c.phone_sealed, c.phone)::sealed_text AS phone,
+       ROW(k.wrapped, c.email_sealed, c.email)::sealed_text AS email
   FROM safety_contact c
   JOIN person p USING (person_id)
+  LEFT JOIN person_key k USING (person_id)
   JOIN region r USING (region_id)
  WHERE c.person_id = ANY($1::uuid[])
  ORDER BY c.person_id, c.position
 """
 
-PARTIES: Final = "SELECT person_id, email, phone FROM person WHERE person_id = ANY($1::uuid[])"
+PARTIES: Final = """
+SELECT person_id, email, ROW(k.wrapped, p.phone_sealed, p.phone)::sealed_text AS phone
+  FROM person p LEFT JOIN person_key k USING (person_id)
+ WHERE person_id = ANY($1::uuid[])
+"""
 
 # Where the incident is: the newest fix of its worker, else where the phone was at the trigger, else the door.
 PLACES: Final = """
@@ -78,6 +85,7 @@ SELECT :addresses, newest.lat_e7, newest.lng_e7
   FROM safety_volunteer v
   JOIN safety_setup s USING (person_id)
   JOIN person p USING (person_id)
+  LEFT JOIN person_key k USING (person_id)
   JOIN worker w ON w.worker_id = p.person_id
   JOIN LATERAL (
     SELECT lat_e7, lng_e7 FROM trail WHERE slot = w.slot AND at > $2 AND at <= $3 ORDER BY at DESC LIMIT 1

@@ -116,15 +116,23 @@ INSERT INTO incident_event (incident_id, version, kind, body, at)
 SELECT incident_id, version, kind, body::jsonb, $1 FROM changed
 """
 
-# A notice to the desk is sent by this very transaction.
+# A notice to the desk is sent by this very transaction. The address of a person's own contact stays in its envelope;
+# in its place stands what tells it from others, and by which an answer from that number is known.
 ADD_NOTICES: Final = """
-INSERT INTO notice (notice_id, incident_id, org_id, idempotency_key, step, loop, target, channel, address, state,
-                    due_at, created_at, sent_at)
-SELECT notice_id, incident_id, org_id, key, step, loop, target, channel, address, state,
-       $1::timestamptz, $1, CASE WHEN state = 'sent' THEN $1 END
+INSERT INTO notice (notice_id, incident_id, org_id, idempotency_key, step, loop, target, channel, address,
+                    address_sealed, state, due_at, created_at, sent_at)
+SELECT notice_id, incident_id, org_id, key, step, loop, target, channel,
+       CASE WHEN own.sealed IS NULL THEN address
+            ELSE 'index:' || encode(coalesce(own.index, sha256(own.sealed)), 'hex') END,
+       own.sealed, state, $1::timestamptz, $1, CASE WHEN state = 'sent' THEN $1 END
   FROM unnest($2::uuid[], $3::uuid[], $4::uuid[], $5::text[], $6::integer[], $7::integer[], $8::text[], $9::text[],
               $10::text[], $11::text[])
     AS new (notice_id, incident_id, org_id, key, step, loop, target, channel, address, state)
+  LEFT JOIN LATERAL (
+    SELECT CASE channel WHEN 'email' THEN c.email_sealed ELSE c.phone_sealed END AS sealed,
+           CASE channel WHEN 'email' THEN NULL ELSE c.phone_index END AS index
+      FROM safety_contact c
+     WHERE c.contact_id = CASE WHEN target LIKE 'contact:%' THEN substring(target FROM 9 FOR 36)::uuid END) own ON true
 ON CONFLICT (idempotency_key) DO NOTHING
 """
 

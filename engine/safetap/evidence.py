@@ -2,7 +2,9 @@
 
 Chunk `n` carries the hash of chunk `n - 1`, and its own is SHA-256 over that hash and its bytes (`chain.link_hash`). A
 phone may lose its battery after any chunk: what has arrived is kept and provable. A phone only ever adds; it names the
-trigger it sent, since it knows of no incident, and reads nothing back. The chunks lie in Postgres, so that they are as
+trigger it sent, since it knows of no incident, and reads nothing back. What it sent is kept sealed with the key of the
+incident's person; the chain is one over the content, and `sealed_hash` one over the envelope, which can be checked when
+nobody can open it any more. The chunks lie in Postgres, so that they are as
 durable as the incident, in the same backups and under the same lock as its history.
 """
 
@@ -14,9 +16,11 @@ import asyncpg
 
 from config.limits import EVIDENCE_CHUNK_BYTES_MAX, EVIDENCE_CHUNKS_MAX, EVIDENCE_PIECES_MAX
 from engine.core.database import Connection
-from engine.core.errors import Conflict, InvalidInput, NotFound
-from engine.core.ids import IncidentId
+from engine.core.errors import Conflict, InvalidInput, NotFound, Unavailable
+from engine.core.ids import IncidentId, PersonId
 from engine.core.units import rfc3339, utc_from_ms
+from engine.people.envelopes import OVERHEAD_BYTES
+from engine.people.sealing import ErasedError, Sealed, person_key
 from engine.people.tokens import Principal
 from engine.safetap.chain import GENESIS, link_hash
 from engine.safetap.channels.desk import show_at_desk
@@ -33,10 +37,18 @@ COUNT_PIECES: Final = "SELECT count(*) FROM evidence WHERE incident_id = $1"
 ADD_PIECE: Final = "INSERT INTO evidence VALUES ($1, $2, $3, $4, $5)"
 LAST_CHUNK: Final = "SELECT n, hash, is_last FROM evidence_chunk WHERE evidence_id = $1 ORDER BY n DESC LIMIT 1"
 HASH_OF_CHUNK: Final = "SELECT hash FROM evidence_chunk WHERE evidence_id = $1 AND n = $2"
-ADD_CHUNK: Final = "INSERT INTO evidence_chunk VALUES ($1, $2, $3, $4, $5, $6, $7)"
+# The envelope is of the incident's person, whoever adds to it.
+ADD_CHUNK: Final = """
+INSERT INTO evidence_chunk (evidence_id, n, prev_hash, hash, is_last, data, sealed_hash, received_at)
+SELECT $1, $2, $3, $4, $5, sealed, sha256(sealed), $7 FROM (SELECT ($6::sealed_bytes).sealed) AS content (sealed)
+"""
+HASH_OF_ENVELOPES: Final = """
+SELECT encode(sha256(string_agg(sealed_hash, ''::bytea ORDER BY n)), 'hex') FROM evidence_chunk WHERE evidence_id = $1
+"""
 PIECES: Final = """
 SELECT e.evidence_id, e.media_type, p.full_name AS uploaded_by, e.created_at, count(c.n) AS chunks,
-       coalesce(sum(length(c.data)), 0) AS bytes, coalesce(bool_or(c.is_last), false) AS is_complete,
+       coalesce(sum(length(c.data) - CASE WHEN c.sealed_hash IS NULL THEN 0 ELSE $2 END), 0) AS bytes,
+       coalesce(bool_or(c.is_last), false) AS is_complete,
        (array_agg(c.hash ORDER BY c.n DESC))[1] AS head
   FROM evidence e
   JOIN person p ON p.person_id = e.uploaded_by
@@ -46,9 +58,16 @@ SELECT e.evidence_id, e.media_type, p.full_name AS uploaded_by, e.created_at, co
  ORDER BY e.created_at, e.evidence_id
 """
 READ_CHUNK: Final = """
-SELECT c.data FROM evidence_chunk c JOIN evidence e USING (evidence_id)
+SELECT k.erased_at,
+       CASE WHEN c.sealed_hash IS NULL THEN ROW(NULL, NULL, c.data) ELSE ROW(k.wrapped, c.data, NULL)
+        END::sealed_bytes AS data
+  FROM evidence_chunk c
+  JOIN evidence e USING (evidence_id)
+  JOIN incident i USING (incident_id)
+  LEFT JOIN person_key k USING (person_id)
  WHERE e.incident_id = $1 AND e.evidence_id = $2 AND c.n = $3
 """
+PERSON_OF: Final = "SELECT person_id FROM incident WHERE incident_id = $1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,9 +120,16 @@ async def add_chunk(conn: Connection, *, incident_id: IncidentId, actor: Princip
         return digest
     _check_follows(await conn.fetchrow(LAST_CHUNK, chunk.evidence_id), chunk)
     at = utc_from_ms(now_ms)
-    await conn.execute(ADD_CHUNK, chunk.evidence_id, chunk.n, chunk.prev_hash, digest, chunk.is_last, chunk.data, at)
+    key = await person_key(conn, PersonId(await conn.fetchval(PERSON_OF, incident_id)), now_ms=now_ms)
+    sealed = Sealed(key, chunk.data)
+    await conn.execute(ADD_CHUNK, chunk.evidence_id, chunk.n, chunk.prev_hash, digest, chunk.is_last, sealed, at)
     if chunk.is_last:
-        body = event_body(evidence_id=chunk.evidence_id, chunks=chunk.n + 1, sha256=digest.hex())
+        body = event_body(
+            evidence_id=chunk.evidence_id,
+            chunks=chunk.n + 1,
+            sha256=digest.hex(),
+            sealed_sha256=await conn.fetchval(HASH_OF_ENVELOPES, chunk.evidence_id),
+        )
         await _tell(conn, incident_id, actor, "evidence_complete", body, now_ms=now_ms)
     return digest
 
@@ -121,7 +147,7 @@ async def list_evidence(conn: Connection, incident_id: IncidentId) -> list[dict[
             "is_complete": row["is_complete"],
             "sha256": None if row["head"] is None else row["head"].hex(),
         }
-        for row in await conn.fetch(PIECES, incident_id)
+        for row in await conn.fetch(PIECES, incident_id, OVERHEAD_BYTES)
     ]
 
 
@@ -130,11 +156,15 @@ async def read_chunk(conn: Connection, *, incident_id: IncidentId, evidence_id: 
 
     Raises:
         NotFound: there is no such chunk.
+        ErasedError: its person was erased.
+        Unavailable: its envelope does not open with the keys of this installation.
     """
-    data = await conn.fetchval(READ_CHUNK, incident_id, evidence_id, n)
-    if data is None:
+    chunk = await conn.fetchrow(READ_CHUNK, incident_id, evidence_id, n)
+    if chunk is None:
         raise NotFound
-    return bytes(data)
+    if chunk["data"] is None:
+        raise ErasedError if chunk["erased_at"] is not None else Unavailable("This evidence cannot be opened here.")
+    return bytes(chunk["data"])
 
 
 async def _own_piece(conn: Connection, incident_id: IncidentId, actor: Principal, chunk: Chunk, *, now_ms: int) -> None:

@@ -17,6 +17,7 @@ from engine.core.database import Connection
 from engine.core.errors import NotFound
 from engine.core.ids import IncidentId, OrgId
 from engine.core.vocabulary import IncidentState
+from engine.safetap.sealed_texts import with_opened_texts
 
 UTC_TEXT: Final = '\'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"\''
 
@@ -37,7 +38,8 @@ jsonb_build_object(
     'lat', i.lat, 'lng', i.lng, 'accuracy_m', i.accuracy_m,
     'ts_ms', (extract(epoch FROM i.fix_at) * 1000)::bigint) END,
   'address', CASE WHEN a.address_id IS NOT NULL THEN jsonb_build_object(
-    'line', a.line, 'floor', a.floor, 'entry_notes', a.entry_notes) END,
+    'line', a.line, 'floor', a.floor,
+    'entry_notes', CASE WHEN a.entry_notes_sealed IS NULL THEN a.entry_notes END) END,
   'opened_at', to_char(i.opened_at AT TIME ZONE 'UTC', :utc),
   'acknowledged_at', to_char(i.acknowledged_at AT TIME ZONE 'UTC', :utc),
   'acknowledged_by', (SELECT full_name FROM person WHERE person_id = i.acknowledged_by),
@@ -47,7 +49,10 @@ jsonb_build_object(
   'police_reference', i.police_reference,
   'is_false_alarm', i.is_false_alarm)
 """.replace(":utc", UTC_TEXT)
-"""An incident `i` of person `p` with its timer `t` and address `a` (both may be absent)."""
+"""An incident `i` of person `p` with its timer `t` and address `a` (both may be absent).
+
+Sealed entry notes stay in their envelope here: what goes to every desk and through the outbox holds no key to a door.
+"""
 
 INCIDENT_TABLES: Final = """
 incident i
@@ -78,6 +83,15 @@ SELECT (:incident_json)::text FROM :incident_tables
 SOME_INCIDENTS: Final = _shown("""
 SELECT i.org_id, (:incident_json)::text AS body FROM :incident_tables WHERE i.incident_id = ANY($1::uuid[])
 """)
+
+ENTRY_NOTES: Final = """
+SELECT ROW(k.wrapped, a.entry_notes_sealed, a.entry_notes)::sealed_text
+  FROM incident i
+  JOIN booking b USING (booking_id)
+  JOIN address a USING (address_id)
+  LEFT JOIN person_key k ON k.person_id = a.customer_id
+ WHERE i.incident_id = $1
+"""
 
 # Everything that still needs a human, oldest first: what a desk must see on connecting.
 LIVE_INCIDENTS: Final = _shown("""
@@ -117,7 +131,7 @@ SELECT coalesce(jsonb_agg(jsonb_build_object(
 
 
 async def incident_view(conn: Connection, incident_id: IncidentId, *, org_id: OrgId | None = None) -> dict[str, object]:
-    """Return the protocol's incident; with an `org_id`, another organisation's does not exist.
+    """Return the protocol's incident with the door's entry notes; with an `org_id`, another's does not exist.
 
     Raises:
         NotFound: there is no such incident (of that organisation).
@@ -125,7 +139,11 @@ async def incident_view(conn: Connection, incident_id: IncidentId, *, org_id: Or
     body = await conn.fetchval(ONE_INCIDENT, incident_id, org_id)
     if body is None:
         raise NotFound
-    return _object(body)
+    view = _object(body)
+    address = view["address"]
+    if isinstance(address, dict) and address["entry_notes"] is None:
+        address["entry_notes"] = await conn.fetchval(ENTRY_NOTES, incident_id)
+    return view
 
 
 async def incident_detail(
@@ -137,7 +155,9 @@ async def incident_detail(
         NotFound: there is no such incident (of that organisation).
     """
     view = await incident_view(conn, incident_id, org_id=org_id)
-    view["events"] = orjson.loads(await conn.fetchval(INCIDENT_EVENTS, incident_id))
+    view["events"] = await with_opened_texts(
+        conn, incident_id, orjson.loads(await conn.fetchval(INCIDENT_EVENTS, incident_id))
+    )
     view["notices"] = orjson.loads(await conn.fetchval(INCIDENT_NOTICES, incident_id))
     return view
 

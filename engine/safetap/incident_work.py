@@ -15,7 +15,8 @@ from engine.core.vocabulary import IncidentState, Role
 from engine.people.tokens import Principal
 from engine.safetap.channels.desk import show_at_desk
 from engine.safetap.desk import AWAIT_FOLLOW_UP, lock_incident, record
-from engine.safetap.incident_store import add_event, event_body, read_policy
+from engine.safetap.incident_store import add_event, read_policy
+from engine.safetap.sealed_texts import sealed_body, sealed_text
 
 SET_REFERENCE: Final = "UPDATE incident SET police_reference = $2 WHERE incident_id = $1"
 MARK_FALSE: Final = "UPDATE incident SET is_false_alarm = $2 WHERE incident_id = $1"
@@ -29,8 +30,10 @@ LIVE_OF_PERSON: Final = """
 SELECT incident_id FROM incident WHERE person_id = $1 AND state <> 'closed' FOR UPDATE
 """
 MESSAGES: Final = """
-SELECT version, actor_id = $2 AS is_theirs, body ->> 'text' AS text, at FROM incident_event
- WHERE incident_id = $1 AND kind = 'chat' ORDER BY version
+SELECT e.version, e.actor_id = $2 AS is_theirs, e.at,
+       ROW(k.wrapped, decode(e.body ->> 'sealed', 'base64'), e.body ->> 'text')::sealed_text AS text
+  FROM incident_event e LEFT JOIN person_key k ON k.person_id = $2
+ WHERE e.incident_id = $1 AND e.kind = 'chat' ORDER BY e.version
 """
 NO_CONTACT: Final = "none"
 
@@ -55,7 +58,8 @@ async def add_note(conn: Connection, *, incident_id: IncidentId, actor: Principa
     """
     note = told(text, field="text", chars_max=NOTE_CHARS_MAX)
     await lock_incident(conn, incident_id, actor)
-    await record(conn, incident_id, actor, "note", {"text": note}, now_ms=now_ms)
+    sealed = await sealed_text(conn, incident_id, note, now_ms=now_ms)
+    await record(conn, incident_id, actor, "note", {"sealed": sealed}, now_ms=now_ms)
 
 
 async def set_police_reference(
@@ -100,7 +104,8 @@ async def hand_over(
     policy = read_policy(incident["policy"], incident_id)
     await conn.execute(HAND_OVER, incident_id, to)
     await conn.execute(AWAIT_FOLLOW_UP, incident_id, utc_from_ms(now_ms + policy.follow_up_s * MS_PER_S))
-    body: dict[str, object] = {"to": str(to), "to_name": name, "note": note.strip()[:NOTE_CHARS_MAX]}
+    sealed = await sealed_text(conn, incident_id, note.strip()[:NOTE_CHARS_MAX], now_ms=now_ms)
+    body: dict[str, object] = {"to": str(to), "to_name": name, "sealed": sealed}
     await record(conn, incident_id, actor, "handed_over", body, now_ms=now_ms)
 
 
@@ -117,7 +122,8 @@ async def say_to_person(conn: Connection, *, incident_id: IncidentId, actor: Pri
         raise NotAllowed("This person chose not to be contacted.")
     if incident["state"] == IncidentState.CLOSED:
         raise Conflict("The incident is closed.")
-    await record(conn, incident_id, actor, "chat", {"text": message}, now_ms=now_ms)
+    sealed = await sealed_text(conn, incident_id, message, now_ms=now_ms)
+    await record(conn, incident_id, actor, "chat", {"sealed": sealed}, now_ms=now_ms)
 
 
 async def say_to_desk(conn: Connection, *, person_id: PersonId, text: str, now_ms: int) -> None:
@@ -128,7 +134,7 @@ async def say_to_desk(conn: Connection, *, person_id: PersonId, text: str, now_m
     """
     message = told(text, field="text", chars_max=NOTE_CHARS_MAX)
     incident_id = await _chat_of(conn, person_id)
-    body = event_body(text=message)
+    body = await sealed_body(conn, incident_id, message, now_ms=now_ms)
     await add_event(conn, incident_id=incident_id, kind="chat", actor_id=person_id, body=body, now_ms=now_ms)
     await show_at_desk(conn, [incident_id], now_ms=now_ms)
 

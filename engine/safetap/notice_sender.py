@@ -65,10 +65,12 @@ WITH due AS (
    LIMIT $5
      FOR UPDATE SKIP LOCKED
 )
-UPDATE notice
+UPDATE notice n
    SET attempts = attempts + 1, lease_until = $2
  WHERE notice_id IN (SELECT notice_id FROM picked)
-RETURNING notice_id, idempotency_key, incident_id, org_id, target, channel, address, step, loop, attempts, created_at
+RETURNING notice_id, idempotency_key, incident_id, org_id, target, channel, address, step, loop, attempts, created_at,
+          ROW((SELECT k.wrapped FROM incident i JOIN person_key k USING (person_id)
+                WHERE i.incident_id = n.incident_id), address_sealed, address)::sealed_text AS opened_address
 """
 
 NEXT_DUE: Final = """
@@ -227,7 +229,7 @@ class NoticeSender:
             incident_id=notice["incident_id"],
             org_id=notice["org_id"],
             target=notice["target"],
-            address=notice["address"],
+            address=notice["opened_address"],
             step=notice["step"],
             sent_at_ms=now_ms,
             incident=incident,
@@ -240,7 +242,7 @@ class NoticeSender:
         return await allot_code(
             conn,
             incident_id=notice["incident_id"],
-            phone=notice["address"],
+            phone=notice["opened_address"],
             target=notice["target"],
             now_ms=now_ms,
             new_code=self._new_code,

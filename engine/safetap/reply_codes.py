@@ -65,7 +65,8 @@ TARGET_OF: Final = "SELECT target FROM notice WHERE notice_id = $1"
 
 IS_AWAITED: Final = """
 SELECT EXISTS (SELECT FROM notice n JOIN incident i USING (incident_id)
-                WHERE n.address = $1 AND n.channel IN ('sms', 'voice') AND i.state <> 'closed')
+                WHERE n.address IN ($1, 'index:' || encode(($2::blind_index).digest, 'hex'))
+                  AND n.channel IN ('sms', 'voice') AND i.state <> 'closed')
 """
 
 WRONG_REPLIES: Final = "SELECT count(*) FROM wrong_reply WHERE address_hash = $1 AND at > $2"
@@ -112,7 +113,7 @@ async def allot_code(
 
 async def is_awaited(conn: Connection, phone: str) -> bool:
     """Return whether somebody was told of a live incident on this phone, so that what comes from it is an answer."""
-    return bool(await conn.fetchval(IS_AWAITED, phone))
+    return bool(await conn.fetchval(IS_AWAITED, phone, phone))
 
 
 async def acknowledge_by_code(conn: Connection, *, phone: str, code: str, now_ms: int) -> bool:

@@ -19,6 +19,7 @@ from engine.core.ids import ContactId, OrgId, PersonId
 from engine.core.units import utc_from_ms
 from engine.core.vocabulary import Role
 from engine.people.audit import append_audit
+from engine.people.sealing import Sealed, person_key
 from engine.people.tokens import Principal
 from engine.safetap.addresses import is_email
 from engine.safetap.channels.phone_number import e164
@@ -63,7 +64,11 @@ SELECT contact_mode, code_word, decoy_text, volunteers FROM safety_setup WHERE p
 """
 
 CONTACTS: Final = """
-SELECT name, phone, email, may_be_at_address FROM safety_contact WHERE person_id = $1 ORDER BY position
+SELECT ROW(k.wrapped, c.name_sealed, c.name)::sealed_text AS name,
+       ROW(k.wrapped, c.phone_sealed, c.phone)::sealed_text AS phone,
+       ROW(k.wrapped, c.email_sealed, c.email)::sealed_text AS email, c.may_be_at_address
+  FROM safety_contact c LEFT JOIN person_key k USING (person_id)
+ WHERE c.person_id = $1 ORDER BY c.position
 """
 
 SAVE: Final = """
@@ -77,8 +82,10 @@ ON CONFLICT (person_id) DO UPDATE
 FORGET_CONTACTS: Final = "DELETE FROM safety_contact WHERE person_id = $1"
 
 ADD_CONTACT: Final = """
-INSERT INTO safety_contact (contact_id, person_id, position, name, phone, email, may_be_at_address, created_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+INSERT INTO safety_contact (contact_id, person_id, position, name_sealed, phone_sealed, email_sealed, phone_index,
+                            may_be_at_address, created_at)
+VALUES ($1, $2, $3, ($4::sealed_text).sealed, ($5::sealed_text).sealed, ($6::sealed_text).sealed,
+        ($7::blind_index).digest, $8, $9)
 """
 
 WORKER_OF_ORG: Final = """
@@ -123,13 +130,17 @@ async def save_setup(
         SAVE, person_id, kept.contact_mode.value, kept.code_word, kept.decoy_text, kept.is_volunteer, now
     )
     await conn.execute(FORGET_CONTACTS, person_id)
+    key = await person_key(conn, person_id, now_ms=now_ms)
     await conn.executemany(
         ADD_CONTACT,
         [
-            (ContactId(contact_id), person_id, position, one.name, one.phone, one.email, one.may_be_at_address, now)
+            (
+                ContactId(contact_id), person_id, position, Sealed(key, one.name), Sealed(key, one.phone),
+                Sealed(key, one.email), one.phone, one.may_be_at_address, now,
+            )
             for position, (contact_id, one) in enumerate(zip(contact_ids, kept.contacts, strict=True), 1)
         ],
-    )
+    )  # fmt: skip
     await append_audit(
         conn,
         org_id=principal.org_id,

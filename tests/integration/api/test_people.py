@@ -60,7 +60,8 @@ async def test_a_known_reference_is_updated_and_keeps_what_is_not_said(
     assert again.body["items"][0]["person_id"] == first.body["items"][0]["person_id"]
     assert again.body["items"][0]["enrolment_code"] != first.body["items"][0]["enrolment_code"]
     row = await pool.fetchrow(
-        "SELECT full_name, phone, skills, rating, experience, slot FROM person JOIN worker ON worker_id = person_id"
+        """SELECT full_name, ROW(k.wrapped, phone_sealed, phone)::sealed_text AS phone, skills, rating, experience, slot
+             FROM person JOIN worker ON worker_id = person_id JOIN person_key k USING (person_id)"""
         " WHERE external_ref = 'w1'"
     )
     assert tuple(row) == ("Renamed", "+351912345678", 2, 3.0, 0.5, 1)

@@ -2,6 +2,8 @@
 
 import asyncio
 from collections.abc import Coroutine, Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 from uuid import uuid4
 
@@ -14,6 +16,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from config.limits import ARMED_LEASE_MS, ESCALATION_LEASE_MS
 from engine.core.units import ms_from_utc
 from engine.outbox.listener import Wake
+from engine.people.keyring import Keyring, ensure_keyring
+from engine.people.sealing import Sealing
 from engine.safetap.armed_desks import arm
 from engine.safetap.desk import acknowledge, close
 from engine.safetap.escalation_loop import EscalationLoop
@@ -33,7 +37,9 @@ class Store:
         self.pool: asyncpg.Pool = self.run(self._open(url))
 
     async def _open(self, url: str) -> asyncpg.Pool:
-        return await asyncpg.create_pool(url, min_size=1, max_size=2)
+        with TemporaryDirectory() as folder:
+            sealing = Sealing(Keyring(ensure_keyring(Path(folder) / "keys.json")))
+        return await asyncpg.create_pool(url, min_size=1, max_size=2, init=sealing.prepare)
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         return self.runner.run(work)
