@@ -166,13 +166,18 @@ def drill(
 @safetap_commands.command("verify")
 def safetap_verify(
     incident: Annotated[UUID | None, typer.Option(help="Only this incident. Default: all, and the audit log.")] = None,
+    audit_head: Annotated[
+        str | None, typer.Option(help="As an earlier run printed it: shows that the audit log was not cut since.")
+    ] = None,
     state_dir: StateDir = None,
 ) -> None:
     """Hold the records of incidents and the audit log against their chains of hashes. Exit code 1: one is broken."""
     settings = of_running(_settings(state_dir))
     if settings.database_url is None:
         raise CannotStartError("set DATABASE_URL, or start the installation whose records are to be looked at")
-    raise typer.Exit(run_once("engine.run_safetap_verify", settings, *([] if incident is None else [str(incident)])))
+    options = {"--incident": incident, "--audit-head": audit_head}
+    given = [word for name, value in options.items() if value is not None for word in (name, str(value))]
+    raise typer.Exit(run_once("engine.run_safetap_verify", settings, *given))
 
 
 @device_commands.command("add")

@@ -12,6 +12,7 @@ from engine.geo import acceptance
 from engine.geo.acceptance import AcceptanceRules
 from engine.people.keyring import open_keyring
 from engine.people.sealing import Sealing
+from engine.people.seed import refused_orgs
 from engine.people.tokens import AccessTokens
 
 
@@ -65,6 +66,7 @@ def open_access_tokens(settings: Settings) -> AccessTokens:
     return AccessTokens(
         public_key_pem=settings.jwt_public_key_file.read_bytes(),
         private_key_pem=None if private_key_file is None else private_key_file.read_bytes(),
+        refused_orgs=refused_orgs(is_demo=settings.mode == "demo"),
     )
 
 

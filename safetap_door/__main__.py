@@ -27,6 +27,7 @@ from engine.outbox.listener import Listener, Wake
 from engine.people.keyring import open_keyring
 from engine.people.passwords import Passwords
 from engine.people.sealing import Sealing
+from engine.people.seed import refused_orgs
 from engine.people.tokens import AccessTokens
 from engine.safetap.escalation_loop import EscalationLoop
 from engine.safetap.intake import Intake
@@ -132,7 +133,10 @@ def open_tokens(settings: Settings) -> AccessTokens:
     """
     if settings.jwt_public_key_file is None:
         raise ValueError("CLENZY_JWT_PUBLIC_KEY_FILE is not set: `clenzy up` makes a pair of keys")
-    return AccessTokens(public_key_pem=settings.jwt_public_key_file.read_bytes())
+    return AccessTokens(
+        public_key_pem=settings.jwt_public_key_file.read_bytes(),
+        refused_orgs=refused_orgs(is_demo=settings.mode == "demo"),
+    )
 
 
 def build_app(settings: Settings, services: DoorServices, desks: LiveDesks, readiness: Readiness) -> web.Application:

@@ -87,6 +87,14 @@ PRESENT_HASH: Final = "SELECT password_hash FROM person WHERE person_id = $1"
 SET_HASH: Final = "UPDATE person SET password_hash = $2, tokens_valid_after = $3 WHERE person_id = $1"
 
 
+def refused_orgs(*, is_demo: bool) -> frozenset[OrgId]:
+    """Return whose people an installation lets in nowhere: outside of the demo the demo's.
+
+    A database that was a demo's may be started for real, and the demo's passwords lie in a file.
+    """
+    return frozenset() if is_demo else frozenset({DEMO_ORG_ID})
+
+
 async def seed_demo(conn: Connection, *, passwords: dict[str, str], now_ms: int) -> None:
     """Create what is missing of the demo. `passwords` by e-mail; an account without one cannot sign in."""
     async with conn.transaction():

@@ -41,9 +41,19 @@ class Principal:
 
 
 class AccessTokens:
-    """Issues tokens where it has the private key, verifies them everywhere."""
+    """Issues tokens where it has the private key, verifies them everywhere.
 
-    def __init__(self, *, public_key_pem: bytes, private_key_pem: bytes | None = None) -> None:
+    Nobody of `refused_orgs` is let in, by an old token or a new one: a database may remember that it was a demo's.
+    """
+
+    def __init__(
+        self,
+        *,
+        public_key_pem: bytes,
+        private_key_pem: bytes | None = None,
+        refused_orgs: frozenset[OrgId] = frozenset(),
+    ) -> None:
+        self._refused_orgs = refused_orgs
         public_key = load_pem_public_key(public_key_pem)
         if not isinstance(public_key, Ed25519PublicKey):
             raise ValueError("the public key of access tokens is not an Ed25519 key")  # noqa: TRY004 - a wrong value
@@ -65,8 +75,10 @@ class AccessTokens:
         """Return a token that is good for `limits.ACCESS_TOKEN_MS`; without a `token_id` it gets a random one.
 
         Raises:
+            NotSignedIn: the organisation is refused.
             ValueError: this process has no private key.
         """
+        self._admit(org_id)
         if self._private_key is None:
             raise ValueError("this process has no key to sign access tokens with")
         assert (slot is not None) == (role is Role.WORKER)
@@ -93,7 +105,7 @@ class AccessTokens:
         moment behind must not refuse a fresh token.
 
         Raises:
-            NotSignedIn: the token is not ours, not whole, or expired (no leeway).
+            NotSignedIn: the token is not ours, not whole, expired (no leeway), or of a refused organisation.
         """
         try:
             claims = jwt.decode(
@@ -112,7 +124,12 @@ class AccessTokens:
             raise NotSignedIn("The access token is not valid.") from error
         if principal.expires_at_ms <= now_ms and not allow_expired:
             raise NotSignedIn("The access token has expired.")
+        self._admit(principal.org_id)
         return principal
+
+    def _admit(self, org_id: OrgId) -> None:
+        if org_id in self._refused_orgs:
+            raise NotSignedIn("Accounts of the demo count in the demo alone.")
 
 
 def bearer_token(authorization: str) -> str:

@@ -180,10 +180,8 @@ async def test_audits_that_commit_at_once_make_one_chain(world: World) -> None:
 
 async def test_the_command_names_the_broken_link(world: World, incident_id: IncidentId, database_url: str) -> None:
     settings = Settings(database_url=SecretStr(database_url))
-    assert describe(await look(settings, None)).endswith(": no broken")
+    assert describe(*await look(settings, None)).endswith(": no broken")
     async with tampering(world) as conn:
         await conn.execute("UPDATE incident_event SET kind = 'x' WHERE version = 2")
-    for verified in (await look(settings, incident_id), await look(settings, None)):
-        assert describe(verified).splitlines()[0] == (
-            f"BROKEN: incident {incident_id}, entry 2 is not what was written"
-        )
+    for found in (await look(settings, incident_id), await look(settings, None)):
+        assert describe(*found).splitlines()[0] == f"BROKEN: incident {incident_id}, entry 2 is not what was written"
