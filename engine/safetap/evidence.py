@@ -59,8 +59,8 @@ SELECT e.evidence_id, e.media_type, p.full_name AS uploaded_by, e.created_at, co
 """
 READ_CHUNK: Final = """
 SELECT k.erased_at,
-       CASE WHEN c.sealed_hash IS NULL THEN ROW(NULL, NULL, c.data) ELSE ROW(k.wrapped, c.data, NULL)
-        END::sealed_bytes AS data
+       ROW(k.wrapped, CASE WHEN c.sealed_hash IS NOT NULL THEN c.data END,
+           CASE WHEN c.sealed_hash IS NULL THEN c.data END)::sealed_bytes AS data
   FROM evidence_chunk c
   JOIN evidence e USING (evidence_id)
   JOIN incident i USING (incident_id)
