@@ -23,6 +23,7 @@ from config.limits import (
     LIVE_FRAMES_MAX,
     LIVE_HEARTBEAT_MS,
     LIVE_SOCKETS_MAX,
+    LIVE_STANDING_MS,
     TOKEN_GRACE_MS,
     TRIGGER_BYTES_MAX,
 )
@@ -33,6 +34,7 @@ from engine.core.ids import IncidentId, OrgId, PersonId
 from engine.core.units import MS_PER_S
 from engine.outbox.durable_loop import keep_running
 from engine.outbox.listener import Wake
+from engine.people.accounts import load_standing
 from engine.people.tokens import AccessTokens, Principal
 from engine.safetap.incident_views import incidents_by_org, live_incidents
 from engine.safetap.metrics import LIVE_DESKS
@@ -130,6 +132,10 @@ class LiveDesks:
         """Show changes until cancelled, through restarts of Postgres."""
         await keep_running(self._round, name="live_desks", clock=self._clock, errors=POSTGRES_ERRORS)
 
+    async def watch_standing(self) -> None:
+        """Close the sockets of sign-ins that have ended, until cancelled."""
+        await keep_running(self._end_revoked, name="live_standing", clock=self._clock, errors=POSTGRES_ERRORS)
+
     def end_all(self) -> None:
         """Ask every desk to connect again elsewhere."""
         for desk in (*self._desks, *self._newcomers):
@@ -151,6 +157,7 @@ class LiveDesks:
         await socket.prepare(request)
         try:
             principal = await self._hello(socket)
+            await self._check_standing(principal)
         except ClenzyError as error:
             await _close(request, socket, CLOSE_CODES.get(error.code, MALFORMED), error.code)
             return socket
@@ -177,6 +184,28 @@ class LiveDesks:
         if not principal.is_desk:
             raise NotAllowed("Incidents are the desk's.")
         return principal
+
+    async def _check_standing(self, principal: Principal) -> None:
+        """Refuse a sign-in that has ended, where Postgres says so in time.
+
+        Raises:
+            NotSignedIn: it has ended.
+        """
+        with suppress(*POSTGRES_ERRORS, TimeoutError):
+            async with asyncio.timeout(LIVE_STANDING_MS / MS_PER_S), self._pool.acquire() as conn:
+                if not all(await load_standing(conn, [principal])):
+                    raise NotSignedIn("This sign-in has ended.")
+
+    async def _end_revoked(self) -> None:
+        await self._clock.sleep_ms(LIVE_STANDING_MS)
+        desks = [*self._desks, *self._newcomers]
+        if not desks:
+            return
+        async with self._pool.acquire() as conn:
+            standing = await load_standing(conn, [desk.principal for desk in desks])
+        for desk, stands in zip(desks, standing, strict=True):
+            if not stands:
+                desk.end(CLOSE_CODES["not_signed_in"], "not_signed_in")
 
     async def _attend(self, desk: Desk, socket: web.WebSocketResponse) -> None:
         """Show the present, then everything that changes, until the desk leaves or is asked to."""

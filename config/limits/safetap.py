@@ -57,6 +57,9 @@ LIVE_SOCKETS_MAX: Final = 512
 """Desks on one door; one more is refused with 503."""
 LIVE_HEARTBEAT_MS: Final = 20_000
 """A desk whose socket does not answer the transport's ping for this long is taken for gone."""
+LIVE_STANDING_MS: Final = 1_000
+"""How often the door asks whether the sign-ins of its desks still stand, and how long a desk that comes waits to hear
+so; while Postgres does not answer it is believed, as its token is."""
 LIVE_CLOSE_MS: Final = 1_000
 """How long a desk has to answer a close before its connection is cut."""
 SNAPSHOT_INCIDENTS_MAX: Final = 1_000

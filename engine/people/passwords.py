@@ -36,10 +36,10 @@ def needs_rehash(password_hash: str) -> bool:
 
 
 class Passwords:
-    """The functions above on `limits.PASSWORD_THREADS` threads; more callers wait their turn."""
+    """The functions above on threads of their own (`limits.PASSWORD_THREADS`); more callers wait their turn."""
 
-    def __init__(self) -> None:
-        self._threads = ThreadPoolExecutor(PASSWORD_THREADS, thread_name_prefix="passwords")
+    def __init__(self, threads: int = PASSWORD_THREADS) -> None:
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="passwords")
 
     def close(self) -> None:
         """Let the threads end; who still waits is cancelled."""

@@ -17,7 +17,7 @@ import orjson
 from config.limits import SEVERITY_MAX
 from engine.core.clock import Clock
 from engine.core.database import Connection, Pool
-from engine.core.errors import InvalidInput, TooMany
+from engine.core.errors import InvalidInput, TooMany, Unavailable
 from engine.core.ids import IncidentId, PersonId
 from engine.core.units import MS_PER_S, utc_from_ms
 from engine.core.vocabulary import IncidentKind
@@ -73,33 +73,47 @@ async def cancel(
     async with even_timing(clock):
         now_ms = clock.now_ms()
         verdict = await judge_pin(pool, passwords, person_id=person_id, pin=pin, now_ms=now_ms)
-        if verdict.kind is PinKind.DURESS:
-            await raise_duress()
+        is_raised = await _is_raised(raise_duress) if verdict.kind is PinKind.DURESS else True
         async with pool.acquire() as conn, conn.transaction():
-            await _act(conn, verdict, person_id, trigger_id, now_ms=now_ms)
+            is_noted = await _act(conn, verdict, person_id, trigger_id, now_ms=now_ms)
+        if not is_raised and not is_noted:
+            raise Unavailable
     if verdict.is_locked:
         raise TooMany("Too many wrong PINs: wait a quarter of an hour.")
     if verdict.kind is PinKind.WRONG:
         raise InvalidInput("The PIN is wrong.", field="pin")
 
 
-async def note_duress(conn: Connection, *, person_id: PersonId, now_ms: int) -> None:
-    """Make a person's live incident one of duress, as severe as can be. The caller holds a transaction."""
+async def note_duress(conn: Connection, *, person_id: PersonId, now_ms: int) -> bool:
+    """Make a person's live incident one of duress, as severe as can be; return whether there is one.
+
+    The caller holds a transaction.
+    """
     incident = await conn.fetchrow(LOCK_LIVE, person_id)
     if incident is not None:
         await conn.execute(RAISE, incident["incident_id"], IncidentKind.DURESS_PIN.value, SEVERITY_MAX)
         await _record(conn, incident, "duress", {}, person_id, now_ms=now_ms)
+    return incident is not None
+
+
+async def _is_raised(raise_duress: RaiseDuress) -> bool:
+    """Raise the alarm. Where that fails a live incident still becomes one of duress, and the answer stays the same."""
+    try:
+        await raise_duress()
+    except Unavailable:
+        return False
+    return True
 
 
 async def _act(
     conn: Connection, verdict: Verdict, person_id: PersonId, trigger_id: UUID | None, *, now_ms: int
-) -> None:
+) -> bool:
+    """Do it, and return whether there was a live incident to do it to."""
     if verdict.kind is PinKind.DURESS:
-        await note_duress(conn, person_id=person_id, now_ms=now_ms)
-        return
+        return await note_duress(conn, person_id=person_id, now_ms=now_ms)
     incident = await conn.fetchrow(LOCK_LIVE, person_id)
     if incident is None:
-        return
+        return False
     body: dict[str, object] = {} if trigger_id is None else {"trigger_id": str(trigger_id)}
     if verdict.kind is PinKind.WRONG or verdict.is_locked:
         await _record(conn, incident, "wrong_pin", body | {"is_locked": verdict.is_locked}, person_id, now_ms=now_ms)
@@ -108,6 +122,7 @@ async def _act(
     else:
         await _stand_down(conn, incident, now_ms=now_ms)
         await _record(conn, incident, "safe_pin", body | {"stood_down": True}, person_id, now_ms=now_ms)
+    return True
 
 
 async def _stand_down(conn: Connection, incident: asyncpg.Record, *, now_ms: int) -> None:

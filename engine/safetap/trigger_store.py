@@ -152,7 +152,7 @@ WITH sent AS (
   SELECT s.*, r.incident_id AS raised_id, r.version AS raised_version,
          (r.is_drill OR NOT s.is_drill) AND (r.trust = 'unverified' OR s.trust = 'verified') AS counts,
          r.trust = 'verified' AND EXISTS (
-           SELECT FROM locked WHERE locked.incident_id = r.incident_id AND locked.trust = 'unverified') AS is_vouched_for
+           SELECT FROM locked l WHERE l.incident_id = r.incident_id AND l.trust = 'unverified') AS is_vouched_for
     FROM raised r JOIN placed s USING (person_id)
 ), trigger_row AS (
   INSERT INTO safetap_trigger (trigger_id, incident_id, person_id, door, kind, token_state, body, received_at, trust)

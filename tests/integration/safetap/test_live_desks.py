@@ -12,6 +12,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
 from config.limits import ACCESS_TOKEN_MS, LIVE_FRAMES_MAX, TOKEN_GRACE_MS
+from engine.people.refresh_tokens import add_refresh_token, revoke_family_of
 from engine.people.tokens import AccessTokens
 from engine.safetap.desk import acknowledge
 from engine.safetap.trigger_store import store_trigger
@@ -233,3 +234,47 @@ def stop_reading(socket: Live) -> asyncio.Transport:
     assert isinstance(connection.transport, asyncio.Transport)
     connection.transport.pause_reading()
     return connection.transport
+
+
+@pytest.mark.parametrize("end", ["suspended", "signed out", "another role", "all tokens"])
+async def test_line_13_a_desk_whose_sign_in_ends_is_closed_and_opens_no_more(
+    door: OpenDoor, world: World, tokens: AccessTokens, end: str
+) -> None:
+    now_ms = CLOCK.now_ms()
+    who = world.principal(world.dispatcher)
+    token = tokens.issue(
+        person_id=who.person_id,
+        role=who.role,
+        org_id=who.org_id,
+        region_id=who.region_id,
+        slot=None,
+        session_id=who.session_id,
+        now_ms=now_ms,
+    )
+    other = world.token(tokens, world.other_dispatcher, now_ms=now_ms)
+    async with desk(door, token) as socket, desk(door, other) as staying:
+        await hear(socket)
+        await hear(staying)
+        async with world.pool.acquire() as conn:
+            match end:
+                case "suspended":
+                    await conn.execute("UPDATE person SET status = 'suspended' WHERE person_id = $1", who.person_id)
+                case "signed out":
+                    refresh = await add_refresh_token(
+                        conn, person_id=who.person_id, family_id=who.session_id, now_ms=now_ms
+                    )
+                    await revoke_family_of(conn, refresh, person_id=who.person_id, now_ms=now_ms)
+                case "another role":
+                    await conn.execute("UPDATE person SET role = 'admin' WHERE person_id = $1", who.person_id)
+                case _:
+                    await conn.execute(
+                        "UPDATE person SET tokens_valid_after = now() + interval '1 s' WHERE person_id = $1",
+                        who.person_id,
+                    )
+        assert await closing(socket) == 4401
+        await staying.send_json({"type": "ping"})
+        assert (await hear(staying))["type"] == "pong"
+    async with desk(door, token) as again:
+        async with asyncio.timeout(15):
+            message = await again.receive()
+        assert (message.type, again.close_code) == (aiohttp.WSMsgType.CLOSE, 4401), "not even a snapshot"

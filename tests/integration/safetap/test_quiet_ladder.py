@@ -1,4 +1,4 @@
-"""An alarm that nothing vouches for: told to people of the desk alone, dropped by nothing, raised by whoever vouches."""
+"""An alarm that nothing vouches for: told to the desk alone, dropped by nothing, raised by whoever vouches for it."""
 
 from uuid import uuid4
 

@@ -1,0 +1,123 @@
+"""Cancelling an alarm with a PIN at SafeTap's own port and socket, so that it works while the API is down.
+
+The same deed in the same silence as the API's: see `engine.safetap.pin_cancel`. Hashing is a thread's work,
+one at a time: whoever calls for help meanwhile waits for none of it.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated, Final
+from uuid import UUID
+
+import orjson
+from aiohttp import web
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from config.limits import DOOR_CANCELS_MAX, PIN_DIGITS_MAX, PIN_DIGITS_MIN
+from engine.core.errors import InvalidInput, NotAllowed, Unavailable
+from engine.core.ids import IncidentId
+from engine.core.vocabulary import IncidentKind, Role
+from engine.people.accounts import check_standing
+from engine.people.passwords import Passwords
+from engine.people.tokens import Principal, bearer_token
+from engine.safetap.pin_cancel import cancel
+from engine.safetap.trigger import ReceivedTrigger, TokenState, parse_trigger
+from safetap_door.routes import SERVICES, DoorServices, door_of
+
+CANCEL_PATH: Final = "/v1/safetap/cancel"
+CANCELLED: Final = orjson.dumps({"state": "cancelled"})
+"""The one answer to the safe and to the duress PIN."""
+PASSWORDS: Final = web.AppKey("passwords", Passwords)
+
+
+class Cancel(BaseModel):
+    """A PIN; `trigger_id` names the alarm that the phone means, `fix` where it is. A broken fix costs no alarm."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    pin: Annotated[str, Field(min_length=PIN_DIGITS_MIN, max_length=PIN_DIGITS_MAX, pattern=r"^[0-9]+$")]
+    trigger_id: UUID | None = None
+    fix: object = None
+
+
+@dataclass(slots=True)
+class Turns:
+    """How many cancellations are being judged."""
+
+    taken: int = 0
+
+
+TURNS: Final = web.AppKey("turns", Turns)
+
+
+def add_cancel_route(app: web.Application, passwords: Passwords) -> None:
+    """Let `app`, which has the door's requests, take PINs too."""
+    app[PASSWORDS] = passwords
+    app[TURNS] = Turns()
+    app.router.add_post(CANCEL_PATH, cancel_alarm)
+
+
+async def cancel_alarm(request: web.Request) -> web.Response:
+    """Answer "cancelled" to the safe and to the duress PIN alike.
+
+    A token that has expired is as good as for a trigger: a phone cannot refresh it while the API is down. While
+    Postgres is away too, nobody can tell one PIN from another, and every one is answered `unavailable`.
+    """
+    services, turns = request.app[SERVICES], request.app[TURNS]
+    principal = _protected(services, request)
+    asked = _parse(await request.read())
+    if turns.taken >= DOOR_CANCELS_MAX:
+        raise Unavailable
+    turns.taken += 1
+    try:
+        async with services.pool.acquire() as conn:
+            await check_standing(conn, principal)
+        await cancel(
+            services.pool,
+            request.app[PASSWORDS],
+            services.clock,
+            person_id=principal.person_id,
+            pin=asked.pin,
+            trigger_id=asked.trigger_id,
+            raise_duress=lambda: _raise_duress(request, principal, asked),
+        )
+    finally:
+        turns.taken -= 1
+    return web.Response(body=CANCELLED, content_type="application/json")
+
+
+def _protected(services: DoorServices, request: web.Request) -> Principal:
+    token = bearer_token(request.headers.get("Authorization", ""))
+    principal = services.tokens.verify(token, services.clock.now_ms(), allow_expired=True)
+    if principal.role not in (Role.CUSTOMER, Role.WORKER):
+        raise NotAllowed("Customers and workers have PINs.")
+    return principal
+
+
+def _parse(body: bytes) -> Cancel:
+    try:
+        return Cancel.model_validate_json(body)
+    except ValidationError as error:
+        places = [str(part) for one in error.errors() for part in one["loc"][:1]]
+        raise InvalidInput("A PIN of 4 to 8 digits.", field=places[0] if places else None) from None
+
+
+async def _raise_duress(request: web.Request, principal: Principal, asked: Cancel) -> None:
+    services = request.app[SERVICES]
+    now_ms = services.clock.now_ms()
+    fields = {"trigger_id": str(services.new_id()), "kind": IncidentKind.DURESS_PIN.value, "fix": asked.fix}
+    trigger = parse_trigger(orjson.dumps(fields))
+    is_expired = principal.expires_at_ms <= now_ms
+    await services.intake.take(
+        ReceivedTrigger(
+            trigger=trigger,
+            person_id=principal.person_id,
+            role=principal.role,
+            org_id=principal.org_id,
+            region_id=principal.region_id,
+            door=door_of(request),
+            token_state=TokenState.EXPIRED if is_expired else TokenState.VALID,
+            received_at_ms=now_ms,
+            incident_id=IncidentId(services.new_id()),
+            issued_at_ms=principal.issued_at_ms,
+        )
+    )
