@@ -39,6 +39,7 @@ from engine.safetap.unverified_lane import UnverifiedLane
 from ops.http import add_guards, add_ops_routes, app_runner, tls_context
 from ops.process import Process, run
 from ops.readiness import Readiness
+from safetap_door.cancelling import add_cancel_route
 from safetap_door.database import open_pool
 from safetap_door.live_desks import LiveDesks
 from safetap_door.locked_phone import LockedPhoneServices, add_locked_phone_routes
@@ -88,6 +89,9 @@ async def root(process: Process) -> None:
             new_id=uuid4,
         )
         app = build_app(settings, services, desks, process.readiness)
+        passwords = Passwords(threads=1)
+        stack.callback(passwords.close)
+        add_cancel_route(app, passwords)
         add_locked_phone_routes(app, LockedPhoneServices(keys=keys, phones=phones, senders=services.senders))
         await serve(stack, settings, app)
         async with asyncio.TaskGroup() as tasks:
@@ -96,6 +100,7 @@ async def root(process: Process) -> None:
                 tasks.create_task(keys.run()),
                 tasks.create_task(phones.run()),
                 tasks.create_task(desks.run()),
+                tasks.create_task(desks.watch_standing()),
                 tasks.create_task(intake.run()),
                 tasks.create_task(intake.replay_loop()),
                 tasks.create_task(unverified.run()),
