@@ -85,6 +85,10 @@ class Holdings:
             f"POST {incident}/chat": {"text": "hello"},
             f"POST {incident}/evidence": {"evidence_id": str(uuid4()), "n": 0, "data": "AAAA"},
             f"POST {incident}/close": {"reason": "reviewed"},
+            f"POST {incident}/legal-hold": {"reason": "a case"},
+            "POST /v1/people/{person_id}/legal-hold": {"reason": "a case"},
+            "POST /v1/legal-holds/{hold_id}/lift": {"reason": "the case is over"},
+            "POST /v1/contests/{contest_id}/answer": {"text": "you are right"},
         }  # fmt: skip
 
     @property
@@ -128,6 +132,11 @@ async def hold(api: Api, cast: Cast, pool: asyncpg.Pool, clock: ManualClock) -> 
     ids["incident_id"] = await _incident(pool, worker, clock.now_ms())
     evidence = "/v1/incidents/{incident_id}/evidence"
     await make(evidence.format_map(ids), held.bodies[f"POST {evidence}"], "evidence_id", desk)
+    ids["person_id"] = worker.person_id
+    await make(f"/v1/incidents/{ids['incident_id']}/legal-hold", {"reason": "a case"}, "hold_id", admin)
+    decided = await _decision(pool, ids["booking_id"], worker, clock.now_ms())
+    said = await api.post("/v1/me/contests", {"dispatch_id": decided, "text": "I was nearer"}, by=worker)
+    ids["contest_id"] = UUID(said.body["items"][0]["contest_id"])
     return held
 
 
@@ -147,6 +156,17 @@ async def _offer(pool: asyncpg.Pool, booking_id: UUID, worker: Person, now_ms: i
     )  # fmt: skip
     await pool.execute("UPDATE booking SET state = 'offered', version = version + 1 WHERE booking_id = $1", booking_id)
     return offer_id
+
+
+async def _decision(pool: asyncpg.Pool, booking_id: UUID, worker: Person, now_ms: int) -> int:
+    return await pool.fetchval(
+        """INSERT INTO dispatch_log (org_id, booking_id, worker_id, outcome, detail, took_us, at)
+           SELECT org_id, booking_id, NULL, 'nobody', jsonb_build_object('candidates', jsonb_build_array(
+                    jsonb_build_object('worker_id', $2::uuid, 'cost', 4.0, 'eta_s', 240, 'terms', '{}'::jsonb))), 1, $3
+             FROM booking WHERE booking_id = $1
+           RETURNING dispatch_id""",
+        booking_id, worker.person_id, utc_from_ms(now_ms),
+    )  # fmt: skip
 
 
 async def _incident(pool: asyncpg.Pool, worker: Person, now_ms: int) -> UUID:
