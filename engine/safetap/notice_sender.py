@@ -10,7 +10,7 @@ address's share of them.
 
 import asyncio
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -47,6 +47,8 @@ from engine.safetap.reply_codes import NewCode, allot_code, random_code
 log = structlog.get_logger(__name__)
 
 LAST_ERROR_CHARS_MAX: Final = 200
+RECORD_ATTEMPTS_MAX: Final = 3
+"""Attempts to write one outcome; then the lease runs out and the notice is sent again."""
 
 # No address gets more than its share of a batch. `picked` asks for the lease again, because another sender may have
 # taken one since `due` was read: the second look sees the row as it is when it is locked.
@@ -252,15 +254,29 @@ class NoticeSender:
         """Write the outcome; the first one of a notice stands, so that a late twin adds no second event."""
         notice_id, attempts = NoticeId(notice["notice_id"]), notice["attempts"]
         is_last = outcome.is_final or attempts >= NOTICE_ATTEMPTS_MAX
-        async with self._pool.acquire() as conn, conn.transaction():
+
+        async def write(conn: Connection) -> None:
             if outcome.receipt is not None:
                 await record_sent(conn, notice_id, outcome.receipt, now_ms=now_ms)
             elif is_last:
                 await record_failed(conn, notice_id, outcome.error, now_ms=now_ms)
             else:
                 await put_off(conn, notice_id, outcome.error, due_at_ms=now_ms + retry_delay_ms(attempts))
+
+        await self._in_transaction(write)
         crash_point("notice_recorded")
         _count(notice, outcome, now_ms, is_last=is_last)
+
+    async def _in_transaction(self, write: Callable[[Connection], Awaitable[None]]) -> None:
+        """Write, again when Postgres took it back over a lock: what is not recorded would be sent a second time."""
+        for attempt in range(RECORD_ATTEMPTS_MAX):
+            try:
+                async with self._pool.acquire() as conn, conn.transaction():
+                    return await write(conn)
+            except asyncpg.TransactionRollbackError:
+                if attempt == RECORD_ATTEMPTS_MAX - 1:
+                    raise
+        raise AssertionError("unreachable")
 
 
 def retry_delay_ms(attempts: int) -> int:
