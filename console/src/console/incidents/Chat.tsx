@@ -57,22 +57,24 @@ export function Chat({ incident, contact, events }: ChatProps) {
 }
 
 function Messages({ messages, name }: { readonly messages: readonly Message[]; readonly name: string }) {
-  const list = useRef<HTMLOListElement>(null);
+  const list = useRef<HTMLDivElement>(null);
   useEffect(() => {
     list.current?.scrollTo({ top: list.current.scrollHeight });
   }, [messages.length]);
   if (messages.length === 0) return <p className="faint small">Nothing written yet.</p>;
   return (
-    <ol ref={list} className="chat" role="log" aria-label="Messages" tabIndex={0}>
-      {messages.map((message) => (
-        <li key={message.n} data-from={message.isTheirs ? "person" : "desk"} data-testid="chat-message">
-          <span>{message.text}</span>
-          <span className="faint small">
-            {message.isTheirs ? name : message.by}, {clockTime(message.at)}
-            {!message.isTheirs && (message.seenAt ? ` · seen ${clockTime(message.seenAt)}` : " · not seen yet")}
-          </span>
-        </li>
-      ))}
-    </ol>
+    <div ref={list} className="chat-log" role="log" aria-label="Messages" tabIndex={0}>
+      <ol className="chat">
+        {messages.map((message) => (
+          <li key={message.n} data-from={message.isTheirs ? "person" : "desk"} data-testid="chat-message">
+            <span>{message.text}</span>
+            <span className="faint small">
+              {message.isTheirs ? name : message.by}, {clockTime(message.at)}
+              {!message.isTheirs && (message.seenAt ? ` · seen ${clockTime(message.seenAt)}` : " · not seen yet")}
+            </span>
+          </li>
+        ))}
+      </ol>
+    </div>
   );
 }

@@ -85,8 +85,8 @@ export function openAlarms(byId: ReadonlyMap<string, Incident>): Incident[] {
 export function pageTitle(byId: ReadonlyMap<string, Incident>, name: string): string {
   const open = openAlarms(byId);
   const real = open.filter((incident) => !incident.is_drill).length;
-  if (real > 0) return `(${real}) ${real === 1 ? "alarm" : "alarms"} – ${name}`;
-  return open.length > 0 ? `(drill) – ${name}` : name;
+  if (real > 0) return `(${real}) ${real === 1 ? "alarm" : "alarms"} - ${name}`;
+  return open.length > 0 ? `(drill) - ${name}` : name;
 }
 
 /** The row `step` places further in the queue, from the first where none is chosen; the ends hold. */

@@ -1,4 +1,5 @@
 import { useEffect, useState } from "react";
+import { useStore } from "zustand";
 
 import type { ArmedDesk, IncidentFigures, IncidentStatistics } from "../../shared/protocol/types";
 import { Age } from "../../shared/ui/Age";
@@ -17,6 +18,8 @@ const EVERY_MS = 10_000;
 export function SafetyPanel() {
   const desk = useDesk();
   const [state, setState] = useState<SafetyState | null>(null);
+  // This desk is on the list of armed ones: read it anew when that changes.
+  const { isArmed } = useStore(desk.watch);
   useEffect(() => {
     let isWanted = true;
     const ask = (): void => {
@@ -31,7 +34,7 @@ export function SafetyPanel() {
       isWanted = false;
       clearInterval(timer);
     };
-  }, [desk]);
+  }, [desk, isArmed]);
   return (
     <>
       <PanelHead
