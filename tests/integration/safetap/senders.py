@@ -1,6 +1,7 @@
 """A notice sender whose time the test tells, and notices for it to send."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from uuid import uuid4
 
 import asyncpg
@@ -25,6 +26,7 @@ class Recorder:
         self.sent: list[NoticeMessage] = []
         self.error: Exception | None = None
         self.is_hung = False
+        self.before_it_returns: Callable[[], Awaitable[object]] | None = None
         self.called = asyncio.Event()
 
     async def has(self, count: int) -> None:
@@ -39,6 +41,8 @@ class Recorder:
         self.called.set()
         if self.is_hung:
             await asyncio.Event().wait()
+        if self.before_it_returns is not None:
+            await self.before_it_returns()
         if self.error is not None:
             raise self.error
         return Receipt()

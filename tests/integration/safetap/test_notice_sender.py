@@ -281,5 +281,26 @@ def test_an_smtp_url_with_everything() -> None:
     assert parse_smtp_url("smtp://mail.test").port == 587
 
 
+async def test_an_outcome_that_a_lock_took_back_is_written_again(world: World) -> None:
+    """Were it not, the lease would run out and the notice go a second time, with nobody killed."""
+    await add_notice(world, Channel.EMAIL, "dora@clenzy.test")
+    recorder = Recorder()
+    desk = Desk(world, {Channel.EMAIL: recorder})
+    async with world.pool.acquire() as other, asyncio.timeout(20):
+        other_locks = other.transaction()
+        await other_locks.start()
+        incident_id = await other.fetchval("SELECT incident_id FROM notice")
+        async with asyncio.TaskGroup() as tasks:
+            recorder.before_it_returns = lambda: other.execute("SELECT FROM notice FOR UPDATE")
+            tasks.create_task(desk.round())
+            while not await world.pool.fetchval("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"):
+                await CLOCK.sleep_ms(10)
+            # The sender has the incident and waits for the notice: it waited first, so it is the one to give way.
+            await other.execute("SELECT FROM incident WHERE incident_id = $1 FOR UPDATE", incident_id)
+            await other_locks.rollback()
+    assert len(recorder.sent) == 1
+    assert ((await desk.notice())["state"], await world.events()) == ("sent", ["triggered", "notified"])
+
+
 def test_the_pause_between_attempts_doubles_up_to_its_limit() -> None:
     assert [retry_delay_ms(attempts) for attempts in (1, 2, 3, 7, 40)] == [1_000, 2_000, 4_000, 60_000, 60_000]
