@@ -13,7 +13,7 @@ from config.limits import SILENCE_LOOK_MS, SILENCE_LOOK_MS_MIN
 from engine.core.units import MS_PER_S
 from engine.core.vocabulary import IncidentKind, Role, WatchPhase, WatchStage
 from engine.safetap.silence.policy import WatchPolicy
-from engine.safetap.silence.watch import OF_POSITIONS, SIGNALS, Facts, Watch
+from engine.safetap.silence.watch import OF_POSITIONS, SIGNALS, Facts, Outage, Watch
 
 AT_THE_PLACE: Final = frozenset({WatchPhase.ARRIVED, WatchPhase.IN_PROGRESS})
 AGAIN_S_MIN: Final = 900
@@ -154,20 +154,32 @@ def _asked(watch: Watch, facts: Facts, now_ms: int, policy: WatchPolicy) -> Deci
         if _has_ended(watch.signal, watch, facts, now_ms, policy):
             return Calm(is_answer=False)
         if facts.outage is not None and watch.asked_at_ms >= facts.outage.began_ms:
-            if facts.outage.ended_ms is None:
-                return Rest(now_ms + SILENCE_LOOK_MS)
-            # The question came of our own silence: the grace begins once the phones can be heard again.
-            since_ms = max(watch.asked_at_ms, facts.outage.ended_ms)
-            return _at_the_end_of_grace(watch, since_ms, now_ms, policy)
-    return _at_the_end_of_grace(watch, watch.asked_at_ms, now_ms, policy)
+            return _asked_by_our_own_silence(watch, facts, facts.outage, now_ms, policy)
+    return _at_the_end_of_grace(watch.signal, watch.asked_at_ms, now_ms, policy)
 
 
-def _at_the_end_of_grace(watch: Watch, since_ms: int, now_ms: int, policy: WatchPolicy) -> Decision:
+def _asked_by_our_own_silence(
+    watch: Watch, facts: Facts, outage: Outage, now_ms: int, policy: WatchPolicy
+) -> Rest | Climb:
+    """Judge a question that an outage has brought about: its grace begins once phones can be heard again.
+
+    Until then the clock's own signals count: an answer is waited for already.
+    """
     assert watch.signal is not None
+    assert watch.asked_at_ms is not None
+    if outage.ended_ms is not None:
+        return _at_the_end_of_grace(watch.signal, max(watch.asked_at_ms, outage.ended_ms), now_ms, policy)
+    for one in signals(watch, facts, now_ms, policy):
+        if one.kind not in OF_POSITIONS and one.holds:
+            return _at_the_end_of_grace(one.kind, max(watch.asked_at_ms, one.look_ms), now_ms, policy)
+    return Rest(now_ms + SILENCE_LOOK_MS)
+
+
+def _at_the_end_of_grace(signal: IncidentKind, since_ms: int, now_ms: int, policy: WatchPolicy) -> Rest | Climb:
     ends_ms = since_ms + policy.grace_s * MS_PER_S
     if now_ms < ends_ms:
         return Rest(ends_ms)
-    return Climb(watch.signal, now_ms + SILENCE_LOOK_MS)
+    return Climb(signal, now_ms + SILENCE_LOOK_MS)
 
 
 def _has_ended(kind: IncidentKind, watch: Watch, facts: Facts, now_ms: int, policy: WatchPolicy) -> bool:

@@ -134,7 +134,9 @@ def advanced(watch: Watch, decision: Decision, now_ms: int) -> Watch:
             return watch
         case Ask(signal, _):
             return replace(watch, stage=WatchStage.ASKED, signal=signal, asked_at_ms=now_ms)
-        case Climb() | Join():
+        case Climb(signal, _):
+            return replace(watch, stage=WatchStage.CLIMBED, signal=signal)
+        case Join():
             return replace(watch, stage=WatchStage.CLIMBED)
         case Calm(is_answer):
             calm_at_ms = now_ms if is_answer else watch.calm_at_ms
