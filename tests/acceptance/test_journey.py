@@ -134,7 +134,7 @@ async def test_a_silent_call_for_help_from_the_touch_to_the_review(scene: Scene)
     carlos.has_gps, dark_ms = False, wall_ms()
     _trigger_id, alarm_ms = await vera.call_for_help()
     incident = await _the_desk_sees(scene, desk, job)
-    await _the_trail_grows(scene, incident["incident_id"], since_ms=alarm_ms)
+    await _the_trail_grows(scene, desk, incident["incident_id"], since_ms=alarm_ms)
     await _both_pages_look_alike(anas, brunos, alarm_ms=alarm_ms, dark_ms=dark_ms)
 
     await asyncio.gather(vera.move(job, "in_progress", "completed"), carlos.move(control, "in_progress", "completed"))
@@ -190,13 +190,16 @@ async def _the_desk_sees(scene: Scene, desk: ShownPage, job: str) -> dict[str, A
     return dict(incident)
 
 
-async def _the_trail_grows(scene: Scene, incident_id: str, *, since_ms: int) -> None:
-    """Her phone goes on telling the desk where she is."""
+async def _the_trail_grows(scene: Scene, desk: ShownPage, incident_id: str, *, since_ms: int) -> None:
+    """Her phone goes on telling the desk where she is, and the desk's page draws it."""
+    await desk.shows("trail", fixes=re.compile(r"^[1-9]"))
+    drawn = await desk.part("trail").get_attribute("data-fixes")
     await until(
         lambda: scene.read(f"/v1/incidents/{incident_id}/trail?after_ms={since_ms}"),
         lambda trail: len(trail["fixes"]) >= TRAIL_FIXES,
         what="fixes after the alarm",
     )
+    await expect(desk.part("trail")).not_to_have_attribute("data-fixes", str(drawn), timeout=SHOWN_TIMEOUT_MS)
 
 
 async def _both_pages_look_alike(anas: ShownPage, brunos: ShownPage, *, alarm_ms: int, dark_ms: int) -> None:
@@ -220,6 +223,7 @@ async def _a_text_is_answered(scene: Scene, desk: ShownPage, incident_id: str) -
     assert await scene.twilio.tell(sent, "delivered") == 204
     assert (await scene.twilio.text_in(OLGAS_PHONE, f"ACK {sent.code}"))[0] == 200
     await desk.shows("incident-panel", state="acknowledged")
+    await expect(desk.part("incident-panel")).to_contain_text("Olga")
     incident = await scene.read(f"/v1/incidents/{incident_id}")
     assert incident["acknowledged_by"] == "Olga"
     kinds = [event["kind"] for event in incident["events"]]

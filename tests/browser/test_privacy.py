@@ -1,5 +1,6 @@
 """Where worker and customer prepare for the worst, and what they then do with it, on the real processes."""
 
+import gzip
 import json
 import re
 import urllib.request
@@ -15,6 +16,8 @@ from tests.browser.watched_page import WatchedPage
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 
 SAFE_PIN, DURESS_PIN = "1357", "8642"
+SCRIPT_BYTES_MAX = 120_000
+"""Compressed, before the map."""
 STORAGE = """async () => [
   ...Object.keys(localStorage), ...Object.keys(sessionStorage), ...(await indexedDB.databases()).map((one) => one.name)
 ]"""
@@ -40,6 +43,9 @@ def test_a_worker_prepares_and_calls_from_a_locked_phone(city: DemoCity, open_pa
     rita = {"name": "Rita", "phone": "+351910000001", "email": None, "may_be_at_address": True}
     assert setup["contacts"] == [rita]
 
+    with part(page, "part-check-in") as question:
+        question.get_by_test_id("check-in").press("Enter")
+        expect(question.get_by_test_id("outcome")).to_have_text("Thank you. All is in order.")
     with part(page, "part-tracker") as trackers:
         trackers.get_by_test_id("tracker-traccar").press("Enter")
         expect(trackers.get_by_role("img")).to_be_visible()
@@ -84,6 +90,14 @@ def test_a_customer_calls_unseen_and_either_pin_looks_alike(city: DemoCity, open
     shown = [give_pin(page, pin) for pin in (SAFE_PIN, DURESS_PIN)]
     assert shown[0] == shown[1] == "Thank you. All is in order."
     review(city, "customer", kind="duress_pin", events=frozenset({"safe_pin", "duress"}))
+
+
+@pytest.mark.parametrize("who", ["worker", "customer"])
+def test_a_phone_page_weighs_little(city: DemoCity, who: str) -> None:
+    page = fetched(f"{city.url}/{who}/").decode()
+    scripts = {*re.findall(r'/assets/[^"]+\.js', page)}
+    assert scripts
+    assert sum(len(gzip.compress(fetched(city.url + path))) for path in scripts) <= SCRIPT_BYTES_MAX
 
 
 def opened(city: DemoCity, open_page: OpenPage, who: str) -> WatchedPage:
@@ -143,6 +157,12 @@ def hold_unseen(page: Page) -> None:
         page.mouse.move(box["x"] + 30, box["y"] + box["height"] / 2)
         page.mouse.down()
     page.mouse.up()
+
+
+def fetched(url: str) -> bytes:
+    with urllib.request.urlopen(url, timeout=10) as response:
+        content: bytes = response.read()
+        return content
 
 
 def press_shortcut(url: str, key: str) -> dict[str, str]:

@@ -2,6 +2,7 @@ import { useEffect, useState } from "react";
 import { useStore } from "zustand";
 
 import type { LatLng, ServerConfig } from "../shared/protocol/types";
+import { CheckInPrompt } from "../shared/safetap/CheckInPrompt";
 import { PrivacyLink, PrivacyPage } from "../shared/safetap/PrivacyPage";
 import type { LastPlace } from "../shared/safetap/privacyClient";
 import { QuietMark } from "../shared/safetap/QuietMark";
@@ -69,6 +70,7 @@ function Home({ client, config, session, personId }: HomeProps) {
         </button>
       </header>
       <main className="phone-main">
+        <CheckInPrompt session={session} link={client.link} place={() => lastFix.fix} jobKey={active.map(({ booking_id, state }) => `${booking_id} ${state}`).join()} />
         {isPrivacyOpen ? (
           <PrivacyPage config={config} session={session} role="customer" place={() => lastFix.fix} onLeave={() => setPrivacyOpen(false)} />
         ) : isBooking || (isKnown && !shown) ? (

@@ -3,6 +3,7 @@ import { useStore } from "zustand";
 
 import { sentenceOf } from "../shared/protocol/problem";
 import type { ServerConfig } from "../shared/protocol/types";
+import { CheckInPrompt } from "../shared/safetap/CheckInPrompt";
 import { PrivacyLink, PrivacyPage } from "../shared/safetap/PrivacyPage";
 import type { LastPlace } from "../shared/safetap/privacyClient";
 import { QuietMark } from "../shared/safetap/QuietMark";
@@ -68,6 +69,7 @@ function Shift({ client, config, session, personId }: ShiftProps) {
       </header>
       <TrackingLine client={client} />
       <main className="phone-main">
+        <CheckInPrompt session={session} link={client.link} place={() => lastPlace(client)} jobKey={`${booking?.booking_id} ${booking?.state}`} />
         {isPrivacyOpen ? (
           <>
             {/* An offer waits for nobody, and what is being written below stays. */}

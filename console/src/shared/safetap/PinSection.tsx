@@ -72,7 +72,7 @@ interface PinFieldProps {
   readonly onChange: (value: string) => void;
 }
 
-function PinField({ label, value, testId, onChange }: PinFieldProps) {
+export function PinField({ label, value, testId, onChange }: PinFieldProps) {
   const id = useId();
   return (
     <label htmlFor={id}>

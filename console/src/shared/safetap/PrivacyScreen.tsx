@@ -3,6 +3,7 @@ import { useEffect, useMemo, useRef, useState, type ReactNode } from "react";
 import { Rest } from "../protocol/rest";
 import type { ServerConfig } from "../protocol/types";
 import type { Session } from "../session/session";
+import { CheckInForm } from "./CheckInForm";
 import { ContactSection } from "./ContactSection";
 import { CUES, keepCue, loadCue } from "./cue";
 import { MessageSection } from "./MessageSection";
@@ -35,6 +36,9 @@ export default function PrivacyScreen({ config, session, role, place, onLeave }:
       <h2 id="privacy-title" tabIndex={-1} ref={heading} className="stage-title">
         Privacy and safety
       </h2>
+      <Part title="All is well" testId="part-check-in">
+        <CheckInForm client={client} place={place} />
+      </Part>
       <Part title="PIN" testId="part-give-pin">
         <GivePin client={client} place={place} />
       </Part>

@@ -39,6 +39,16 @@ export interface SilentMessage {
   readonly at: string;
 }
 
+/** A job during which the person is watched over; times RFC 3339. */
+export interface WatchedJob {
+  readonly booking_id: string;
+  readonly service_name: string;
+  readonly is_due: boolean;
+  readonly answer_by: string | null;
+  readonly next_check_in_at: string | null;
+  readonly needs_pin: boolean;
+}
+
 export interface LastPlace {
   readonly lat: number;
   readonly lng: number;
@@ -65,6 +75,16 @@ export class PrivacyClient {
   /** The server answers alike to the safe and the duress PIN; so does this, and whatever is shown of it. */
   async givePin(pin: string, place: LastPlace | undefined): Promise<void> {
     await this.rest.post("/v1/safetap/cancel", { pin, ...(place ? { fix: place } : {}) });
+  }
+
+  async watchedJobs(): Promise<readonly WatchedJob[]> {
+    return (await this.rest.get<{ items: readonly WatchedJob[] }>("/v1/me/check-ins")).items;
+  }
+
+  /** All is well, with a PIN where one is wanted; both PINs are answered alike. */
+  async checkIn(pin: string, place: LastPlace | undefined): Promise<readonly WatchedJob[]> {
+    const body = { ...(pin ? { pin } : {}), ...(place ? { fix: place } : {}) };
+    return (await this.rest.post<{ items: readonly WatchedJob[] }>("/v1/me/check-in", body)).items;
   }
 
   async keys(): Promise<readonly QuickKey[]> {
