@@ -157,6 +157,8 @@ async def test_a_call_counts_in_full_for_who_chose_that(street: Street, calls: b
 async def test_a_responders_code_acknowledges_and_their_other_words_raise_nothing(street: Street) -> None:
     target = f"person:{street.world.dispatcher}"
     notice_id = await add_notice(street.world, Channel.SMS, RESPONDER, target=target)
+    await street.world.pool.execute("UPDATE notice SET state = 'sent', attempts = 1")
+    waiting_id = await add_notice(street.world, Channel.SMS, RESPONDER, target=target, loop=1)
     incident_id = (await street.world.incident())["incident_id"]
     async with street.world.pool.acquire() as conn:
         code = await allot_code(
@@ -176,6 +178,8 @@ async def test_a_responders_code_acknowledges_and_their_other_words_raise_nothin
     incident = await street.world.incident()
     assert (incident["state"], incident["acknowledged_by"]) == ("acknowledged", street.world.dispatcher)
     assert await street.world.pool.fetchval("SELECT delivery FROM notice WHERE notice_id = $1", notice_id) == "read"
+    state = await street.world.pool.fetchval("SELECT state FROM notice WHERE notice_id = $1", waiting_id)
+    assert state == "pending", "nobody can have read what was not sent"
     assert await street.world.pool.fetchval("SELECT count(*) FROM wrong_reply") == 2
     assert await street.world.pool.fetchval("SELECT count(*) FROM orphan_trigger") == 0
 
