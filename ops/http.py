@@ -1,7 +1,7 @@
 """What every HTTP server of ours shares: its runner, its headers, `/healthz`, `/readyz`, `/metrics`."""
 
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -65,12 +65,17 @@ async def ops_server(readiness: Readiness, host: str, port: int | None) -> Async
         await runner.cleanup()
 
 
+def guards(*, is_tls: bool) -> Mapping[str, str]:
+    """Return the headers of every answer of a server without pages."""
+    return {**GUARDS, "Strict-Transport-Security": TRANSPORT_SECURITY} if is_tls else GUARDS
+
+
 def add_guards(app: web.Application, *, is_tls: bool) -> None:
     """Give every answer of `app` the headers of `GUARDS`; what a handler has set itself is left alone."""
-    guards = {**GUARDS, "Strict-Transport-Security": TRANSPORT_SECURITY} if is_tls else GUARDS
+    headers = guards(is_tls=is_tls)
 
     async def guard(_request: web.Request, response: web.StreamResponse) -> None:
-        for name, value in guards.items():
+        for name, value in headers.items():
             response.headers.setdefault(name, value)
 
     app.on_response_prepare.append(guard)

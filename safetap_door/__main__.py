@@ -11,6 +11,7 @@ from uuid import uuid4
 from aiohttp import web
 
 from config.limits import (
+    ACCEPT_BACKLOG,
     INTAKE_POOL_MAX,
     LIVE_CLOSE_MS,
     READY_PROBE_MS,
@@ -36,7 +37,7 @@ from engine.safetap.phone_doors import PhoneDoors
 from engine.safetap.senders import Senders
 from engine.safetap.spool import Spool
 from engine.safetap.unverified_lane import UnverifiedLane
-from ops.http import add_guards, add_ops_routes, app_runner, tls_context
+from ops.http import add_guards, add_ops_routes, app_runner, guards, tls_context
 from ops.process import Process, run
 from ops.readiness import Readiness
 from safetap_door.cancelling import add_cancel_route
@@ -47,6 +48,7 @@ from safetap_door.problems import cors, problems
 from safetap_door.provider_requests import ProviderServices
 from safetap_door.receipts import add_receipt_routes
 from safetap_door.routes import DoorServices, add_routes
+from safetap_door.trigger_line import TriggerLines
 from safetap_door.unix_socket import listening_at
 from safetap_door.whole_body import whole_body
 
@@ -93,7 +95,7 @@ async def root(process: Process) -> None:
         stack.callback(passwords.close)
         add_cancel_route(app, passwords)
         add_locked_phone_routes(app, LockedPhoneServices(keys=keys, phones=phones, senders=services.senders))
-        await serve(stack, settings, app)
+        await serve(stack, settings, app, services)
         async with asyncio.TaskGroup() as tasks:
             work = [
                 tasks.create_task(listener.run()),
@@ -166,14 +168,28 @@ def provider_services(settings: Settings, services: DoorServices) -> ProviderSer
     )
 
 
-async def serve(stack: AsyncExitStack, settings: Settings, app: web.Application) -> None:
+async def serve(stack: AsyncExitStack, settings: Settings, app: web.Application, services: DoorServices) -> None:
     """Open the port and the Unix socket until `stack` ends."""
     listener = stack.enter_context(listening_at(settings.safetap_socket_path))
     runner = app_runner(app, stop_ms=2 * LIVE_CLOSE_MS)
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
-    await web.SockSite(runner, listener).start()
-    await web.TCPSite(runner, settings.host, settings.safetap_port, ssl_context=tls_context(settings)).start()
+    assert runner.server is not None
+    tls = tls_context(settings)
+    tasks = await stack.enter_async_context(asyncio.TaskGroup())
+    headers = guards(is_tls=tls is not None)
+    lines = TriggerLines(services, full_server=runner.server, tasks=tasks, origins=settings.origins, headers=headers)
+    teller = tasks.create_task(lines.tell_strangers())
+    stack.callback(teller.cancel)
+    stack.push_async_callback(lines.close, stop_ms=2 * LIVE_CLOSE_MS)
+    loop = asyncio.get_running_loop()
+    for opened in (
+        await loop.create_server(lines, sock=listener),
+        await loop.create_server(
+            lines, settings.host, settings.safetap_port, ssl=tls, backlog=ACCEPT_BACKLOG, reuse_address=True
+        ),
+    ):
+        stack.callback(opened.close)
 
 
 async def watch_database(pool: Pool, readiness: Readiness, clock: Clock) -> None:

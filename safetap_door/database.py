@@ -14,7 +14,10 @@ async def open_pool(settings: Settings, *, size: int, sealing: Sealing | None = 
 
     `synchronous_commit` is asked for by name: whatever the server's default, a trigger that was acknowledged has been
     flushed. `jit` stays off, and a plan is made once: compiling or planning the trigger's statement would take longer
-    than running it. Only with `sealing` do its connections open envelopes: what takes triggers needs no key.
+    flushed. `jit` stays off, and a plan is made once: compiling or planning the trigger's statement would take longer
+    than running it. A plan that is made once, on the empty tables of the first day, must not be one that reads whole
+    tables; the same holds for the plans that Postgres keeps inside its triggers and foreign keys. Only with `sealing`
+    do its connections open envelopes: what takes triggers needs no key.
 
     Raises:
         ValueError: `DATABASE_URL` is not set.
@@ -34,5 +37,7 @@ async def open_pool(settings: Settings, *, size: int, sealing: Sealing | None = 
             "synchronous_commit": "on",
             "jit": "off",
             "plan_cache_mode": "force_generic_plan",
+            "enable_seqscan": "off",
+            "enable_bitmapscan": "off",
         },
     )

@@ -22,6 +22,7 @@ from config.limits import (
     LIVE_CLOSE_MS,
     LIVE_FRAMES_MAX,
     LIVE_HEARTBEAT_MS,
+    LIVE_PAUSE_MS,
     LIVE_SOCKETS_MAX,
     LIVE_STANDING_MS,
     TOKEN_GRACE_MS,
@@ -271,6 +272,7 @@ class LiveDesks:
             async with self._pool.acquire() as conn:
                 await self._show(conn, changed)
                 await self._show_everything(conn, set(self._desks if is_stale else ()) | self._newcomers)
+            await self._clock.sleep_ms(LIVE_PAUSE_MS)
         except POSTGRES_ERRORS:
             self._is_stale = True
             self._wake.set()

@@ -34,6 +34,7 @@ STATUS_OF: Final[Mapping[Acknowledgement, int]] = {
     Acknowledgement.SPOOLED: 202,
     Acknowledgement.RECEIVED: 202,
 }
+DOORS: Final = frozenset(Door)
 NS_PER_S: Final = 1_000_000_000
 NS_PER_MS: Final = 1_000_000
 
@@ -76,10 +77,10 @@ async def take_trigger(request: web.Request) -> web.Response:
         sender = await services.senders.tell(shown, now_ms)
         crash_point("after_parse")
         if isinstance(sender, Stranger):
-            _take_unverified(services, trigger, sender, door, shown.source)
+            take_unverified(services, trigger, sender, door, shown.source)
             acknowledgement = Acknowledgement.RECEIVED
         else:
-            acknowledgement = await services.intake.take(_received(services, trigger, sender, door, now_ms))
+            acknowledgement = await services.intake.take(received_trigger(services, trigger, sender, door, now_ms))
         outcome = acknowledgement.value
     finally:
         TRIGGERS.labels(door.value, outcome).inc()
@@ -119,8 +120,12 @@ def door_of(request: web.Request) -> Door:
     """Return the way in: the forwarder's word on the Unix socket, which only our own processes reach."""
     if not _is_forwarded(request):
         return Door.DIRECT
-    named = request.headers.get(DOOR_HEADER, "")
-    return Door(named) if named in set(Door) else Door.DIRECT
+    return named_door(request.headers.get(DOOR_HEADER, ""))
+
+
+def named_door(name: str) -> Door:
+    """Return the way in that a process of ours names."""
+    return Door(name) if name in DOORS else Door.DIRECT
 
 
 def shown_by(request: web.Request, body: bytes) -> Shown:
@@ -149,7 +154,14 @@ def source_of(address: str) -> str:
     return str(ip) if ip.version == 4 else str(ip_network((ip, 64), strict=False))  # noqa: PLR2004 - IPv4
 
 
-def _received(services: DoorServices, trigger: Trigger, sender: Sender, door: Door, now_ms: int) -> ReceivedTrigger:
+def received_trigger(
+    services: DoorServices, trigger: Trigger, sender: Sender, door: Door, now_ms: int
+) -> ReceivedTrigger:
+    """Return the trigger of somebody whom we know.
+
+    Raises:
+        NotAllowed: they are of those who answer alarms.
+    """
     if sender.role not in TRIGGERING_ROLES:
         raise NotAllowed("Customers and workers raise alarms; the desk answers them.")
     return ReceivedTrigger(
@@ -166,9 +178,10 @@ def _received(services: DoorServices, trigger: Trigger, sender: Sender, door: Do
     )
 
 
-def _take_unverified(
+def take_unverified(
     services: DoorServices, trigger: Trigger, stranger: Stranger, door: Door, source: str | None
 ) -> None:
+    """Let a stranger's trigger wait in the lane of its own, as far as its source has not had its share."""
     if services.unverified.has_room(source):
         incident_id = IncidentId(services.new_id())
         now_ms = services.clock.now_ms()

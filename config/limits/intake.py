@@ -30,6 +30,8 @@ UNVERIFIED_ANSWER_MS: Final = 1_000
 """Every unverified trigger is answered this long after it came, whatever became of it: the time tells nothing.
 
 It is long because a connection has one request at a time: a forger gets so many a second as they have connections."""
+STRANGERS_TICK_MS: Final = 20
+"""How often the door looks for whose time has come: so much later than that they are answered."""
 CHECKS_PER_SOURCE_PER_S_MAX: Final = 300
 """Signatures of one source that are checked; a token beyond counts as `unchecked` until it is sent again."""
 CHECKS_PER_SOURCE_BURST: Final = 2_000

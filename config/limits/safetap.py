@@ -7,6 +7,10 @@ TRIGGER_BYTES_MAX: Final = 8_192
 """A larger request, or message of a desk, is refused at SafeTap's door with 413, or closes the socket."""
 ESCALATION_POLL_MS: Final = 500
 """How often due steps are looked for without being woken."""
+ESCALATION_PAUSE_MS: Final = 20
+"""Between two rounds of an escalator: what becomes due meanwhile is taken in one transaction, this much later."""
+LIVE_PAUSE_MS: Final = 10
+"""Between two looks at changed incidents: the changes meanwhile are read in one question, this much later."""
 ESCALATION_BATCH_MAX: Final = 200
 """Steps of one cycle; the next cycle follows at once."""
 ESCALATION_LEASE_MS: Final = 1_000

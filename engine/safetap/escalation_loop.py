@@ -16,7 +16,13 @@ import orjson
 import structlog
 
 from config.jurisdictions import Jurisdictions, load_jurisdictions
-from config.limits import ESCALATION_BATCH_MAX, ESCALATION_LEASE_MS, ESCALATION_POLL_MS, ESCALATION_RETRY_MS
+from config.limits import (
+    ESCALATION_BATCH_MAX,
+    ESCALATION_LEASE_MS,
+    ESCALATION_PAUSE_MS,
+    ESCALATION_POLL_MS,
+    ESCALATION_RETRY_MS,
+)
 from engine.core.clock import Clock
 from engine.core.crash_point import crash_point
 from engine.core.database import CONNECTION_LOST, POSTGRES_ERRORS, Connection, Pool
@@ -174,15 +180,18 @@ class EscalationLoop:
         """
         while True:
             try:
-                await self.round()
+                until_ms = await self.round()
+                # What comes in these milliseconds is taken together; what came alone was taken at once.
+                await clock.sleep_ms(ESCALATION_PAUSE_MS)
+                await self._wake.wait(until_ms)
             except POSTGRES_ERRORS as error:
                 end_if_cancelled()
                 LOOP_FAILURES.labels("escalation").inc()
                 log.warning("escalation.store_away", error=repr(error))
                 await clock.sleep_ms(ESCALATION_RETRY_MS)
 
-    async def round(self) -> None:
-        """Take everything that is due, then wait until something may be due again."""
+    async def round(self) -> float:
+        """Take everything that is due; return after how many milliseconds something may be due again."""
         async with self._pool.acquire() as conn:
             now_ms = await self._read_clock(conn)
             await self.hurry(conn, now_ms)
@@ -191,7 +200,7 @@ class EscalationLoop:
             next_due_ms = await conn.fetchval(NEXT_DUE)
             OPEN_INCIDENTS.set(await conn.fetchval(LIVE_INCIDENTS))
         until_due_ms = ESCALATION_POLL_MS if next_due_ms is None else next_due_ms - now_ms
-        await self._wake.wait(min(ESCALATION_POLL_MS, max(PAUSE_MS_MIN, until_due_ms)))
+        return min(ESCALATION_POLL_MS, max(PAUSE_MS_MIN, until_due_ms))
 
     async def hurry(self, conn: Connection, now_ms: int) -> None:
         """Make due at once what waits for a desk that is armed no more."""

@@ -110,6 +110,12 @@ class Senders:
             sources_max=SOURCES_MAX,
         )
 
+    def tell_now(self, shown: Shown, now_ms: int) -> Sender | Stranger | None:
+        """Return who sends where memory tells; `None`: `tell` may have to ask Postgres, or refuses it."""
+        if shown.credential and shown.scheme.lower() == BEARER_SCHEME.lower():
+            return self._by_token(shown, now_ms)
+        return None
+
     async def tell(self, shown: Shown, now_ms: int) -> Sender | Stranger:
         """Return who sends.
 
