@@ -54,7 +54,7 @@ FORGET_RECEIVERS: Final = """
 UPDATE notice n SET address = 'erased', address_sealed = NULL, reference = NULL
   FROM incident i
  WHERE i.incident_id = n.incident_id
-   AND (i.person_id = $1 AND n.target LIKE 'contact:%' OR n.target LIKE 'person:' || $1::text || '%')
+   AND (i.person_id = $1 AND n.target LIKE 'contact:%' OR n.target LIKE 'person:' || $1::uuid::text || '%')
 """
 DELETIONS: Final = tuple(
     f"DELETE FROM {table} WHERE {rule}"  # noqa: S608 - both are written below
@@ -78,7 +78,7 @@ DELETIONS: Final = tuple(
         ("zone_event", "worker_id = $1"),
         ("incident_trail", "incident_id IN (SELECT incident_id FROM incident WHERE person_id = $1)"),
         ("trail", "slot = (SELECT slot FROM worker WHERE worker_id = $1)"),
-        ("outbox", "topic = 'user:' || $1::text"),
+        ("outbox", "topic = 'user:' || $1::uuid::text"),
     )
 )
 
