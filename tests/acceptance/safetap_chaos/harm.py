@@ -5,7 +5,7 @@ Three lanes work at the same time, each on its own processes: doors and Postgres
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -34,27 +34,34 @@ class Harm:
     """Bytes of spools that were lost with their disk."""
 
     async def doors(self, rounds: Sequence[str]) -> None:
-        """Harm doors and Postgres in the ways that `rounds` name: see `door_rounds`."""
+        """Harm doors and Postgres in the ways that `rounds` name: see `DOOR_ROUNDS`."""
+        doors = self.installation.doors
         for name in rounds:
             match name:
                 case "door":
-                    await self._restart(self.rng.choice(self.installation.doors))
+                    await self._restart(self.rng.choice(doors))
                 case "both doors":
-                    await asyncio.gather(*map(self._restart, self.installation.doors))
+                    await asyncio.gather(*map(self._restart, doors))
                 case "postgres":
                     async with self._without_postgres():
                         await self._pause(AWAY_S)
                 case "lost disk":
                     await self._lose_a_disk()
+                case "spool":
+                    await self._die_about_the_spool()
+                case "named":
+                    await self._die_in_turn(doors, places_of(Passed.AT_WORK))
                 case _:
-                    await self._die_at(dict(zip(self.installation.doors, name.split("+"), strict=False)))
+                    raise AssertionError(name)
             await self._pause(self.gap_s)
 
     async def senders(self, rounds: Sequence[str]) -> None:
-        """Kill a sender for each of `rounds`: a named place, or `random`."""
+        """Kill a sender for each of `rounds`, or one after the other at each named place."""
         for name in rounds:
-            victim = self.rng.choice(self.installation.senders)
-            await (self._restart(victim) if name == "random" else self._die_at({victim: name}))
+            if name == "named":
+                await self._die_in_turn(self.installation.senders, SENDER_POINTS)
+            else:
+                await self._restart(self.rng.choice(self.installation.senders))
             await self._pause(self.gap_s)
 
     async def others(self, rounds: Sequence[str]) -> None:
@@ -67,23 +74,34 @@ class Harm:
         await victim.kill()
         await victim.start()
 
-    async def _die_at(self, places: Mapping[Victim, str]) -> None:
-        """Start each process anew so that it dies at its place, see it die there, and start it as it should be."""
-        await asyncio.gather(*(self._arm(victim, place) for victim, place in places.items()))
-        wanted = {DOOR_POINTS.get(place, Passed.AT_WORK) for place in places.values()}
-        if wanted != {Passed.AT_WORK}:
-            async with self._without_postgres():
-                await self._until_spooled([v for v, place in places.items() if DOOR_POINTS[place] is Passed.BACK])
-                await asyncio.gather(*(v.dies(p) for v, p in places.items() if DOOR_POINTS[p] is Passed.AWAY))
-                await asyncio.gather(*(v.start() for v, p in places.items() if DOOR_POINTS[p] is Passed.AWAY))
-            places = {victim: place for victim, place in places.items() if DOOR_POINTS[place] is Passed.BACK}
-        await asyncio.gather(*(self._die_and_return(victim, place) for victim, place in places.items()))
+    async def _die_in_turn(self, victims: Sequence[Victim], places: Sequence[str]) -> None:
+        """Let processes of a kind die at these places, each process at its share of them, one after the other."""
+        shuffled = self.rng.sample(places, len(places))
+        shares = [shuffled[number :: len(victims)] for number in range(len(victims))]
+        await asyncio.gather(*map(self._die_at_each, victims, shares))
+
+    async def _die_at_each(self, victim: Victim, places: Sequence[str]) -> None:
+        await victim.kill()
+        for place in places:
+            await victim.start(crash_at=f"{place}:{self.rng.randint(*PASSINGS)}")
+            await victim.dies(place)
+            await self._pause(self.gap_s)
+        await victim.start()
+
+    async def _die_about_the_spool(self) -> None:
+        """Let doors die at the disk while Postgres is away, and again while they bring to it what lies there."""
+        doors = self.rng.sample(self.installation.doors, 2)
+        away, back = places_of(Passed.AWAY), places_of(Passed.BACK)
+        await asyncio.gather(*(self._arm(door, place) for door, place in zip(doors, away, strict=True)))
+        async with self._without_postgres():
+            await asyncio.gather(*(door.dies(place) for door, place in zip(doors, away, strict=True)))
+            await asyncio.gather(*(door.start(crash_at=place) for door, place in zip(doors, back, strict=True)))
+            await self._until_spooled(doors)
+        await asyncio.gather(*(self._die_and_return(door, place) for door, place in zip(doors, back, strict=True)))
 
     async def _arm(self, victim: Victim, place: str) -> None:
-        is_rare = DOOR_POINTS.get(place) is Passed.BACK
-        number = 1 if is_rare else self.rng.randint(*PASSINGS)
         await victim.kill()
-        await victim.start(crash_at=f"{place}:{number}")
+        await victim.start(crash_at=place)
 
     async def _die_and_return(self, victim: Victim, place: str) -> None:
         await victim.dies(place)
@@ -101,13 +119,13 @@ class Harm:
             await door.start()
 
     async def _until_spooled(self, doors: Sequence[Victim]) -> None:
-        """Wait until each of the doors has something on its disk."""
+        """Wait until each of the doors has put something on its disk and has told a phone so."""
+        numbers = [self.installation.doors.index(door) for door in doors]
+        before = {number: self.installation.spooled_bytes(number) for number in numbers}
         async with asyncio.timeout(WAIT_S):
-            for door in doors:
-                number = self.installation.doors.index(door)
-                while not self.installation.spooled_bytes(number):  # noqa: ASYNC110 - a file
-                    await asyncio.sleep(0.02)
-        await asyncio.sleep(0.2)  # and has told a phone
+            while any(self.installation.spooled_bytes(number) <= before[number] for number in numbers):  # noqa: ASYNC110 - files
+                await asyncio.sleep(0.02)
+        await asyncio.sleep(0.2)
 
     @asynccontextmanager
     async def _without_postgres(self) -> AsyncIterator[None]:
@@ -120,15 +138,13 @@ class Harm:
         await asyncio.sleep(self.rng.uniform(*between_s))
 
 
-def door_rounds() -> list[str]:
-    """Return a full turn of what is done to doors: every named place, two at once where Postgres has to go for it."""
-    at_work = [name for name, passed in DOOR_POINTS.items() if passed is Passed.AT_WORK]
-    away = [name for name, passed in DOOR_POINTS.items() if passed is Passed.AWAY]
-    back = [name for name, passed in DOOR_POINTS.items() if passed is Passed.BACK]
-    pairs = [f"{at_work[at]}+{at_work[-1 - at]}" for at in range(len(at_work) // 2)]
-    return [*pairs, at_work[len(at_work) // 2], "+".join(away), "+".join(back), "postgres", "lost disk"]
+def places_of(passed: Passed) -> list[str]:
+    """Return the places that a door passes then."""
+    return [name for name, when in DOOR_POINTS.items() if when is passed]
 
 
-def sender_rounds() -> list[str]:
-    """Return a full turn of what is done to senders."""
-    return [*SENDER_POINTS, "random"]
+DOOR_ROUNDS = ("named", "spool", "lost disk")
+"""What is done to doors at least once; each names a method above."""
+DOOR_MORE = (*DOOR_ROUNDS, "postgres", "both doors", *["door"] * 6)
+SENDER_ROUNDS = ("named",)
+SENDER_MORE = ("named", *["random"] * 6)

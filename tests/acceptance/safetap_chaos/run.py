@@ -14,7 +14,7 @@ import asyncpg
 
 from engine.core.ids import OrgId
 from tests.acceptance.safetap_chaos.crash_points import named_in_the_code
-from tests.acceptance.safetap_chaos.harm import Harm, door_rounds, sender_rounds
+from tests.acceptance.safetap_chaos.harm import DOOR_MORE, DOOR_ROUNDS, SENDER_MORE, SENDER_ROUNDS, Harm
 from tests.acceptance.safetap_chaos.history import History, Rows, check
 from tests.acceptance.safetap_chaos.installation import OTHERS, Installation
 from tests.acceptance.safetap_chaos.lateness import Late, lateness
@@ -154,9 +154,8 @@ async def _until_enough(scene: Scene, crowd: Crowd, harm: Harm) -> None:
             people.create_task(crowd.press_on_sockets(stop))
         others = [*OTHERS, "redis"] if plan.is_whole else ["redis"]
         async with asyncio.TaskGroup() as lanes:
-            doors, senders = door_rounds(), sender_rounds()
-            lanes.create_task(_lane(harm.doors, doors, [*doors, *["door"] * len(doors)], is_enough, harm.rng))
-            lanes.create_task(_lane(harm.senders, senders, [*senders, "random"], is_enough, harm.rng))
+            lanes.create_task(_lane(harm.doors, DOOR_ROUNDS, DOOR_MORE, is_enough, harm.rng))
+            lanes.create_task(_lane(harm.senders, SENDER_ROUNDS, SENDER_MORE, is_enough, harm.rng))
             lanes.create_task(_lane(harm.others, others, others, is_enough, harm.rng))
         stop.set()
 
