@@ -13,7 +13,7 @@ from config.limits import CLOSE_REASON_CHARS_MAX
 from engine.core.errors import Conflict, InvalidInput, NotAllowed, NotFound
 from engine.core.ids import BookingId, IncidentId, NoticeId, PersonId
 from engine.core.vocabulary import Channel, Delivery, IncidentKind, IncidentState, NoticeState, Role
-from engine.safetap import desk, vouching
+from engine.safetap import decoy, desk, vouching
 from engine.safetap.incident_reads import note_detail_read
 from engine.safetap.incident_views import Position, incident_detail, list_incidents
 from engine.safetap.trigger import Trust
@@ -156,6 +156,14 @@ async def vouch(call: Call[NoBody, NoQuery]) -> Reply:
     return Reply(view)
 
 
+async def send_decoy(call: Call[NoBody, NoQuery]) -> Reply:
+    """Let the person's own decoy message go to their own phone."""
+    view = await decoy.send_decoy(
+        call.conn, incident_id=_incident_id(call), actor=call.principal, notice_id=uuid4(), now_ms=call.now_ms
+    )
+    return Reply(view)
+
+
 async def close(call: Call[Close, NoQuery]) -> Reply:
     """End an incident."""
     view = await desk.close(
@@ -210,6 +218,17 @@ ROUTES: tuple[AnyRoute, ...] = (
         access=DESK,
         handler=vouch,
         summary="Say that an unverified alarm is real: its whole ladder is climbed",
+        uses=Uses.TRANSACTION,
+        answer=Incident,
+        key=Key.ACCEPTED,
+        errors=(NotFound, NotAllowed, Conflict),
+    ),
+    Route(
+        method="POST",
+        path="/v1/incidents/{incident_id}/decoy",
+        access=DESK,
+        handler=send_decoy,
+        summary="Send the person's own decoy message to their own phone, where they chose one",
         uses=Uses.TRANSACTION,
         answer=Incident,
         key=Key.ACCEPTED,

@@ -18,6 +18,7 @@ from engine.safetap.incident_store import read_clock
 from engine.safetap.safety_setup import (
     ContactMode,
     ContactPlan,
+    Cue,
     SafetySetup,
     load_setup,
     save_setup,
@@ -46,6 +47,8 @@ class Setup(Body):
     decoy_text: Text | None = None
     is_volunteer: bool = False
     """A worker who agrees to look after others from outside; it takes training too."""
+    cue: Cue = Cue.DOT
+    """How the person's own phone shows them that their alarm has arrived."""
     contacts: Annotated[list[Contact], Field(max_length=CONTACTS_PER_PERSON_MAX, default_factory=list)]
 
 
@@ -65,6 +68,7 @@ class SetupAnswer(Answer):
     code_word: str | None
     decoy_text: str | None
     is_volunteer: bool
+    cue: Cue
     contacts: list[ContactAnswer]
 
 
@@ -107,7 +111,7 @@ async def put_setup(call: Call[Setup, NoQuery]) -> Reply:
     """Write what the person chooses; who calls for help next is looked after so."""
     body = call.body
     contacts = tuple(ContactPlan(one.name, one.phone, one.email, one.may_be_at_address) for one in body.contacts)
-    setup = SafetySetup(body.contact_mode, body.code_word, body.decoy_text, body.is_volunteer, contacts)
+    setup = SafetySetup(body.contact_mode, body.code_word, body.decoy_text, body.is_volunteer, contacts, body.cue)
     ids = [uuid4() for _ in contacts]
     return _answer(await save_setup(call.conn, setup, principal=call.principal, contact_ids=ids, now_ms=call.now_ms))
 
@@ -159,6 +163,7 @@ def _answer(setup: SafetySetup) -> Reply:
             "code_word": setup.code_word,
             "decoy_text": setup.decoy_text,
             "is_volunteer": setup.is_volunteer,
+            "cue": setup.cue.value,
             "contacts": contacts,
         }
     )

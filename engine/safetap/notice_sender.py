@@ -17,6 +17,7 @@ from typing import Final
 import asyncpg
 import structlog
 
+from config.jurisdictions import Jurisdictions, load_jurisdictions
 from config.limits import (
     NOTICE_ATTEMPTS_MAX,
     NOTICE_BATCH_MAX,
@@ -36,7 +37,9 @@ from engine.core.units import MS_PER_S, ms_from_utc, utc_from_ms
 from engine.core.vocabulary import Channel
 from engine.outbox.durable_loop import keep_running
 from engine.outbox.listener import Listener, Wake
+from engine.safetap.bystanders import advice_for
 from engine.safetap.channels.notifier import NoticeMessage, Notifier, NotSent, Receipt
+from engine.safetap.decoy import decoy_for
 from engine.safetap.escalation_loop import ReadClock
 from engine.safetap.incident_store import read_clock
 from engine.safetap.incident_views import incident_view
@@ -102,12 +105,15 @@ class NoticeSender:
         notifiers: Mapping[Channel, Notifier],
         read_clock: ReadClock = read_clock,
         new_code: NewCode = random_code,
+        jurisdictions: Jurisdictions | None = None,
     ) -> None:
+        """Without `jurisdictions` those of the installation are read, and checked."""
         self._pool = pool
         self._clock = clock
         self._notifiers = notifiers
         self._read_clock = read_clock
         self._new_code = new_code
+        self._jurisdictions = load_jurisdictions() if jurisdictions is None else jurisdictions
         self._wake = Wake()
         self._listener = Listener(pool=pool, clock=clock, handlers={"clenzy_notice": self._wake.set})
         self._firsts: Counter[Channel] = Counter()
@@ -225,6 +231,8 @@ class NoticeSender:
         async with self._pool.acquire() as conn:
             incident = await incident_view(conn, notice["incident_id"])
             code = await self._reply_code(conn, notice, now_ms)
+            advice = await advice_for(conn, notice["incident_id"], notice["target"], jurisdictions=self._jurisdictions)
+            decoy = await decoy_for(conn, notice["incident_id"], notice["target"])
         return NoticeMessage(
             notice_id=NoticeId(notice["notice_id"]),
             key=notice["idempotency_key"],
@@ -236,6 +244,8 @@ class NoticeSender:
             sent_at_ms=now_ms,
             incident=incident,
             reply_code=code,
+            advice=advice,
+            decoy=decoy,
         )
 
     async def _reply_code(self, conn: Connection, notice: asyncpg.Record, now_ms: int) -> str | None:

@@ -4,7 +4,7 @@ Nobody is contacted who did not choose it: the default mode is `none`.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Final
@@ -36,6 +36,17 @@ class ContactMode(StrEnum):
     """A call in which a word of their choice tells how they are."""
 
 
+class Cue(StrEnum):
+    """How the person's own phone shows them, and nobody else, that their alarm has arrived."""
+
+    NONE = "none"
+    """Not at all."""
+    DOT = "dot"
+    """The dot after the page's mark is filled for a while."""
+    BUZZ = "buzz"
+    """Two short vibrations."""
+
+
 @dataclass(frozen=True, slots=True)
 class ContactPlan:
     """Somebody to be told, as the person wrote it."""
@@ -55,12 +66,13 @@ class SafetySetup:
     decoy_text: str | None
     is_volunteer: bool
     contacts: tuple[ContactPlan, ...]
+    cue: Cue = Cue.DOT
 
 
 NOTHING_CHOSEN: Final = SafetySetup(ContactMode.NONE, None, None, is_volunteer=False, contacts=())
 
 SETUP: Final = """
-SELECT contact_mode, code_word, decoy_text, volunteers FROM safety_setup WHERE person_id = $1
+SELECT contact_mode, code_word, decoy_text, volunteers, cue FROM safety_setup WHERE person_id = $1
 """
 
 CONTACTS: Final = """
@@ -72,11 +84,11 @@ SELECT ROW(k.wrapped, c.name_sealed, c.name)::sealed_text AS name,
 """
 
 SAVE: Final = """
-INSERT INTO safety_setup (person_id, contact_mode, code_word, decoy_text, volunteers, updated_at)
-VALUES ($1, $2, $3, $4, $5, $6)
+INSERT INTO safety_setup (person_id, contact_mode, code_word, decoy_text, volunteers, updated_at, cue)
+VALUES ($1, $2, $3, $4, $5, $6, $7)
 ON CONFLICT (person_id) DO UPDATE
    SET contact_mode = excluded.contact_mode, code_word = excluded.code_word, decoy_text = excluded.decoy_text,
-       volunteers = excluded.volunteers, updated_at = excluded.updated_at
+       volunteers = excluded.volunteers, updated_at = excluded.updated_at, cue = excluded.cue
 """
 
 FORGET_CONTACTS: Final = "DELETE FROM safety_contact WHERE person_id = $1"
@@ -113,6 +125,7 @@ async def load_setup(conn: Connection, person_id: PersonId) -> SafetySetup:
         decoy_text=row["decoy_text"],
         is_volunteer=row["volunteers"],
         contacts=contacts,
+        cue=Cue(row["cue"]),
     )
 
 
@@ -126,9 +139,8 @@ async def save_setup(
     """
     kept = checked(setup, role=principal.role)
     person_id, now = principal.person_id, utc_from_ms(now_ms)
-    await conn.execute(
-        SAVE, person_id, kept.contact_mode.value, kept.code_word, kept.decoy_text, kept.is_volunteer, now
-    )
+    mode, cue = kept.contact_mode.value, kept.cue.value
+    await conn.execute(SAVE, person_id, mode, kept.code_word, kept.decoy_text, kept.is_volunteer, now, cue)
     await conn.execute(FORGET_CONTACTS, person_id)
     key = await person_key(conn, person_id, now_ms=now_ms)
     await conn.executemany(
@@ -168,7 +180,7 @@ def checked(setup: SafetySetup, *, role: Role) -> SafetySetup:
     if setup.is_volunteer and role is not Role.WORKER:
         raise InvalidInput("Workers volunteer.", field="is_volunteer")
     contacts = tuple(_checked_contact(one, f"contacts[{at}]") for at, one in enumerate(setup.contacts))
-    return SafetySetup(setup.contact_mode, setup.code_word, setup.decoy_text, setup.is_volunteer, contacts)
+    return replace(setup, contacts=contacts)
 
 
 async def set_training(

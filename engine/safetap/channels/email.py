@@ -103,11 +103,11 @@ def compose(message: NoticeMessage, *, sender: str, console_url: str) -> EmailMe
     mail["Message-ID"] = message_id(message)
     mail["X-Priority"] = "1"
     mail["Auto-Submitted"] = "auto-generated"
-    mail.set_content("\n".join(_lines(incident, person, console_url)))
+    mail.set_content("\n".join([*_lines(incident, person), "", *_what_to_do(message, console_url)]))
     return mail
 
 
-def _lines(incident: Mapping[str, object], person: Mapping[str, object], console_url: str) -> list[str]:
+def _lines(incident: Mapping[str, object], person: Mapping[str, object]) -> list[str]:
     lines = ["This is a drill: act as if it were real, but call nobody outside.", ""] if incident["is_drill"] else []
     lines += [
         f"{person['name']} ({person['role']}) raised a silent alarm.",
@@ -122,9 +122,13 @@ def _lines(incident: Mapping[str, object], person: Mapping[str, object], console
     if isinstance(fix, Mapping):
         about = "" if fix["accuracy_m"] is None else f" (within about {fix['accuracy_m']:.0f} m)"
         lines.append(f"Last position: {fix['lat']:.6f}, {fix['lng']:.6f}{about}")
-    lines += [
-        "",
+    return lines
+
+
+def _what_to_do(message: NoticeMessage, console_url: str) -> list[str]:
+    if message.advice is not None:
+        return [message.advice]
+    return [
         f"Acknowledge it at the desk: {console_url}/",
         "Do not ring the person: the alarm was silent for a reason.",
     ]
-    return lines

@@ -27,6 +27,10 @@ class NoticeMessage:
     """The protocol's incident as it stood when the attempt began."""
     reply_code: str | None = None
     """What a responder answers to take responsibility; only where an answer can come back to us."""
+    advice: str | None = None
+    """For whoever is no responder: what to do and what not. They are asked for no answer."""
+    decoy: str | None = None
+    """The person's own words, for their own phone: sent as they are, and nothing else."""
 
 
 @dataclass(frozen=True, slots=True)

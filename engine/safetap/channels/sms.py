@@ -48,14 +48,20 @@ def recipient(message: NoticeMessage) -> str:
 
 def compose(message: NoticeMessage, *, console_url: str) -> str:
     """Return the text: what must not be cut off comes first."""
+    if message.decoy is not None:
+        return message.decoy[:TEXT_CHARS_MAX]
     incident = message.incident
     person = incident["person"]
     assert isinstance(person, Mapping)
     name = " ".join(str(person["name"]).split())
-    lines = [f"{'DRILL. ' if incident['is_drill'] else ''}SafeTap: {name} ({person['role']}) needs help."]
-    if message.reply_code is not None:
-        lines.append(f"Reply ACK {message.reply_code} to take it.")
-    lines.append(f"Do not ring them. Desk: {console_url}/")
+    doubt = "UNCONFIRMED. " if incident.get("trust") == "unverified" else ""
+    lines = [f"{'DRILL. ' if incident['is_drill'] else ''}{doubt}SafeTap: {name} ({person['role']}) needs help."]
+    if message.advice is not None:
+        lines.append(message.advice)
+    else:
+        if message.reply_code is not None:
+            lines.append(f"Reply ACK {message.reply_code} to take it.")
+        lines.append(f"Do not ring them. Desk: {console_url}/")
     address = incident["address"]
     if isinstance(address, Mapping):
         lines.append(", ".join(str(address[part]) for part in ("line", "floor") if address[part]))

@@ -47,11 +47,13 @@ def script(message: NoticeMessage, *, answer_url: str) -> str:
     person = incident["person"]
     assert isinstance(person, Mapping)
     drill = "This is a drill. " if incident["is_drill"] else ""
-    text = (
-        f"{drill}SafeTap alarm. {person['name']}, {person['role']}, needs help. Do not ring them. "
-        f"Press {TAKE_IT} to take responsibility, then open the desk."
-    )
+    alarm = f"{drill}SafeTap alarm. {person['name']}, {person['role']}, needs help."
     response = Element("Response")
+    if message.advice is not None:
+        for _ in range(TIMES_SAID):
+            SubElement(response, "Say").text = f"{alarm} {message.advice}"
+        return tostring(response, encoding="unicode")
+    text = f"{alarm} Do not ring them. Press {TAKE_IT} to take responsibility, then open the desk."
     keys = SubElement(
         response, "Gather", action=answer_url, method="POST", numDigits="1", timeout=str(KEY_WAIT_S), input="dtmf"
     )

@@ -203,12 +203,20 @@ async def test_a_dry_run_prints_who_would_be_told_when_and_tells_nobody(
 
 
 async def test_nobody_is_contacted_who_did_not_choose_it(api: Api, worker: Person, customer: Person) -> None:
-    nothing = {"contact_mode": "none", "code_word": None, "decoy_text": None, "is_volunteer": False, "contacts": []}
+    nothing = {
+        "contact_mode": "none",
+        "code_word": None,
+        "decoy_text": None,
+        "is_volunteer": False,
+        "cue": "dot",
+        "contacts": [],
+    }
     assert (await api.get("/v1/me/safety", by=customer)).body == nothing
     chosen = {
         "contact_mode": "code_word",
         "code_word": "pineapple",
         "is_volunteer": True,
+        "cue": "buzz",
         "contacts": [{"name": "Rui", "phone": "00351 912 345 678", "email": "Rui@Example.com"}],
     }
     said = await api.call("PUT", "/v1/me/safety", chosen, by=worker)
