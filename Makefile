@@ -64,8 +64,8 @@ test: setup pages  ## All tests: real Postgres, Redis, processes, browser
 load: setup  ## A short load run of workers and customers over the public protocol
 	@exec $(BIN)/python -m clenzy load $(ARGS)
 
-chaos: setup pages  ## Kill every process and store during a run; nothing acknowledged may be lost
-	@$(BIN)/pytest -m chaos $(ARGS)
+chaos: setup pages  ## Kill every process and store; nothing acknowledged may be lost (ARGS=--long: 500 kills, 100,000 alarms)
+	@$(if $(filter --long,$(ARGS)),exec $(BIN)/python -m tests.acceptance.safetap_chaos $(filter-out --long,$(ARGS)),$(BIN)/pytest -m chaos $(ARGS))
 
 drops: setup  ## Cut 10,000 connections, kill gateways, relays and Redis; no durable event may be lost or doubled
 	@exec $(BIN)/python -m tests.acceptance.drops $(ARGS)
