@@ -135,7 +135,7 @@ describe("the chat", () => {
 });
 
 describe("evidence", () => {
-  const bytes = (text: string): Uint8Array<ArrayBuffer> => new TextEncoder().encode(text) as Uint8Array<ArrayBuffer>;
+  const bytes = (text: string): Uint8Array<ArrayBuffer> => new TextEncoder().encode(text);
 
   it("chains as the server does", async () => {
     // hashlib.sha256(hashlib.sha256(bytes(32) + b"one").digest() + b"two").hexdigest()
