@@ -5,6 +5,7 @@ else holds, and what is left over is the next batch's.
 """
 
 import asyncio
+from collections import Counter as Tally
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -14,12 +15,15 @@ from typing import Final
 import structlog
 from prometheus_client import Counter, Gauge
 
+from config.jurisdictions import Jurisdictions, load_jurisdictions
 from config.limits import (
     ENROLMENT_CODE_MS,
+    EXPIRY_BATCH_MAX,
     IDEMPOTENCY_KEPT_MS,
     KEEPER_BATCH_MAX,
     KEEPER_PAUSE_MS,
     OUTBOX_KEPT_MS,
+    PERSONAL_EVERY_MS,
     REPAIR_EVERY_MS,
     SIGN_IN_WINDOW_MS,
     TRAIL_KEEP_EVERY_MS,
@@ -32,6 +36,8 @@ from engine.core.units import MS_PER_MIN, MS_PER_S, utc_from_ms
 from engine.geo.repair import Mended, Repair
 from engine.geo.trail_partitions import Kept, keep_days
 from engine.outbox.durable_loop import keep_running
+from engine.people.sealing_backlog import seal_backlog
+from engine.safetap.retention import expire, keep_trails
 from engine.wiring import open_database, open_fix_clock, open_redis
 from ops.http import ops_server
 from ops.probe import keep_checked
@@ -194,6 +200,48 @@ class TrailKeeper:
         await self._clock.sleep_ms(TRAIL_KEEP_EVERY_MS)
 
 
+class PersonalKeeper:
+    """Seals what lies in the clear, keeps the trails of incidents, deletes what the law lets be kept no longer."""
+
+    NAME: Final = "personal"
+
+    def __init__(self, *, pool: Pool, clock: Clock, jurisdictions: Jurisdictions) -> None:
+        self._pool = pool
+        self._clock = clock
+        self._jurisdictions = jurisdictions
+
+    async def run(self) -> None:
+        """Keep it so until cancelled, through restarts of Postgres."""
+        await keep_running(self._step, name=self.NAME, clock=self._clock, errors=POSTGRES_ERRORS)
+
+    async def run_once(self) -> dict[str, int]:
+        """Do all that is to be done now; return of how much."""
+        done: Tally[str] = Tally()
+        while (batch := await self._batch()).total():
+            done += batch
+            if batch.total() >= EXPIRY_BATCH_MAX:
+                await self._clock.sleep_ms(KEEPER_PAUSE_MS)
+        for part in (part for part in done if part.startswith("incident_")):
+            DELETED.labels(part).inc(done[part])
+        LAST_RUN.labels(self.NAME).set(self._clock.now_ms() / MS_PER_S)
+        return dict(done)
+
+    async def _batch(self) -> Tally[str]:
+        now_ms = self._clock.now_ms()
+        async with self._pool.acquire() as conn:
+            counts = {"sealed": await seal_backlog(conn, now_ms=now_ms)}
+            async with conn.transaction():
+                counts["trails_kept"] = await keep_trails(conn, now_ms=now_ms)
+            expired = await expire(conn, self._jurisdictions, now_ms=now_ms)
+        return Tally(counts | {f"incident_{part}": count for part, count in expired.items()})
+
+    async def _step(self) -> None:
+        done = await self.run_once()
+        if done:
+            log.info("keeper.personal", **done)
+        await self._clock.sleep_ms(PERSONAL_EVERY_MS)
+
+
 class CellKeeper:
     """Mends the cell index in Redis; several at once do no harm."""
 
@@ -238,6 +286,7 @@ async def root(process: Process) -> None:
             work = [
                 tasks.create_task(Keeper(pool=pool, clock=clock).run()),
                 tasks.create_task(trails.run()),
+                tasks.create_task(PersonalKeeper(pool=pool, clock=clock, jurisdictions=load_jurisdictions()).run()),
                 tasks.create_task(CellKeeper(redis=redis, clock=clock).run()),
                 tasks.create_task(
                     keep_checked(process.readiness, "database", ask, errors=POSTGRES_ERRORS, sleep_ms=clock.sleep_ms)

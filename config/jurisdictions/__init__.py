@@ -8,7 +8,7 @@ Nothing here is legal advice: who runs an installation checks its files.
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, Self
 
 import structlog
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
@@ -46,17 +46,42 @@ class Recording(Part):
     enabled: bool = False
     consent: Literal["all_parties", "one_party", "unclear"]
     """Whose consent a recording of a conversation needs."""
+    consent_basis: Sentence | None = None
+    """How all of them consent, in the installation's own words: without it sound cannot be enabled where everybody's
+    consent is needed, or nobody knows whose."""
     source: Sentence
+
+    @model_validator(mode="after")
+    def _has_consent(self) -> Self:
+        if self.enabled and self.consent != "one_party" and self.consent_basis is None:
+            raise ValueError(
+                f"enabled: with consent = {self.consent!r} it takes a consent_basis: how everybody consents"
+            )
+        return self
 
 
 class Retention(Part):
-    """How long what an incident gathered is kept after its close."""
+    """How many days after its close what an incident gathered is kept; then the keeper deletes it."""
 
     incident_days: Annotated[int, Field(ge=1, le=36_500)]
+    """The incident as a whole: history, messages, notes, notices; what is left counts, and names nobody."""
+    evidence_days: Annotated[int, Field(ge=1, le=36_500)]
+    """Sound, pictures and files. Their hashes stay in the history as long as it does."""
     trail_days: Annotated[int, Field(ge=1, le=36_500)]
-    legal_hold: bool = True
-    """A hold stops every deletion until somebody lifts it."""
+    """Where the person was, from shortly before the alarm to its close."""
+    legal_hold: Literal[True] = True
+    """A hold stops every deletion until an admin lifts it. Written down for the reader: it cannot be switched off."""
     source: Sentence
+
+    @model_validator(mode="after")
+    def _parts_go_first(self) -> Self:
+        if max(self.evidence_days, self.trail_days) > self.incident_days:
+            raise ValueError("evidence_days and trail_days: at most incident_days, since they go with their incident")
+        return self
+
+    def days_of(self, part: str) -> int:
+        """Return the days of `evidence`, `trail` or `all`."""
+        return {"evidence": self.evidence_days, "trail": self.trail_days, "all": self.incident_days}[part]
 
 
 class Contacts(Part):

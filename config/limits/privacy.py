@@ -12,11 +12,9 @@ HOLDS_SHOWN_MAX: Final = 500
 """Legal holds in one answer: the newest."""
 SEAL_BATCH_MAX: Final = 200
 """Rows that the keeper puts into envelopes in one transaction; the rest waits for the next one."""
-SEAL_EVERY_MS: Final = 60_000
-"""How often the keeper looks for clear text that is to be sealed."""
 EXPIRY_BATCH_MAX: Final = 50
 """Incidents that the keeper deletes in a row, each in a transaction of its own."""
-EXPIRY_EVERY_MS: Final = 1_800_000
-"""How often the keeper looks for what a country's law lets be kept no longer."""
+PERSONAL_EVERY_MS: Final = 300_000
+"""How often the keeper looks for clear text that is to be sealed, and for what may be kept no longer."""
 MAP_LOOK_MS: Final = 900_000
 """A console that looks at the same part of the live map stands in the audit log once in this time."""

@@ -1,4 +1,7 @@
-"""How fast an organisation answers its alarms, real ones and drills apart. No person is counted, named or compared."""
+"""How fast an organisation answers its alarms, real ones and drills apart. No person is counted, named or compared.
+
+Deleted incidents count on, by the day on which they were opened (`retention`).
+"""
 
 from datetime import datetime
 from typing import Final
@@ -18,6 +21,9 @@ WITH waited AS (
          (SELECT count(*) FROM incident_event e WHERE e.incident_id = i.incident_id AND e.kind = 'lapsed') AS lapsed
     FROM incident i
    WHERE i.org_id = $1 AND i.opened_at >= $2 AND i.opened_at < $3
+  UNION ALL
+  SELECT NULL, kind, is_drill, 'closed', is_false_alarm, wait_s, open_s, lapsed FROM incident_past
+   WHERE org_id = $1 AND opened_on >= ($2 AT TIME ZONE 'UTC')::date AND opened_on < ($3 AT TIME ZONE 'UTC')::date
 ), grouped AS (
   SELECT is_drill, kind, grouping(kind) AS is_total,
          jsonb_build_object(

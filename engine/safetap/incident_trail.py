@@ -17,11 +17,14 @@ SPAN: Final = """
 SELECT i.org_id, i.opened_at, i.closed_at, w.slot FROM incident i LEFT JOIN worker w ON w.worker_id = i.person_id
  WHERE i.incident_id = $1
 """
-# The newest, in the order of time.
+# The newest, in the order of time; of a closed incident from what was kept of it, when its days have been dropped.
 FIXES: Final = """
 SELECT * FROM (
   SELECT at, lat_e7, lng_e7, accuracy_dm, speed_cm_s, heading_ddeg FROM trail
    WHERE slot = $1 AND org_id = $2 AND at >= $3 AND at < $4 AND at > $5
+  UNION
+  SELECT at, lat_e7, lng_e7, accuracy_dm, speed_cm_s, heading_ddeg FROM incident_trail
+   WHERE incident_id = $7 AND at > $5
    ORDER BY at DESC LIMIT $6) AS newest
  ORDER BY at
 """
@@ -51,7 +54,9 @@ async def read_incident_trail(
     if span.slot is None:
         return []
     after = utc_from_ms(0 if after_ms is None else after_ms)
-    rows = await conn.fetch(FIXES, span.slot, span.org_id, span.begin, span.end, after, INCIDENT_TRAIL_FIXES_MAX)
+    rows = await conn.fetch(
+        FIXES, span.slot, span.org_id, span.begin, span.end, after, INCIDENT_TRAIL_FIXES_MAX, incident_id
+    )
     return [
         {
             "at": rfc3339(row["at"]),
