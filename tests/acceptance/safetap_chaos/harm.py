@@ -120,10 +120,12 @@ class Harm:
 
     async def _until_spooled(self, doors: Sequence[Victim]) -> None:
         """Wait until each of the doors has put something on its disk and has told a phone so."""
-        numbers = [self.installation.doors.index(door) for door in doors]
-        before = {number: self.installation.spooled_bytes(number) for number in numbers}
+        disks = {door: self.installation.doors.index(door) for door in doors}
+        before = {door: self.installation.spooled_bytes(disk) for door, disk in disks.items()}
         async with asyncio.timeout(WAIT_S):
-            while any(self.installation.spooled_bytes(number) <= before[number] for number in numbers):  # noqa: ASYNC110 - files
+            while not all(  # noqa: ASYNC110 - files
+                door.is_dead() or self.installation.spooled_bytes(disk) > before[door] for door, disk in disks.items()
+            ):
                 await asyncio.sleep(0.02)
         await asyncio.sleep(0.2)
 
