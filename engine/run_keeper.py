@@ -26,6 +26,7 @@ from config.limits import (
     PERSONAL_EVERY_MS,
     REPAIR_EVERY_MS,
     SIGN_IN_WINDOW_MS,
+    SILENCE_EVENTS_KEPT_MS,
     TRAIL_KEEP_EVERY_MS,
     ZONE_EVENTS_KEPT_MS,
 )
@@ -119,6 +120,24 @@ JOBS: Final[tuple[Job, ...]] = (
         """
         DELETE FROM sign_in_failure WHERE ctid = ANY (ARRAY(
           SELECT ctid FROM sign_in_failure WHERE at <= $1 LIMIT $2 FOR UPDATE SKIP LOCKED))
+        """,
+    ),
+    Job(
+        "silence_events",
+        SILENCE_EVENTS_KEPT_MS,
+        30 * MS_PER_MIN,
+        """
+        DELETE FROM silence_event WHERE event_id IN (
+          SELECT event_id FROM silence_event WHERE at <= $1 ORDER BY at LIMIT $2 FOR UPDATE SKIP LOCKED)
+        """,
+    ),
+    Job(
+        "silence_asks",
+        SILENCE_EVENTS_KEPT_MS,
+        30 * MS_PER_MIN,
+        """
+        DELETE FROM silence_ask WHERE ask_id IN (
+          SELECT ask_id FROM silence_ask WHERE due_at <= $1 LIMIT $2 FOR UPDATE SKIP LOCKED)
         """,
     ),
     Job(
@@ -276,7 +295,7 @@ async def root(process: Process) -> None:
     settings, clock = process.settings, SystemClock()
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(ops_server(process.readiness, settings.host, settings.ops_port))
-        pool = await open_database(settings, pool_max=len(JOBS) + 2, pool_min=0)
+        pool = await open_database(settings, pool_max=len(JOBS) + 3, pool_min=0)
         stack.callback(pool.terminate)  # every statement is a transaction of its own
         ask = partial(pool.execute, "SELECT")
         trails = TrailKeeper(pool=pool, clock=clock, fix_clock=open_fix_clock(settings), kept_days=settings.trail_days)

@@ -54,6 +54,12 @@ INSERTS = {
                       SELECT (extract(epoch FROM $2::timestamptz) * 1000)::bigint * 1000 + n, org_id, zone_id, $1,
                              'enter', 'moved', $2, $2
                         FROM place, generate_series(1, $3) n""",
+    "silence_events": """INSERT INTO silence_event (booking_id, person_id, org_id, round, kind, at)
+                         SELECT gen_random_uuid(), person_id, org_id, 1, 'answered', $2
+                           FROM person, generate_series(1, $3) WHERE person_id = $1""",
+    "silence_asks": """INSERT INTO silence_ask (ask_id, person_id, org_id, booking_id, round, state, due_at, created_at)
+                       SELECT gen_random_uuid(), person_id, org_id, gen_random_uuid(), 1, 'sent', $2, $2
+                         FROM person, generate_series(1, $3) WHERE person_id = $1""",
     "sign_in_failures": "INSERT INTO sign_in_failure SELECT uuid_send($1), $2 FROM generate_series(1, $3)",
 }
 TABLES = {
@@ -62,6 +68,8 @@ TABLES = {
     "refresh_tokens": "refresh_token",
     "enrolment_codes": "enrolment_code",
     "zone_events": "zone_event",
+    "silence_events": "silence_event",
+    "silence_asks": "silence_ask",
     "sign_in_failures": "sign_in_failure",
 }
 
