@@ -271,7 +271,7 @@ async def test_no_kill_costs_or_doubles_an_alarm(
     )
     folder = tmp_path_factory.mktemp("chaos")
     folder.chmod(0o711)  # the stores' account must come through
-    outcome = await run(plan, token_keys, folder, lambda line: print(line, file=sys.stderr))
+    outcome = await run(plan, token_keys, folder, lambda line: sys.stderr.write(f"{line}\n"))
     figures = describe(outcome)
     assert outcome.faults == [], figures
     assert len(outcome.history.kills) >= plan.kills

@@ -16,7 +16,7 @@ from tests.acceptance.safetap_chaos.victims import Victim
 AWAY_S = (0.2, 1.0)
 PASSINGS = (1, 4)
 """At which passing of a named place a process dies: the first to the fourth."""
-WAIT_S = 60
+WAIT_S = 120
 LOST_DISK = 1
 """The door whose disk is lost."""
 

@@ -38,7 +38,7 @@ WATCH_S = 0.5
 REPORT_S = 10
 LAST_ACTS_S = 3
 """So long humans go on after the last press; what they leave is open at the end."""
-Progress = Callable[[str], None]
+Progress = Callable[[str], object]
 
 
 @dataclass(frozen=True, slots=True)

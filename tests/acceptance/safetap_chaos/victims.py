@@ -19,7 +19,7 @@ from clenzy.stores.redis import Redis
 from engine.core.crash_point import VARIABLE
 from tests.acceptance.safetap_chaos.history import Kill
 
-READY_S = 60
+READY_S = 120
 LOOK_S = 0.02
 STARTS_MAX = 20
 
