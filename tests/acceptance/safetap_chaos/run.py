@@ -12,6 +12,7 @@ from pathlib import Path
 import aiohttp
 import asyncpg
 
+from engine.core.database import POSTGRES_ERRORS
 from engine.core.ids import OrgId
 from tests.acceptance.safetap_chaos.crash_points import named_in_the_code
 from tests.acceptance.safetap_chaos.harm import DOOR_MORE, DOOR_ROUNDS, SENDER_MORE, SENDER_ROUNDS, Harm
@@ -202,7 +203,7 @@ async def _watch(database_url: str, silent: set[str]) -> None:
     And let the watch over the one job under way be due, so that there is always something to look at for it, too.
     """
     while True:
-        with suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+        with suppress(*POSTGRES_ERRORS):
             conn = await asyncpg.connect(database_url, timeout=2)
             try:
                 while True:
