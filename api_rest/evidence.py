@@ -18,6 +18,7 @@ from engine.safetap.chain import GENESIS
 from engine.safetap.evidence import (
     Chunk,
     add_chunk,
+    check_recording,
     incident_of_desk,
     incident_of_trigger,
     list_evidence,
@@ -111,6 +112,7 @@ async def get_chunk(call: Call[NoBody, ChunkQuery]) -> Reply:
 async def _kept(
     call: "Call[DeskChunk, NoQuery] | Call[PhoneChunk, NoQuery]", incident_id: IncidentId, body: DeskChunk
 ) -> Reply:
+    await check_recording(call.conn, incident_id, body.media_type, jurisdictions=call.services.jurisdictions)
     chunk = Chunk(
         evidence_id=body.evidence_id,
         n=body.n,
@@ -146,7 +148,7 @@ ROUTES: tuple[AnyRoute, ...] = (
         uses=Uses.TRANSACTION,
         body=PhoneChunk,
         answer=ChunkAnswer,
-        errors=(NotFound, Conflict, InvalidInput),
+        errors=(NotFound, NotAllowed, Conflict, InvalidInput),
     ),
     Route(
         method="POST",

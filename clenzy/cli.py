@@ -180,6 +180,15 @@ def safetap_verify(
     raise typer.Exit(run_once("engine.run_safetap_verify", settings, *given))
 
 
+@app.command("rotate-person-keys")
+def rotate_person_keys(state_dir: StateDir = None) -> None:
+    """Wrap people's keys with a new key and destroy the old one: earlier copies of the database open nothing more."""
+    settings = of_running(_settings(state_dir))
+    if settings.database_url is None:
+        raise CannotStartError("set DATABASE_URL, or start the installation whose keys are to be rotated")
+    raise typer.Exit(run_once("engine.run_person_keys", settings))
+
+
 @device_commands.command("add")
 def device_add(
     email: Annotated[str, typer.Argument(help="E-mail of the worker whose phone it is.")],

@@ -34,5 +34,7 @@ class ConsoleNamespace(SessionNamespace[ConsoleSession]):
 
     async def handle(self, session: ConsoleSession, event: str, body: Any) -> dict[str, Any]:  # noqa: ANN401
         """Choose the view."""
-        await self._hub.look(session, Box.parse(body))
+        box = Box.parse(body)
+        await session.note_look()
+        await self._hub.look(session, box)
         return {}

@@ -3,6 +3,10 @@
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
+import structlog
+
+from config.limits import MAP_LOOK_MS
+from engine.core.errors import Unavailable
 from engine.outbox.history import Position
 from engine.people.tokens import Principal
 from gateway_ws.event_line import Told
@@ -12,6 +16,8 @@ from gateway_ws.message import Encodings
 from gateway_ws.services import Services
 from gateway_ws.session import NOWHERE, OpenSession
 from gateway_ws.socketio_connection import SocketIoConnection
+
+log = structlog.get_logger(__name__)
 
 _MAP = "map"
 
@@ -27,6 +33,7 @@ class ConsoleSession(OpenSession[SocketIoConnection]):
     def __init__(self, principal: Principal, connection: SocketIoConnection, services: Services) -> None:
         super().__init__(principal, connection, services, f"desk:{principal.org_id}")
         self.view: MapView | None = None
+        self._look_noted_ms: int | None = None
 
     async def closed(self) -> None:
         """Let go of everything."""
@@ -49,6 +56,21 @@ class ConsoleSession(OpenSession[SocketIoConnection]):
             made[state] = self.view, frame, shared
         if frame is not None:
             self._connection.latest(_MAP, _MAP, frame, shared=shared)
+
+    async def note_look(self) -> None:
+        """Record that this console looks at the map, once in `limits.MAP_LOOK_MS` however it is moved.
+
+        With Postgres away the desk still sees where its people are: what could not be recorded is logged instead.
+        """
+        now_ms = self._services.clock.now_ms()
+        if self._look_noted_ms is not None and now_ms - self._look_noted_ms < MAP_LOOK_MS:
+            return
+        try:
+            await self._services.calls.note_map_look(self.principal)
+        except Unavailable:
+            log.warning("map.look_not_recorded", person_id=str(self.principal.person_id))
+            return
+        self._look_noted_ms = now_ms
 
     def tell_figures(self, figures: Mapping[str, Any], shared: Encodings) -> None:
         """Send `stats`."""

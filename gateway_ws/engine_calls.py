@@ -31,6 +31,7 @@ from engine.core.vocabulary import BookingState, Duty
 from engine.matcher.offer_store import answer_offer, worker_state, worker_states
 from engine.outbox.history import History, Position, read_missed, read_position
 from engine.people.accounts import load_standing
+from engine.people.audit import append_audit
 from engine.people.devices import DeviceSpeaker, find_speaker
 from engine.people.duty import set_duty
 from engine.people.tokens import Principal
@@ -156,6 +157,18 @@ class EngineCalls:
     async def missed(self, after: Mapping[str, int]) -> History:
         """Return what was told on each topic after the number beside it."""
         return await self._histories(after)
+
+    async def note_map_look(self, desk: Principal) -> None:
+        """Record that somebody at the desk looks at the live map of their organisation."""
+        async with self._connection() as conn:
+            await append_audit(
+                conn,
+                org_id=desk.org_id,
+                actor_id=desk.person_id,
+                action="map.read",
+                subject=f"org:{desk.org_id}",
+                now_ms=self._clock.now_ms(),
+            )
 
     async def epoch(self) -> str | None:
         """Return the outbox's epoch as it was last seen; None as long as Postgres has never told it."""

@@ -79,7 +79,7 @@ SECTIONS: Final[Mapping[str, str]] = {
 }
 # What an alarm made count off duty is left out: only what duty accounts for, or what lies before the alarm.
 TRAIL: Final = """
-SELECT t.at, t.lat_e7 / 1e7 AS lat, t.lng_e7 / 1e7 AS lng
+SELECT t.at, (t.lat_e7 / 1e7)::float8 AS lat, (t.lng_e7 / 1e7)::float8 AS lng
   FROM trail t JOIN worker w ON w.slot = t.slot
  WHERE w.worker_id = $1
    AND (NOT EXISTS (SELECT FROM (:live_or_held) AS secret WHERE t.at >= secret.opened_at)

@@ -23,6 +23,7 @@ from engine.core.units import utc_from_ms
 from engine.people.envelopes import (
     KEY_BYTES,
     CannotOpenError,
+    WrappingKeys,
     blind_index,
     open_envelope,
     seal,
@@ -84,6 +85,15 @@ async def person_keys(conn: Connection, person_ids: Sequence[PersonId], *, now_m
 async def person_key(conn: Connection, person_id: PersonId, *, now_ms: int) -> bytes:
     """Return one person's wrapped key; see `person_keys`."""
     return (await person_keys(conn, [person_id], now_ms=now_ms))[person_id]
+
+
+def rewrapped(keys: WrappingKeys, wrapped: bytes) -> bytes:
+    """Return a person's key, wrapped by the active key.
+
+    Raises:
+        CannotOpenError: the key that wraps it is not there.
+    """
+    return wrap(keys, unwrap(keys, wrapped), random=secrets.token_bytes)
 
 
 class Sealing:

@@ -2,6 +2,8 @@
 
 Whoever holds somebody's phone must not learn of an alarm. So everything about an incident that is live or whose hold
 nobody has released is withheld, and so is every ordinary look at a trail since such an incident began.
+
+The live map shows everybody on duty at once: who looked at it counts once a day and person, without a part of the map.
 """
 
 from typing import Final
@@ -13,7 +15,7 @@ from engine.core.database import Connection
 from engine.core.ids import PersonId
 from engine.safetap.incident_views import UTC_TEXT
 
-WATCHED: Final = """
+WATCHED: Final = r"""
 WITH secret AS (
   SELECT i.incident_id, i.opened_at FROM incident i
    WHERE i.person_id = $1
@@ -23,17 +25,26 @@ WITH secret AS (
   SELECT a.at, p.full_name, p.role, a.action, a.detail
     FROM audit_log a LEFT JOIN person p ON p.person_id = a.actor_id
    WHERE a.subject IN ('worker:' || $1::text, 'person:' || $1::text)
-     AND a.action IN ('trail.read', 'incident.trail_read', 'incident.call_card_read', 'incident.report_read',
-                      'incident.detail_read')
+     AND (a.action IN ('trail.read', 'worker.nearby_read', 'person.exported')
+          OR a.action LIKE 'incident.%' AND a.action LIKE '%\_read')
+     AND a.actor_id IS DISTINCT FROM $1
      AND NOT EXISTS (SELECT FROM secret s WHERE s.incident_id::text = a.detail ->> 'incident_id')
      AND NOT EXISTS (SELECT FROM secret s WHERE a.at >= s.opened_at)
-   ORDER BY a.at DESC
-   LIMIT $2
+  UNION ALL
+  SELECT max(a.at), p.full_name, p.role, a.action, '{}'
+    FROM worker w
+    JOIN person me ON me.person_id = w.worker_id
+    JOIN audit_log a ON a.subject = 'org:' || me.org_id::text AND a.action = 'map.read'
+    LEFT JOIN person p ON p.person_id = a.actor_id
+   WHERE w.worker_id = $1 AND NOT EXISTS (SELECT FROM secret s WHERE a.at >= s.opened_at)
+   GROUP BY (a.at AT TIME ZONE 'UTC')::date, a.actor_id, p.full_name, p.role, a.action
+), newest AS (
+  SELECT * FROM looks ORDER BY at DESC LIMIT $2
 )
 SELECT coalesce(jsonb_agg(jsonb_build_object(
          'at', to_char(at AT TIME ZONE 'UTC', :utc), 'who', full_name, 'role', role, 'what', action,
          'from', detail ->> 'from', 'to', detail ->> 'to', 'reason', detail ->> 'reason') ORDER BY at DESC), '[]')::text
-  FROM looks
+  FROM newest
 """.replace(":utc", UTC_TEXT)
 
 

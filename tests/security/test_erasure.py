@@ -17,6 +17,7 @@ from engine.people.keyring import Keyring, add_key, destroy_old_keys, ensure_key
 from engine.people.legal_holds import Held, lift_hold, set_hold
 from engine.people.people_store import NewPerson, create_people
 from engine.people.sealing import ERASED, ErasedError, Sealed, Sealing, person_key
+from engine.run_person_keys import rewrap_all
 from engine.safetap import incident_work as work
 from engine.safetap.call_card import read_call_card
 from engine.safetap.chain import GENESIS
@@ -207,11 +208,13 @@ async def test_line_15_a_key_that_is_added_counts_at_once_and_old_envelopes_stil
         world.pool = pool
         await told(world)
         added = add_key(file)
+        assert await rewrap_all(pool, Keyring(file)) == 1
         async with pool.acquire() as conn:
             await conn.fetchval("SELECT ($1::sealed_text).sealed", await sealed_for(conn, world.worker, "new"))
         names = await pool.fetch(
             "SELECT substring(wrapped FOR 8) AS name FROM person_key ORDER BY created_at, person_id"
         )
         assert added in {row["name"] for row in names}
+        assert destroy_old_keys(file) == 1
         async with pool.acquire() as conn:
             assert (await load_setup(conn, world.customer)).contacts[0].name == "Mother Mia"

@@ -7,6 +7,7 @@ import asyncpg
 import pytest
 
 from config.jurisdictions import load_jurisdictions
+from engine.core.errors import NotAllowed
 from engine.core.ids import IncidentId
 from engine.core.units import MS_PER_DAY, utc_from_ms
 from engine.people.legal_holds import Held, lift_hold, set_hold
@@ -14,7 +15,7 @@ from engine.run_keeper import PersonalKeeper
 from engine.safetap.chain import GENESIS, link_hash
 from engine.safetap.chain_reading import verify_everything
 from engine.safetap.desk import acknowledge, close
-from engine.safetap.evidence import Chunk, add_chunk, read_chunk
+from engine.safetap.evidence import Chunk, add_chunk, check_recording, read_chunk
 from engine.safetap.incident_statistics import read_statistics
 from engine.safetap.incident_trail import read_incident_trail
 from tests.fakes import ManualClock
@@ -153,3 +154,12 @@ async def test_what_lies_in_the_clear_is_sealed_and_reads_the_same(world: World)
         assert await read_chunk(conn, incident_id=incident_id, evidence_id=evidence_id, n=0) == b"picture"
         assert (await verify_everything(conn)).broken == []
     assert await keep(world, NOW_MS) == {}
+
+
+async def test_sound_is_refused_where_nobody_switched_it_on(world: World) -> None:
+    incident_id = IncidentId(await take(world, world.received(booking_id=world.booking_id)))
+    async with world.pool.acquire() as conn:
+        for media_type in ("audio/ogg", "video/mp4"):
+            with pytest.raises(NotAllowed, match="Portugal"):
+                await check_recording(conn, incident_id, media_type, jurisdictions=RULES)
+        await check_recording(conn, incident_id, "image/png", jurisdictions=RULES)

@@ -67,3 +67,24 @@ def test_a_broken_file_stops_the_start_and_is_named(tmp_path: Path, old: str, ne
 def test_there_is_always_an_answer(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=ELSEWHERE):
         load_jurisdictions(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("enabled = false", "enabled = true", "consent_basis"),
+        ("evidence_days = 365", "evidence_days = 4000", "at most incident_days"),
+        ("legal_hold = true", "legal_hold = false", "legal_hold"),
+    ],
+)
+def test_a_rule_that_the_law_or_another_rule_forbids_is_named(tmp_path: Path, old: str, new: str, told: str) -> None:
+    text = (FOLDER / "DE.toml").read_text()
+    assert old in text
+    with pytest.raises(ValueError, match=told):
+        load_jurisdictions(broken(tmp_path, "DE.toml", text.replace(old, new)))
+
+
+def test_sound_may_be_enabled_where_all_consent_and_it_says_how(tmp_path: Path) -> None:
+    basis = 'enabled = true\nconsent_basis = "clause 9 of both contracts"'
+    text = (FOLDER / "DE.toml").read_text().replace("enabled = false", basis)
+    assert load_jurisdictions(broken(tmp_path, "DE.toml", text)).of("DE").recording.enabled
