@@ -32,7 +32,7 @@ def main() -> int:
         people=chosen.people,
         on_sockets=8,
         is_whole=True,
-        gap_s=(0.5, 3.0),
+        gap_s=(1.0, 4.0),
         seed=chosen.seed,
         minutes_max=chosen.minutes_max,
     )
