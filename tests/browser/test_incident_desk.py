@@ -22,6 +22,18 @@ PLAIN_MAP = "/?map=canvas"
 """Where the map is not what is judged: WebGL in software takes seconds of a busy machine."""
 SEVERAL = re.compile(r"^([2-9]|\d{2,})$")
 CONTACT = {"name": "Rui", "phone": "+351910000001", "may_be_at_address": True}
+ASK_NOBODY = """
+    window.asked = 0;
+    Notification.requestPermission = async () => { window.asked += 1; return 'denied'; };
+"""
+REGISTER = (
+    "async () => { await navigator.serviceWorker.register('/desk-push.js'); await navigator.serviceWorker.ready; }"
+)
+IS_SHOWN = """async () => {
+    const registration = await navigator.serviceWorker.getRegistration('/desk-push.js');
+    const shown = await registration.getNotifications();
+    return shown.some(({title, tag, data}) => title === 'Alarm' && tag === 't1' && data.incidentId === 'i1');
+}"""
 DECOY = {"contact_mode": "decoy", "decoy_text": "Your parcel is late", "contacts": [CONTACT]}
 
 
@@ -280,3 +292,26 @@ def test_drills_figures_silence_and_the_end_of_a_shift(city: DemoCity, open_page
     expect(page.get_by_role("heading", name="Not heard of")).to_be_visible()
     expect(page.get_by_test_id("silent-row").first).to_be_visible(timeout=30_000)
     assert desk.barriers() == []
+
+
+def test_a_push_is_shown_and_permission_is_asked_by_a_button_only(city: DemoCity, open_page: OpenPage) -> None:
+    desk = open_page(viewport=DESK, permissions=["notifications"])
+    page = desk.page
+    page.add_init_script(ASK_NOBODY)
+    desk.sign_in(city, "dispatcher", f"{PLAIN_MAP}#/safety")
+    expect(page.get_by_test_id("push-on")).to_be_visible()
+    assert page.evaluate("() => window.asked") == 0
+    page.get_by_test_id("push-on").click()
+    expect(page.get_by_test_id("push-setting")).to_contain_text("did not allow notifications")
+    assert page.evaluate("() => window.asked") == 1
+
+    browser = page.context.new_cdp_session(page)
+    registrations: list[dict[str, Any]] = []
+    browser.on("ServiceWorker.workerRegistrationUpdated", lambda told: registrations.extend(told["registrations"]))
+    browser.send("ServiceWorker.enable")
+    page.evaluate(REGISTER)
+    alarm = {"type": "incident", "incident_id": "i1", "tag": "t1", "title": "Alarm", "body": "Open the desk"}
+    registration_id = registrations[-1]["registrationId"]
+    push = {"origin": city.url, "registrationId": registration_id, "data": json.dumps(alarm)}
+    browser.send("ServiceWorker.deliverPushMessage", push)
+    page.wait_for_function(IS_SHOWN)
