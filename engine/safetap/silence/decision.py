@@ -123,7 +123,8 @@ def _calm(watch: Watch, facts: Facts, now_ms: int, policy: WatchPolicy) -> Decis
     if not every:
         return Rest(None)
     is_blind = facts.outage is not None and facts.outage.ended_ms is None
-    looks = [now_ms + SILENCE_LOOK_MS] if is_blind or facts.is_cared_for else []
+    is_soon = is_blind or facts.is_cared_for or watch.phase is WatchPhase.LEAVING
+    looks = [now_ms + SILENCE_LOOK_MS] if is_soon else []
     for one in every:
         if _is_judged(one.kind, facts, is_blind=is_blind):
             if one.holds:

@@ -224,6 +224,15 @@ async def test_who_else_ends_the_job_does_not_end_the_watch(jobs: World, loop: W
     assert (await jobs.incident())["kind"] == "silence"
 
 
+async def test_a_worker_who_is_heard_of_after_the_job_is_watched_no_more(jobs: World, loop: WatchLoop) -> None:
+    await move(jobs, "cancelled", NOW_MS + 20_000)
+    await look(jobs, loop, NOW_MS + 20_000)
+    assert (await watch_of(jobs))["phase"] == "leaving"
+    await walk(jobs, [(NOW_MS + 30_000, 0)])
+    await look(jobs, loop, NOW_MS + 50_000)
+    assert await jobs.pool.fetchval("SELECT count(*) FROM silence_watch") == 0
+
+
 async def test_a_job_that_its_worker_ends_is_watched_no_more(jobs: World, loop: WatchLoop) -> None:
     await known_phone(jobs)
     await look(jobs, loop, NOW_MS + 300_000)
