@@ -73,7 +73,6 @@ _BIN_HEADS: Final = {
 _U32_MAX: Final = 2**32 - 1
 _ACK_HEAD_U32: Final = bytes((0x82, 8, 0x93, FrameType.ACK, 0xCE))
 _ACK_HEAD_U64: Final = bytes((0x82, 12, 0x93, FrameType.ACK, 0xCF))
-_INDEXED: Final = bytes((AckState.INDEXED,))
 PING_FRAME: Final = bytes((0x89, 0))
 """The whole websocket frame that asks a peer for a sign of life."""
 
@@ -135,7 +134,7 @@ def decode(data: bytes) -> PhoneFrame:
         case [FrameType.FIXES, seq, payload]:
             return Fixes(_seq(seq), check_fixes(payload))
         case [FrameType.TRIGGER, seq, body]:
-            return _trigger(_seq(seq), body)
+            return read_trigger(_seq(seq), body)
         case [FrameType.COMMAND, command_id, str(name), dict(body)]:
             return Command(_seq(command_id), name, body)
         case [FrameType.TOKEN, str(token)]:
@@ -187,11 +186,26 @@ def check_fixes(payload: object) -> bytes:
     return checked
 
 
-def ack_frame(seq: int) -> bytes:
-    """Return the whole websocket frame that tells a phone that everything up to `seq` is indexed."""
+def read_trigger(seq: int, body: object) -> Trigger:
+    """Return the silent trigger that a frame's body holds.
+
+    Raises:
+        WireError: it is none.
+    """
+    if not isinstance(body, bytes) or len(body) != TRIGGER_BYTES:
+        raise WireError(f"a trigger is {TRIGGER_BYTES} bytes")
+    fix, rest = body[:FIX_BYTES], body[FIX_BYTES:]
+    kind = rest[_UUID_BYTES]
+    if kind >= len(TRIGGER_KINDS):
+        raise WireError("no such kind of trigger")
+    return Trigger(seq, UUID(bytes=rest[:_UUID_BYTES]), TRIGGER_KINDS[kind], None if fix == NO_FIX else fix)
+
+
+def ack_frame(seq: int, state: AckState = AckState.INDEXED) -> bytes:
+    """Return the whole websocket frame that acknowledges pings up to `seq`, or a trigger: of one size, whichever."""
     if seq <= _U32_MAX:
-        return _ACK_HEAD_U32 + seq.to_bytes(4, "big") + _INDEXED
-    return _ACK_HEAD_U64 + seq.to_bytes(8, "big") + _INDEXED
+        return _ACK_HEAD_U32 + seq.to_bytes(4, "big") + bytes((state,))
+    return _ACK_HEAD_U64 + seq.to_bytes(8, "big") + bytes((state,))
 
 
 def pack(*elements: object) -> bytes:
@@ -245,13 +259,3 @@ def _seq(value: object) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= SEQ_MAX:
         raise WireError("a sequence number is an unsigned integer")
     return value
-
-
-def _trigger(seq: int, body: object) -> Trigger:
-    if not isinstance(body, bytes) or len(body) != TRIGGER_BYTES:
-        raise WireError(f"a trigger is {TRIGGER_BYTES} bytes")
-    fix, rest = body[:FIX_BYTES], body[FIX_BYTES:]
-    kind = rest[_UUID_BYTES]
-    if kind >= len(TRIGGER_KINDS):
-        raise WireError("no such kind of trigger")
-    return Trigger(seq, UUID(bytes=rest[:_UUID_BYTES]), TRIGGER_KINDS[kind], None if fix == NO_FIX else fix)

@@ -64,9 +64,12 @@ class WorkerNamespace(SessionNamespace[WorkerSession]):
 def _ping_frame(entry: Entry[WorkerSession], data: bytes) -> None:
     if entry.connection.is_closed:
         return
-    _PING_FRAMES.inc()
     seq: int | None = None
     try:
+        if ping_frame.is_trigger(data):
+            entry.session.trigger_frame(ping_frame.decode_trigger(data))
+            return
+        _PING_FRAMES.inc()
         seq, payload = ping_frame.decode(data)
         entry.session.fixes(seq, payload)
     except ClenzyError as error:
