@@ -28,3 +28,48 @@ def test_what_decides_on_work_does_not_read_the_record(package: str) -> None:
     assert files
     seen = {path.name: RECORD.findall(" ".join(statements(path))) for path in files}
     assert {name: words for name, words in seen.items() if words} == {}
+
+
+READ_BY_DECISIONS = {
+    "address", "booking", "booking_event", "dispatch_log", "offer", "person", "person_key", "region", "safety_hold",
+    "service", "worker",
+}  # fmt: skip
+"""Every table that what decides on work reads or writes. A table more is a decision: may what it holds count?"""
+WITHIN_STATEMENTS = {"due", "place"}
+WRITERS_OF_WORKERS = {
+    "booking/booking_store.py", "people/duty.py", "people/erasure.py", "people/founding.py", "people/people_store.py",
+    "people/seed.py",
+}  # fmt: skip
+"""Rating, experience and jobs done are set by admins and by the life cycle of bookings, and by nothing else."""
+
+
+def strings(path: Path) -> str:
+    """Every piece of text of a module, SQL that is put together from pieces too."""
+    nodes = ast.walk(ast.parse(path.read_text()))
+    return "\n".join(node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str))
+
+
+def test_what_decides_on_work_knows_these_tables_and_no_other() -> None:
+    files = [path for package in DECIDING for path in (ENGINE / package).rglob("*.py")]
+    named = {
+        table
+        for path in files
+        for table in re.findall(r"\b(?:FROM|JOIN|UPDATE|INTO|USING)\s+([a-z_]+)\b", strings(path))
+    }
+    assert named - WITHIN_STATEMENTS == READ_BY_DECISIONS
+
+
+def test_nothing_of_safetap_writes_what_a_worker_is_judged_by() -> None:
+    writes = re.compile(r"\b(?:INSERT INTO|UPDATE|DELETE FROM)\s+worker\b")
+    found = {str(path.relative_to(ENGINE)) for path in ENGINE.rglob("*.py") if writes.search(strings(path))}
+    assert found == WRITERS_OF_WORKERS
+
+
+@pytest.mark.parametrize("package", DECIDING)
+def test_what_decides_on_work_imports_nothing_that_knows_of_alarms_or_contests(package: str) -> None:
+    forbidden = ("engine.safetap", "engine.people.contests", "engine.people.reasons", "engine.people.legal_holds")
+    for path in (ENGINE / package).rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            assert not [name for name in names if name.startswith(forbidden)], path
