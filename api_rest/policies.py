@@ -8,7 +8,7 @@ from pydantic import AwareDatetime, Field
 
 from api_rest.context import Body, Call, NoBody, NoQuery, Reply
 from api_rest.route import DESK, AnyRoute, Route, Uses
-from api_rest.schemas import Answer, Line
+from api_rest.schemas import Answer, Line, Moment
 from config.limits import POLICY_DELAY_S_MAX, POLICY_REPEAT_S_MIN, STEPS_PER_POLICY_MAX
 from engine.core.errors import Conflict, InvalidInput, NotFound
 from engine.core.ids import OrgId, PersonId, PolicyId, RegionId, ScheduleId
@@ -89,7 +89,7 @@ class DryRun(Body):
     region_id: UUID | None = None
     person_id: UUID | None = None
     """Who would trigger it: they are told nothing, their own contacts are."""
-    at: AwareDatetime | None = None
+    at: Moment | None = None
     """Null: now."""
     is_desk_armed: bool | None = None
     """Null: as it is now."""

@@ -8,7 +8,7 @@ from pydantic import AwareDatetime, Field
 
 from api_rest.context import Body, Call, NoBody, NoQuery, Query, Reply
 from api_rest.route import DESK, AnyRoute, Key, Route, Uses
-from api_rest.schemas import Answer, Line, OptionalLine, Text
+from api_rest.schemas import Answer, Line, Moment, OptionalLine, Text
 from config.limits import LAYERS_PER_SCHEDULE_MAX, ON_CALL_LOOK_AHEAD_MS, PAGE_ROWS_MAX, PEOPLE_PER_LAYER_MAX
 from engine.core.errors import Conflict, InvalidInput, NotFound
 from engine.core.ids import IncidentId, PersonId, ScheduleId
@@ -51,8 +51,8 @@ class ChangedSchedule(NewSchedule):
 class NewOverride(Body):
     """An exception: `person_id` stands in for `replaces` (null: comes in addition); null: nobody stands in."""
 
-    starts_at: AwareDatetime
-    ends_at: AwareDatetime
+    starts_at: Moment
+    ends_at: Moment
     replaces: UUID | None = None
     person_id: UUID | None = None
 
@@ -68,7 +68,7 @@ class HandOver(Body):
 class OnCallQuery(Query):
     """From when on; default now."""
 
-    at: AwareDatetime | None = None
+    at: Moment | None = None
 
 
 class LayerAnswer(Answer):

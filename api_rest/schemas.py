@@ -1,7 +1,8 @@
 """The models that several resources share: kinds of text, the pin, and what the protocol calls booking and offer."""
 
 import unicodedata
-from typing import Annotated, Literal
+from datetime import datetime
+from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
 
@@ -9,6 +10,9 @@ from api_rest.context import Body, Query
 from config.limits import LINE_CHARS_MAX, PAGE_ROWS_DEFAULT, PAGE_ROWS_MAX, TEXT_CHARS_MAX
 from engine.core.ids import BookingId, OfferId, PersonId
 from engine.core.vocabulary import BookingState, OfferState
+
+YEAR_MIN: Final = 1970
+YEAR_MAX: Final = 2200
 
 
 def printable(text: str) -> str:
@@ -18,6 +22,14 @@ def printable(text: str) -> str:
     return text
 
 
+def of_this_age(moment: datetime) -> datetime:
+    """Refuse what no calendar can count on from: nobody plans a shift in the year 1 or 9999."""
+    if not YEAR_MIN <= moment.year <= YEAR_MAX:
+        raise ValueError(f"a time from {YEAR_MIN} to {YEAR_MAX}")
+    return moment
+
+
+Moment = Annotated[AwareDatetime, AfterValidator(of_this_age)]
 Line = Annotated[
     str, StringConstraints(strip_whitespace=True, min_length=1, max_length=LINE_CHARS_MAX), AfterValidator(printable)
 ]

@@ -52,8 +52,8 @@ def test_it_never_says_otherwise_than_decode(data: bytes) -> None:
         assert data != msgpack.packb([1, frame.seq, frame.payload])
 
 
-@given(st.integers(0, wire.SEQ_MAX))
-def test_a_prebuilt_acknowledgement_reads_as_a_packed_one(seq: int) -> None:
-    frame = wire.ack_frame(seq)
+@given(st.integers(0, wire.SEQ_MAX), st.sampled_from(wire.AckState))
+def test_a_prebuilt_acknowledgement_reads_as_a_packed_one(seq: int, state: wire.AckState) -> None:
+    frame = wire.ack_frame(seq, state)
     assert frame[:2] == bytes((0x82, len(frame) - 2))
-    assert msgpack.unpackb(frame[2:]) == [wire.FrameType.ACK, seq, wire.AckState.INDEXED]
+    assert msgpack.unpackb(frame[2:]) == [wire.FrameType.ACK, seq, state]

@@ -16,6 +16,7 @@ from engine.people.tokens import AccessTokens
 from engine.safetap.trigger_store import store_trigger
 from ops.readiness import Readiness
 from safetap_door.__main__ import build_app
+from safetap_door.cancelling import add_cancel_route
 from safetap_door.live_desks import LiveDesks
 from safetap_door.locked_phone import LockedPhoneServices, add_locked_phone_routes
 from safetap_door.routes import DoorServices
@@ -37,8 +38,8 @@ DESK = {
 }
 """For dispatchers and admins of the organisation, none of whom has a stake in it."""
 SOCKET = {"GET /v1/safetap/live"}
-VICTIM: set[str] = set()
-"""For the person in danger alone, by access token."""
+VICTIM = {"POST /v1/safetap/cancel"}
+"""For customers and workers, each for themselves; a PIN decides what happens."""
 
 
 def routes_of(app: web.Application) -> set[str]:
@@ -54,6 +55,7 @@ async def door_app(tmp_path: Path) -> web.Application:
     desks = LiveDesks(pool=nothing, clock=CLOCK, tokens=nothing, origins=frozenset(), name_of=lambda _: None)
     services = DoorServices(CLOCK, *[nothing] * (len(fields(DoorServices)) - 1))
     app = build_app(Settings(state_dir=tmp_path), services, desks, Readiness())
+    add_cancel_route(app, nothing)
     add_locked_phone_routes(app, LockedPhoneServices(nothing, nothing, nothing))
     return app
 
@@ -93,6 +95,19 @@ async def test_line_10_acts_of_the_desk_are_the_desks_alone(door: OpenDoor, worl
                 headers = {"Authorization": f"Bearer {token}"} if token else {}
                 async with session.request(method, path, json=body, headers=headers) as answer:
                     assert answer.status == EXPECTED[who], (route, who, await answer.text())
+
+
+async def test_line_10_a_pin_is_taken_from_whose_it_may_be_alone(
+    door: OpenDoor, world: World, tokens: AccessTokens
+) -> None:
+    """Who has none is told the same as who guessed wrongly; nobody else is asked. An expired token counts."""
+    for who, token in (await knockers(world, tokens)).items():
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        async with door.by_port.post("/v1/safetap/cancel", json={"pin": "0000"}, headers=headers) as answer:
+            expected = {"customer": 422, "worker": 422, "dispatcher": 403, "stranger": 403, "expired": 403}.get(
+                who, 401
+            )
+            assert answer.status == expected, (who, await answer.text())
 
 
 async def test_line_13_acts_of_a_desk_whose_sign_in_has_ended_are_refused(
