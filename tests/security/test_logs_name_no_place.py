@@ -33,7 +33,7 @@ from tests.conftest import TokenKeys
 from tests.integration.gateway.harness import eventually
 from tests.peers.twilio import ACCOUNT, NUMBER, SECRET, FakeTwilio, Fault, open_twilio
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(400)]
 
 CLOCK = SystemClock()
 PLACES = [(41.1523461, -8.6135714), (41.1529873, -8.6141259), (41.1534917, -8.6128346), (41.1541628, -8.6152973)]
