@@ -70,7 +70,7 @@ function Home({ client, config, session, personId }: HomeProps) {
         </button>
       </header>
       <main className="phone-main">
-        <CheckInPrompt session={session} link={client.link} place={() => lastFix.fix} jobKey={active.map(({ booking_id, state }) => `${booking_id} ${state}`).join()} />
+        <CheckInPrompt config={config} session={session} link={client.link} place={() => lastFix.fix} jobKey={active.map(({ booking_id, state }) => `${booking_id} ${state}`).join()} />
         {isPrivacyOpen ? (
           <PrivacyPage config={config} session={session} role="customer" place={() => lastFix.fix} onLeave={() => setPrivacyOpen(false)} />
         ) : isBooking || (isKnown && !shown) ? (

@@ -69,7 +69,7 @@ function Shift({ client, config, session, personId }: ShiftProps) {
       </header>
       <TrackingLine client={client} />
       <main className="phone-main">
-        <CheckInPrompt session={session} link={client.link} place={() => lastPlace(client)} jobKey={`${booking?.booking_id} ${booking?.state}`} />
+        <CheckInPrompt config={config} session={session} link={client.link} place={() => lastPlace(client)} jobKey={`${booking?.booking_id} ${booking?.state}`} />
         {isPrivacyOpen ? (
           <>
             {/* An offer waits for nobody, and what is being written below stays. */}

@@ -1,14 +1,15 @@
 import { useEffect, useMemo } from "react";
 import { useStore } from "zustand";
 
-import { Rest } from "../protocol/rest";
 import type { GatewayLink } from "../protocol/socket";
+import type { ServerConfig } from "../protocol/types";
 import type { Session } from "../session/session";
 import { CheckInForm } from "./CheckInForm";
 import { CheckInQuestion } from "./checkInQuestion";
-import { PrivacyClient, type LastPlace } from "./privacyClient";
+import { privacyClient, type LastPlace } from "./privacyClient";
 
 interface CheckInPromptProps {
+  readonly config: ServerConfig;
   readonly session: Session;
   readonly link: GatewayLink;
   readonly place: () => LastPlace | undefined;
@@ -17,8 +18,8 @@ interface CheckInPromptProps {
 }
 
 /** The question whether all is well, the same for a planned check-in and for a sign of trouble; nothing while none is asked. */
-export function CheckInPrompt({ session, link, place, jobKey }: CheckInPromptProps) {
-  const client = useMemo(() => new PrivacyClient(new Rest(location.origin, session)), [session]);
+export function CheckInPrompt({ config, session, link, place, jobKey }: CheckInPromptProps) {
+  const client = useMemo(() => privacyClient(config, session), [config, session]);
   const question = useMemo(() => new CheckInQuestion({ on: (event, listener) => link.on(event, listener), watchedJobs: () => client.watchedJobs() }), [client, link]);
   useEffect(() => question.start(), [question]);
   useEffect(() => void question.look(), [question, jobKey]);

@@ -1,17 +1,19 @@
 import { useEffect, useMemo, useRef, useState, type ReactNode } from "react";
 
-import { Rest } from "../protocol/rest";
 import type { ServerConfig } from "../protocol/types";
 import type { Session } from "../session/session";
 import { CheckInForm } from "./CheckInForm";
 import { ContactSection } from "./ContactSection";
 import { CUES, keepCue, loadCue } from "./cue";
 import { MessageSection } from "./MessageSection";
+import { Outcome } from "./Outcome";
 import { GivePin, SetPins } from "./PinSection";
-import { PrivacyClient, type LastPlace } from "./privacyClient";
+import { privacyClient, type LastPlace, type PrivacyClient } from "./privacyClient";
 import { QuickKeySection } from "./QuickKeySection";
+import type { Cue } from "./setupDraft";
 import { SilentMessages } from "./SilentMessages";
 import { TrackerSection } from "./TrackerSection";
+import { useAction } from "./useAction";
 import "./privacy.css";
 
 export interface PrivacyScreenProps {
@@ -24,7 +26,7 @@ export interface PrivacyScreenProps {
 
 /** Where a person prepares, in a quiet hour, for the case that something is wrong. Looks like any page of settings. */
 export default function PrivacyScreen({ config, session, role, place, onLeave }: PrivacyScreenProps) {
-  const client = useMemo(() => new PrivacyClient(new Rest(location.origin, session)), [session]);
+  const client = useMemo(() => privacyClient(config, session), [config, session]);
   const heading = useRef<HTMLHeadingElement>(null);
   useEffect(() => heading.current?.focus(), []);
   const isWorker = role === "worker";
@@ -52,7 +54,7 @@ export default function PrivacyScreen({ config, session, role, place, onLeave }:
         <ContactSection client={client} isWorker={isWorker} />
       </Part>
       <Part title="The mark of this app" testId="part-mark">
-        <MarkChoice />
+        <MarkChoice client={client} />
       </Part>
       <Part title="From a locked phone" testId="part-keys">
         <QuickKeySection client={client} safetapUrl={config.safetap_url} />
@@ -80,26 +82,26 @@ function Part({ title, testId, children }: { readonly title: string; readonly te
   );
 }
 
-function MarkChoice() {
+function MarkChoice({ client }: { readonly client: PrivacyClient }) {
+  const action = useAction();
   const [chosen, setChosen] = useState(loadCue);
+  const choose = (cue: Cue): void =>
+    action.run(async () => {
+      await client.save({ ...(await client.load()), cue });
+      keepCue(cue);
+      setChosen(cue);
+      return "Saved.";
+    });
   return (
     <fieldset className="choices">
       <legend>Hold the name at the top for two seconds, or tap it three times, to call for help. What tells you that it arrived:</legend>
       {CUES.map(({ cue, words }) => (
         <label key={cue} className="choice">
-          <input
-            type="radio"
-            name="cue"
-            checked={chosen === cue}
-            onChange={() => {
-              keepCue(cue);
-              setChosen(cue);
-            }}
-            data-testid={`cue-${cue}`}
-          />
+          <input type="radio" name="cue" checked={chosen === cue} onChange={() => choose(cue)} data-testid={`cue-${cue}`} />
           {words}
         </label>
       ))}
+      <Outcome action={action} />
     </fieldset>
   );
 }

@@ -1,6 +1,7 @@
-import type { Rest } from "../protocol/rest";
 import { Problem } from "../protocol/problem";
-import type { Page } from "../protocol/types";
+import { Rest, send } from "../protocol/rest";
+import type { Page, ServerConfig } from "../protocol/types";
+import type { Session } from "../session/session";
 import type { SafetySetup } from "./setupDraft";
 
 export interface QuickKey {
@@ -58,7 +59,11 @@ export interface LastPlace {
 
 /** Everything behind the screen where a person prepares for the worst. Each call throws `Problem`. */
 export class PrivacyClient {
-  constructor(private readonly rest: Rest) {}
+  constructor(
+    private readonly rest: Pick<Rest, "get" | "post" | "put" | "delete">,
+    /** Takes a PIN at SafeTap's own port. */
+    private readonly atSafetap: (path: string, body: object) => Promise<unknown>,
+  ) {}
 
   load(): Promise<SafetySetup> {
     return this.rest.get("/v1/me/safety");
@@ -74,7 +79,12 @@ export class PrivacyClient {
 
   /** The server answers alike to the safe and the duress PIN; so does this, and whatever is shown of it. */
   async givePin(pin: string, place: LastPlace | undefined): Promise<void> {
-    await this.rest.post("/v1/safetap/cancel", { pin, ...(place ? { fix: place } : {}) });
+    const [path, body] = ["/v1/safetap/cancel", { pin, ...(place ? { fix: place } : {}) }] as const;
+    await this.rest.post(path, body).catch((error: unknown) => {
+      // Only where the API did not judge it: a wrong PIN must not count twice.
+      if (error instanceof Problem && (error.status === 0 || error.status >= 500)) return this.atSafetap(path, body);
+      throw error;
+    });
   }
 
   async watchedJobs(): Promise<readonly WatchedJob[]> {
@@ -139,6 +149,13 @@ export class PrivacyClient {
   async say(text: string): Promise<readonly SilentMessage[]> {
     return (await this.rest.post<{ items: readonly SilentMessage[] }>("/v1/me/safety/chat", { text })).items;
   }
+}
+
+/** The client of a page: its own origin, and SafeTap's port beside it, where even an expired token is taken. */
+export function privacyClient(config: ServerConfig, session: Session): PrivacyClient {
+  return new PrivacyClient(new Rest(location.origin, session), (path, body) =>
+    send(`${config.safetap_url}${path}`, "POST", session.lastToken(), { body }),
+  );
 }
 
 async function orNull<T>(answer: Promise<T>): Promise<T | null> {

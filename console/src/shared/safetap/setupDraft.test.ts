@@ -7,6 +7,7 @@ const setup: SafetySetup = {
   code_word: null,
   decoy_text: "Your parcel is delayed.",
   is_volunteer: false,
+  cue: "buzz",
   contacts: [{ name: "Rita", phone: "+351910000001", email: null, may_be_at_address: true }],
 };
 

@@ -2,12 +2,16 @@
 
 export type ContactMode = "none" | "decoy" | "code_word";
 
+/** How a person's own phone tells them, and nobody else, that something arrived. */
+export type Cue = "dot" | "buzz" | "none";
+
 export interface SafetySetup {
   readonly contact_mode: ContactMode;
   readonly code_word: string | null;
   readonly decoy_text: string | null;
   readonly is_volunteer: boolean;
   readonly contacts: readonly SetupContact[];
+  readonly cue: Cue;
 }
 
 export interface SetupContact {
@@ -32,6 +36,7 @@ export interface SetupDraft {
   readonly decoyText: string;
   readonly isVolunteer: boolean;
   readonly contacts: readonly ContactDraft[];
+  readonly cue: Cue;
 }
 
 export const CONTACTS_MAX = 5;
@@ -45,6 +50,7 @@ export function draftOf(setup: SafetySetup): SetupDraft {
     codeWord: setup.code_word ?? "",
     decoyText: setup.decoy_text ?? "",
     isVolunteer: setup.is_volunteer,
+    cue: setup.cue,
     contacts: setup.contacts.map((contact, key) => ({
       key,
       name: contact.name,
@@ -62,6 +68,7 @@ export function setupOf(draft: SetupDraft): SafetySetup {
     code_word: draft.mode === "code_word" ? draft.codeWord.trim() : null,
     decoy_text: draft.mode === "decoy" ? draft.decoyText.trim() : null,
     is_volunteer: draft.isVolunteer,
+    cue: draft.cue,
     contacts: draft.contacts.filter(isFilledIn).map((contact) => ({
       name: contact.name.trim(),
       phone: contact.phone.trim() || null,

@@ -6,7 +6,8 @@ import type { GatewayLink } from "../protocol/socket";
 import type { ServerConfig, TriggerAnswer, TriggerBody, TriggerKind } from "../protocol/types";
 import type { Session } from "../session/session";
 import { openRecordStore } from "../storage/recordStore";
-import { buzz, loadCue, showsDot } from "./cue";
+import { buzz, keepCue, loadCue } from "./cue";
+import { privacyClient } from "./privacyClient";
 import { TriggerSender, type Door, type TriggerProgress, type TriggerRecord } from "./triggerSender";
 
 const HOLD_MS = 2_000;
@@ -57,8 +58,8 @@ export function useSilentTrigger(wiring: TriggerWiring): { readonly progress: Tr
         sleepMs: (ms) => new Promise((resume) => setTimeout(resume, ms)),
         onProgress: (next) => {
           const cue = loadCue();
-          setProgress(showsDot(cue) ? next : "idle");
-          if (next === "committed") buzz(cue);
+          setProgress(cue === "dot" ? next : "idle");
+          if (cue === "buzz" && next === "committed") buzz();
         },
       }),
     [config, session, link, personId],
@@ -74,6 +75,11 @@ export function useSilentTrigger(wiring: TriggerWiring): { readonly progress: Tr
       document.removeEventListener("visibilitychange", flush);
     };
   }, [sender]);
+
+  useEffect(() => {
+    // Chosen on another device, perhaps; without an answer this one goes by what it remembers.
+    void privacyClient(config, session).load().then(({ cue }) => keepCue(cue), () => undefined);
+  }, [config, session]);
 
   useEffect(() => {
     if (progress !== "committed") return;
