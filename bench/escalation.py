@@ -41,6 +41,7 @@ from engine.people.sealing import Sealing
 from engine.safetap.escalation_loop import EscalationLoop
 from engine.safetap.incident_store import read_clock
 from engine.safetap.policy import default_policy
+from safetap_door.database import SERVER_SETTINGS
 
 Disturb = Callable[[list["subprocess.Popen[bytes]"]], None]
 
@@ -117,7 +118,7 @@ async def escalate(url: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         sealing = Sealing(Keyring(ensure_keyring(Path(folder) / "keys.json")))  # nothing is sealed here
     pool = await asyncpg.create_pool(
-        url, min_size=0, max_size=SAFETAP_POOL_MAX, server_settings={"jit": "off"}, init=sealing.prepare
+        url, min_size=0, max_size=SAFETAP_POOL_MAX, server_settings={**SERVER_SETTINGS}, init=sealing.prepare
     )
     loop = EscalationLoop(pool=pool, wake=due, new_id=uuid4)
     listener = Listener(pool=pool, clock=clock, handlers={"clenzy_safetap": due.set})
@@ -257,6 +258,22 @@ def _row(what: str, worst_ms: float, most_ms: float, count: int) -> Row:
     )
 
 
+def escalation_rows(*, timers: int, burst_only: bool = False) -> list[Row]:
+    """Return how late steps are: many at once, one by one, after a kill, after a restart of Postgres."""
+    with tempfile.TemporaryDirectory(prefix="clenzy-bench-", ignore_cleanup_errors=True) as folder:
+        server = Server(Path(folder))
+        server.start()
+        try:
+            url = server.postgres.url
+            migrate(url)
+            rows = [burst(url, timers)]
+            if not burst_only:
+                rows += [steady(url), killed(url), restarted(url, server)]
+        finally:
+            server.stop()
+    return rows
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run every row; the exit code says whether each step was taken exactly once."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -267,17 +284,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.escalator:
         asyncio.run(escalate(os.environ["BENCH_DATABASE_URL"]))
         return 0
-    with tempfile.TemporaryDirectory(prefix="clenzy-bench-", ignore_cleanup_errors=True) as folder:
-        server = Server(Path(folder))
-        server.start()
-        try:
-            url = server.postgres.url
-            migrate(url)
-            rows = [burst(url, options.timers)]
-            if not options.burst_only:
-                rows += [steady(url), killed(url), restarted(url, server)]
-        finally:
-            server.stop()
+    rows = escalation_rows(timers=options.timers, burst_only=options.burst_only)
     show("Escalation", rows, Console())
     save("escalation", rows)
     return exit_code(rows)

@@ -1,4 +1,8 @@
-"""A process of its own: forged alarms, each with another token, so many a second; prints how many were answered."""
+"""A process of its own: forged alarms, each with another token, so many a second; prints how many went and came.
+
+The door answers a stranger a second later, and one request of a connection at a time. So the forger has more
+connections than requests a second, from many addresses, and each sends again when its own time has come.
+"""
 
 import argparse
 import asyncio
@@ -10,6 +14,7 @@ from uuid import uuid4
 
 import uvloop
 
+ADDRESSES = 2_000
 HEAD = base64.urlsafe_b64encode(b'{"alg":"EdDSA","typ":"JWT"}').rstrip(b"=")
 
 
@@ -27,23 +32,23 @@ def forged_request() -> bytes:
 class Forger(asyncio.Protocol):
     """One connection; a request at a time, so that a slow door slows it."""
 
-    answered = 0
+    sent = answered = 0
 
     def __init__(self, each_s: float) -> None:
         self._each_s = each_s
-        self._due = time.perf_counter()
+        self._due = 0.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin."""
         self._transport = cast("asyncio.Transport", transport)
-        asyncio.get_running_loop().call_later(self._each_s * (os.urandom(1)[0] / 256), self._send)
+        asyncio.get_running_loop().call_later(self._each_s * int.from_bytes(os.urandom(2)) / 65_536, self._send)
 
     def data_received(self, data: bytes) -> None:
         """Go on by the clock."""
         if b"HTTP/1.1 2" not in data:
             return
         Forger.answered += 1
-        self._due += self._each_s
+        self._due = max(self._due + self._each_s, time.perf_counter() - self._each_s)
         delay_s = self._due - time.perf_counter()
         if delay_s > 0:
             asyncio.get_running_loop().call_later(delay_s, self._send)
@@ -52,17 +57,22 @@ class Forger(asyncio.Protocol):
 
     def _send(self) -> None:
         if not self._transport.is_closing():
+            self._due = self._due or time.perf_counter()
+            Forger.sent += 1
             self._transport.write(forged_request())
 
 
 async def _run(port: int, per_s: float, connections: int, seconds: float) -> None:
     loop = asyncio.get_running_loop()
-    for _ in range(connections):
-        await loop.create_connection(lambda: Forger(connections / per_s), "127.0.0.1", port)
+    for number in range(connections):
+        address = f"127.1.{number % ADDRESSES // 250}.{1 + number % 250}"
+        await loop.create_connection(lambda: Forger(connections / per_s), "127.0.0.1", port, local_addr=(address, 0))
+    await asyncio.sleep(2 * connections / per_s)  # until all of them are under way
     print("running", flush=True)
-    before, started = Forger.answered, time.perf_counter()
+    sent, answered, started = Forger.sent, Forger.answered, time.perf_counter()
     await asyncio.sleep(seconds)
-    print((Forger.answered - before) / (time.perf_counter() - started), flush=True)
+    took_s = time.perf_counter() - started
+    print((Forger.sent - sent) / took_s, (Forger.answered - answered) / took_s, flush=True)
 
 
 def main() -> None:

@@ -9,7 +9,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
+from uuid import UUID
 
+import orjson
+
+from bench.safetap.alarms import Calls
 from bench.stream.product import Product
 from bench.stream.rig import Rig, pin
 from bench.stream.servers import ROOT
@@ -66,13 +70,28 @@ def flooded(
 
 @contextmanager
 def forging(rig: Rig, port: int, *, per_s: float, connections: int, seconds: float) -> Iterator[list[float]]:
-    """Send forged alarms; after the block the list holds how many were answered a second."""
+    """Send forged alarms; after the block the list holds how many were sent, and answered, a second."""
     arguments = ["--port", str(port), "--per-s", str(per_s), "--connections", str(connections)]
     answered: list[float] = []
     with _running("bench.safetap.forge", [*arguments, "--seconds", str(seconds)], rig.server_cpu) as process:
         yield answered
         assert process.stdout is not None
-        answered.append(float(process.stdout.readline()))
+        answered.extend(map(float, process.stdout.readline().split()))
+
+
+def called_in_between(rig: Rig, under_test: Product, tokens: Sequence[str], *, folder: Path) -> Calls:
+    """Let workers flood their own sockets and call through them; return what became of the calls."""
+    file = folder / "callers"
+    file.write_text("\n".join(tokens))
+    arguments = ["--port", str(under_test.port), "--from-ms", str(under_test.fix_now_ms()), "--tokens", str(file)]
+    calls = Calls()
+    with _running("bench.safetap.own_socket", [*arguments, "--seconds", str(rig.seconds)], rig.server_cpu) as process:
+        assert process.stdout is not None
+        told = orjson.loads(process.stdout.readline())
+    calls.delays_ms = told["delays_ms"]
+    calls.kept = {UUID(one) for one in told["committed"]}
+    calls.states.update(committed=len(calls.kept), lost=told["unanswered"])
+    return calls
 
 
 @contextmanager
