@@ -37,6 +37,7 @@ EVERYBODY: Final = [
     Who("Desk", "dispatcher"),
     Who("Olga", "dispatcher", OLGAS_PHONE),
 ]
+START_TIMEOUT_S: Final = 150
 STEP_S: Final = 5
 FOLLOW_UP_S: Final = 12
 TRAIL_FIXES: Final = 3
@@ -52,7 +53,7 @@ CARLOS_STARTS: Final = (41.1795, -8.610)
 HELENA_STARTS: Final = (41.163, -8.610)
 ANAS_LINE: Final = "Rua das Flores 12"
 
-pytestmark = [pytest.mark.acceptance, pytest.mark.browser, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.acceptance, pytest.mark.browser, pytest.mark.timeout(300)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +91,7 @@ async def scene(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Scene]:
         with stacks.state_folder() as folder:
             stack = stacks.start(folder)
             try:
-                await stacks.wait_ready(stack)
+                await stacks.wait_ready(stack, timeout_s=START_TIMEOUT_S)
                 async with _settled(stack, http, twilio, browser) as scene:
                     yield scene
             finally:

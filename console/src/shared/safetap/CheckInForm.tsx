@@ -27,7 +27,7 @@ export function CheckInForm({ client, place, onAnswered }: CheckInFormProps) {
       onSubmit={(event) => {
         event.preventDefault();
         action.run(async () => {
-          const left = await client.checkIn(pin, place());
+          const left = await client.tellAllIsWell(pin, place());
           setJobs(left);
           setPin("");
           onAnswered?.(left);

@@ -92,7 +92,7 @@ export class PrivacyClient {
   }
 
   /** All is well, with a PIN where one is wanted; both PINs are answered alike. */
-  async checkIn(pin: string, place: LastPlace | undefined): Promise<readonly WatchedJob[]> {
+  async tellAllIsWell(pin: string, place: LastPlace | undefined): Promise<readonly WatchedJob[]> {
     const body = { ...(pin ? { pin } : {}), ...(place ? { fix: place } : {}) };
     return (await this.rest.post<{ items: readonly WatchedJob[] }>("/v1/me/check-in", body)).items;
   }
