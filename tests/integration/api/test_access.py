@@ -128,6 +128,8 @@ ONLY = {
     "GET /v1/incidents": {"dispatcher", "admin"},
     "GET /v1/incidents/{incident_id}": {"dispatcher", "admin"},
     "POST /v1/incidents/{incident_id}/acknowledge": {"dispatcher", "admin"},
+    "POST /v1/incidents/{incident_id}/vouch": {"dispatcher", "admin"},
+    "POST /v1/incidents/{incident_id}/decoy": {"dispatcher", "admin"},
     "POST /v1/incidents/{incident_id}/close": {"dispatcher", "admin"},
 }
 AT_THE_DOOR = {"POST /v1/safetap"}
