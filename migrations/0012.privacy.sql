@@ -12,7 +12,7 @@ CREATE TABLE person_key (
   CHECK ((wrapped IS NULL) = (erased_at IS NOT NULL))
 );
 
--- What a statement hands to and fro: the wrapped key, what it seals, or the text that nobody has sealed yet. A
+-- What a statement hands back and forth: the wrapped key, what it seals, or the text that nobody has sealed yet. A
 -- connection opens and seals on the client's side (engine/people/sealing.py); here nothing can be read.
 CREATE TYPE sealed_text AS (wrapped bytea, sealed bytea, plain text);
 CREATE TYPE sealed_bytes AS (wrapped bytea, sealed bytea, plain bytea);
