@@ -11,6 +11,9 @@ import math
 from dataclasses import dataclass
 from typing import Final
 
+import numpy as np
+from numpy.typing import NDArray
+
 from engine.core.units import METRES_PER_DEG
 
 S_PER_ROOT_M: Final = 10.66
@@ -46,6 +49,23 @@ def straight_m(from_lat_deg: float, from_lng_deg: float, to_lat_deg: float, to_l
     east_deg = (to_lng_deg - from_lng_deg + 180) % 360 - 180
     east_deg *= math.cos(math.radians((from_lat_deg + to_lat_deg) / 2))
     return METRES_PER_DEG * math.hypot(north_deg, east_deg)
+
+
+def straight_metres(
+    from_lat_deg: NDArray[np.float64], from_lng_deg: NDArray[np.float64], to_lat_deg: float, to_lng_deg: float
+) -> NDArray[np.float64]:
+    """Return `straight_m` of many places to one."""
+    north_deg = to_lat_deg - from_lat_deg
+    east_deg = (to_lng_deg - from_lng_deg + 180) % 360 - 180
+    east_deg *= np.cos(np.radians((from_lat_deg + to_lat_deg) / 2))
+    return METRES_PER_DEG * np.hypot(north_deg, east_deg)
+
+
+def seconds_of(distance_m: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the median seconds of straight lines."""
+    near_s = S_PER_ROOT_M * np.sqrt(np.minimum(distance_m, FITTED_M_MAX))
+    s_per_m = S_PER_ROOT_M / (2 * math.sqrt(FITTED_M_MAX))
+    return near_s + np.maximum(distance_m - FITTED_M_MAX, 0) * s_per_m
 
 
 def _seconds(distance_m: float) -> float:

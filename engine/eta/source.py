@@ -1,0 +1,79 @@
+"""Where travel times come from: one seam in front of the straight line, our own road graph and somebody's router."""
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.eta import straight_line
+
+Floats: TypeAlias = NDArray[np.float64]
+Outcomes: TypeAlias = NDArray[np.uint8]
+
+
+class EtaOutcome(IntEnum):
+    """How a time was found; stored in decision logs, so numbers never change their meaning."""
+
+    STRAIGHT_LINE = 0
+    """From the two ends alone, as configured."""
+    ROADS = 1
+    """Over the road graph."""
+    ROUTER = 2
+    """Asked of an OSRM or Valhalla server."""
+    OFF_GRAPH = 3
+    """Straight line: one end is further from any road than the limit."""
+    NO_ROUTE = 4
+    """Straight line: the roads or the router know no way."""
+    GRAPH_MISSING = 5
+    """Straight line: the configured road file is absent or damaged."""
+    ROUTER_DOWN = 6
+    """Straight line: the router failed, took too long, or is left alone after failing."""
+
+
+@dataclass(frozen=True, slots=True)
+class EtaMatrix:
+    """Seconds from each of n places to one; 8 of 10 trips end between `low_s` and `high_s`."""
+
+    eta_s: Floats
+    low_s: Floats
+    high_s: Floats
+    outcome: Outcomes
+    """`EtaOutcome` of each."""
+
+
+class EtaSource(Protocol):
+    """Travel times from many places to one. Never raises for a bad place or a lost server: it names the outcome."""
+
+    async def arrivals(
+        self, from_lat_deg: Floats, from_lng_deg: Floats, to_lat_deg: float, to_lng_deg: float, *, at_ms: int
+    ) -> EtaMatrix:
+        """Return the times of trips that begin at `at_ms` (Unix)."""
+        ...
+
+
+class StraightLineSource:
+    """The source that needs nothing: the square-root law of `engine.eta.straight_line`."""
+
+    async def arrivals(
+        self, from_lat_deg: Floats, from_lng_deg: Floats, to_lat_deg: float, to_lng_deg: float, *, at_ms: int
+    ) -> EtaMatrix:
+        """Return the times; they are the same at every hour."""
+        del at_ms
+        return straight_arrivals(from_lat_deg, from_lng_deg, to_lat_deg, to_lng_deg)
+
+
+def straight_arrivals(
+    from_lat_deg: Floats,
+    from_lng_deg: Floats,
+    to_lat_deg: float,
+    to_lng_deg: float,
+    outcome: EtaOutcome = EtaOutcome.STRAIGHT_LINE,
+) -> EtaMatrix:
+    """Return the straight line's times under the name of why it was asked."""
+    seconds = straight_line.seconds_of(
+        straight_line.straight_metres(from_lat_deg, from_lng_deg, to_lat_deg, to_lng_deg)
+    )
+    outcomes = np.full(len(seconds), outcome, np.uint8)
+    return EtaMatrix(seconds, seconds * straight_line.LOW_RATIO, seconds * straight_line.HIGH_RATIO, outcomes)
