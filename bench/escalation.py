@@ -25,6 +25,7 @@ import asyncpg
 import numpy as np
 import orjson
 import psycopg
+import structlog
 from rich.console import Console
 
 from bench.report import Row, exit_code, less_is_better, save, show
@@ -113,7 +114,8 @@ def escalators(url: str, count: int) -> Iterator[list["subprocess.Popen[bytes]"]
 
 
 async def escalate(url: str) -> None:
-    """Be one escalator until killed."""
+    """Be one escalator until killed. Its log goes to stderr: who waited for `ready` has closed the other pipe."""
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     clock, due = SystemClock(), Wake()
     with tempfile.TemporaryDirectory() as folder:
         sealing = Sealing(Keyring(ensure_keyring(Path(folder) / "keys.json")))  # nothing is sealed here
