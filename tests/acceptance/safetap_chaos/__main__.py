@@ -1,4 +1,4 @@
-"""`make chaos-long`: kills without end while people call for help; exits 1 when a promise was broken."""
+"""`make chaos ARGS=--long`: kills without end while people call for help; exits 1 when a promise was broken."""
 
 import argparse
 import random
