@@ -1,6 +1,6 @@
 """SafeTap while everything under it is killed, and the checker of what came of it: it must find each kind of fault.
 
-`make chaos-long` is the long run of the same program.
+`make chaos ARGS=--long` is the long run of the same program.
 """
 
 import dataclasses
