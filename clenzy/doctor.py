@@ -217,6 +217,7 @@ def _check_postgres(url: str) -> list[Finding]:
             after_ms = time.time() * 1000
         assert row is not None
         todo = pending(url)
+        watch = [] if todo else [judge_peers(*_peers(url)), *judge_outside(_outside(url))]
     except psycopg.Error as error:
         reason = without_password(str(error)).strip().splitlines()[0]
         return [Finding("postgres", Verdict.FAIL, reason, "check that it runs and that DATABASE_URL is right")]
@@ -229,7 +230,43 @@ def _check_postgres(url: str) -> list[Finding]:
         Finding("migrations", Verdict.WARN, f"missing: {', '.join(todo)}", "run: clenzy migrate")
         if todo
         else Finding("migrations", Verdict.OK, "all applied"),
+        *watch,
     ]
+
+
+def _peers(url: str) -> tuple[list[str], list[str]]:
+    """Return which parts work, and which are missing."""
+    with psycopg.connect(url, connect_timeout=5) as connection:
+        rows = connection.execute(
+            "SELECT part, seat, missed_at IS NULL FROM process_beat ORDER BY part, seat"
+        ).fetchall()
+    return [part for part, _, works in rows if works], [f"{part} at {seat}" for part, seat, works in rows if not works]
+
+
+def judge_peers(working: Sequence[str], missing: Sequence[str]) -> Finding:
+    """Judge what doors, escalators and senders say of each other."""
+    if missing:
+        advice = "start them again; what was replaced is forgotten within an hour"
+        return Finding("alarm processes", Verdict.FAIL, f"nothing is heard of: {', '.join(missing)}", advice)
+    counts = ", ".join(f"{working.count(part)} {part}" for part in sorted(set(working)))
+    return Finding("alarm processes", Verdict.OK, counts or "none runs")
+
+
+def _outside(url: str) -> str | None:
+    """Return what stood in the way of the newest ping of the watchdog outside; `None`: there never was one."""
+    with psycopg.connect(url, connect_timeout=5) as connection:
+        row = connection.execute("SELECT trouble FROM outside_ping").fetchone()
+    return None if row is None else str(row[0])
+
+
+def judge_outside(trouble: str | None) -> list[Finding]:
+    """Judge the newest ping of the watchdog outside."""
+    if trouble is None:
+        return []
+    if trouble:
+        advice = "look at CLENZY_WATCHDOG_URL, or at why alarms are not worked on"
+        return [Finding("watchdog outside", Verdict.FAIL, f"not told: {trouble}", advice)]
+    return [Finding("watchdog outside", Verdict.OK, "told")]
 
 
 def check_redis(url: str, *, is_cluster: bool) -> list[Finding]:

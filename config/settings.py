@@ -107,6 +107,11 @@ class Settings(BaseSettings):
     webhook_private_networks: bool = False
     """Lets webhooks go to private networks and over plain HTTP: for receivers inside the same network."""
 
+    watchdog_url: SecretStr | None = None
+    """A dead-man watchdog outside, called (GET) while alarms would be worked on: it alarms when it hears nothing."""
+    watchdog_every_s: int = Field(default=limits.OUTSIDE_PING_S, ge=10, le=3_600)
+    """How often; the watchdog's own patience is twice that or more."""
+
     phone_api_url: str = "https://api.twilio.com"
     """A provider of text messages and calls that speaks Twilio's REST."""
     phone_account: str | None = None

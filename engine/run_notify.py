@@ -7,6 +7,7 @@ and nothing else.
 import asyncio
 from contextlib import AsyncExitStack
 from functools import partial
+from socket import gethostname
 from typing import Final
 from uuid import uuid4
 
@@ -18,11 +19,13 @@ from config.limits import DATABASE_POOL_MAX, RESTART_BACKOFF_MS_MAX
 from config.settings import Settings
 from engine.core.clock import Clock, SystemClock
 from engine.core.database import POSTGRES_ERRORS, Pool
+from engine.core.units import MS_PER_S
 from engine.core.vocabulary import Channel
 from engine.outbox.relay import Relay
 from engine.safetap.channels.email import EmailNotifier, parse_smtp_url
 from engine.safetap.channels.fcm import FcmNotifier, load_service_account
 from engine.safetap.channels.notifier import Notifier
+from engine.safetap.channels.outside_ping import OutsidePing
 from engine.safetap.channels.phone_api import PhoneAccount, PhoneApi
 from engine.safetap.channels.push_encryption import load_vapid_key
 from engine.safetap.channels.sms import SmsNotifier
@@ -32,6 +35,9 @@ from engine.safetap.channels.webhook import WebhookNotifier
 from engine.safetap.notice_sender import NoticeSender
 from engine.safetap.silence.ask_sender import AskSender
 from engine.safetap.silence.watch_loop import WatchLoop
+from engine.safetap.watchdog.health import Part
+from engine.safetap.watchdog.outside import OutsideWatchdog
+from engine.safetap.watchdog.peer_watch import PeerWatch, Pulse
 from engine.wiring import open_database, open_redis
 from ops.http import ops_server
 from ops.probe import keep_checked
@@ -65,7 +71,11 @@ async def root(process: Process) -> None:
         phone_api = await open_phone_api(stack, settings)
         notifiers |= phone_notifiers(phone_api, settings)
         notifiers |= await push_notifiers(stack, settings, pool, clock)
-        sender = NoticeSender(pool=pool, clock=clock, notifiers=notifiers)
+        pulse = Pulse(clock)
+        sender = NoticeSender(pool=pool, clock=clock, notifiers=notifiers, on_round=pulse.beat)
+        seat = f"{gethostname()}:{settings.ops_port or NAME}"
+        peers = PeerWatch(pool=pool, clock=clock, seat=seat, pulses={Part.SENDER: pulse})
+        told_outside = await outside_watchdog(stack, settings, pool, clock)
         watch = WatchLoop(pool=pool, new_id=uuid4)
         asks = AskSender(pool=pool, api=phone_api)
         relay = Relay(pool=pool, redis=redis, clock=clock)
@@ -73,6 +83,8 @@ async def root(process: Process) -> None:
         async with asyncio.TaskGroup() as tasks:
             work = [
                 tasks.create_task(sender.run()),
+                tasks.create_task(peers.run()),
+                *[tasks.create_task(watchdog.run()) for watchdog in told_outside],
                 tasks.create_task(watch.run(clock)),
                 tasks.create_task(asks.run(clock)),
                 tasks.create_task(keep_relaying(relay, clock)),
@@ -82,6 +94,18 @@ async def root(process: Process) -> None:
             await process.stop.wait()
             for task in work:
                 task.cancel()
+
+
+async def outside_watchdog(
+    stack: AsyncExitStack, settings: Settings, pool: Pool, clock: Clock
+) -> list[OutsideWatchdog]:
+    """Return what pings the configured watchdog outside; nothing where there is none."""
+    if settings.watchdog_url is None:
+        return []
+    ping = OutsidePing(settings.watchdog_url.get_secret_value(), is_private_allowed=settings.webhook_private_networks)
+    await stack.enter_async_context(ping)
+    every_ms = settings.watchdog_every_s * MS_PER_S
+    return [OutsideWatchdog(pool=pool, clock=clock, ping=ping.send, every_ms=every_ms)]
 
 
 async def open_phone_api(stack: AsyncExitStack, settings: Settings) -> PhoneApi:

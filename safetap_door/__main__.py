@@ -4,7 +4,9 @@ Starts without Postgres: triggers are spooled from the first moment on. Never ne
 """
 
 import asyncio
+from collections.abc import Callable
 from contextlib import AsyncExitStack
+from socket import gethostname
 from typing import Final
 from uuid import uuid4
 
@@ -37,6 +39,8 @@ from engine.safetap.phone_doors import PhoneDoors
 from engine.safetap.senders import Senders
 from engine.safetap.spool import Spool
 from engine.safetap.unverified_lane import UnverifiedLane
+from engine.safetap.watchdog.health import Part
+from engine.safetap.watchdog.peer_watch import PeerWatch, Pulse
 from ops.http import add_guards, add_ops_routes, app_runner, guards, tls_context
 from ops.process import Process, run
 from ops.readiness import Readiness
@@ -44,6 +48,7 @@ from safetap_door.cancelling import add_cancel_route
 from safetap_door.database import open_pool
 from safetap_door.live_desks import LiveDesks
 from safetap_door.locked_phone import LockedPhoneServices, add_locked_phone_routes
+from safetap_door.peer_news import PeerNews
 from safetap_door.problems import cors, problems
 from safetap_door.provider_requests import ProviderServices
 from safetap_door.receipts import add_receipt_routes
@@ -70,7 +75,11 @@ async def root(process: Process) -> None:
         intake = Intake(pool=intake_pool, spool=spool, clock=clock, new_id=uuid4, watch=desks)
         unverified = await open_unverified_lane(stack, settings, clock)
         due = Wake()
-        escalation = EscalationLoop(pool=pool, wake=due, new_id=uuid4)
+        pulses = {part: Pulse(clock) for part in (Part.DOOR, Part.ESCALATOR)}
+        escalation = EscalationLoop(pool=pool, wake=due, new_id=uuid4, on_round=pulses[Part.ESCALATOR].beat)
+        seat = f"{gethostname()}:{settings.safetap_port}"
+        peers = PeerWatch(pool=pool, clock=clock, seat=seat, pulses=pulses)
+        news = PeerNews(pool=pool, clock=clock, show=desks.show_watch)
         listener = Listener(
             pool=pool,
             clock=clock,
@@ -79,6 +88,7 @@ async def root(process: Process) -> None:
                 "clenzy_incident": desks.changed,
                 "clenzy_trigger_key": keys.changed,
                 "clenzy_phone_door": phones.changed,
+                "clenzy_peer": news.changed,
             },
         )
         services = DoorServices(
@@ -109,7 +119,9 @@ async def root(process: Process) -> None:
                 tasks.create_task(unverified.replay_loop()),
                 tasks.create_task(unverified.sweep_loop()),
                 tasks.create_task(escalation.run(clock)),
-                tasks.create_task(watch_database(pool, process.readiness, clock)),
+                tasks.create_task(peers.run()),
+                tasks.create_task(news.run()),
+                tasks.create_task(watch_database(pool, process.readiness, clock, pulses[Part.DOOR].beat)),
             ]
             await process.stop.wait()
             desks.end_all()
@@ -192,8 +204,8 @@ async def serve(stack: AsyncExitStack, settings: Settings, app: web.Application,
         stack.callback(opened.close)
 
 
-async def watch_database(pool: Pool, readiness: Readiness, clock: Clock) -> None:
-    """Say in the check `intake` where triggers go at the moment.
+async def watch_database(pool: Pool, readiness: Readiness, clock: Clock, on_answer: Callable[[], None]) -> None:
+    """Say in the check `intake` where triggers go at the moment, and tell `on_answer` each time Postgres answers.
 
     The door is ready without Postgres too: taking it out of a balancer then would turn alarms away that it can keep.
     """
@@ -205,6 +217,7 @@ async def watch_database(pool: Pool, readiness: Readiness, clock: Clock) -> None
             end_if_cancelled()
             readiness.set("intake", ok=True, detail=f"spool only, database: {type(error).__name__}")
         else:
+            on_answer()
             readiness.set("intake", ok=True, detail="database")
         await clock.sleep_ms(READY_PROBE_MS)
 

@@ -42,6 +42,7 @@ from engine.safetap.metrics import LIVE_DESKS
 from engine.safetap.spooled_alarms import SpooledAlarms
 from engine.safetap.trigger import ReceivedTrigger
 from safetap_door.armed import heard, left
+from safetap_door.strangers_turns import note_proof
 
 log = structlog.get_logger(__name__)
 
@@ -100,6 +101,7 @@ class LiveDesks:
         self._is_stale = False
         self._spooled = SpooledAlarms(name_of)
         self._wake = Wake()
+        self._watch_news: str | None = None
 
     @property
     def sockets(self) -> int:
@@ -128,6 +130,13 @@ class LiveDesks:
                 replaced.org_id,
                 _text({"type": "replaced", "incident_id": replaced.incident_id, "by": replaced.by}),
             )
+
+    def show_watch(self, news: Mapping[str, object], *, is_well: bool) -> None:
+        """Tell every desk which of our processes are missing; who comes later hears it unless all is well."""
+        message = _text({"type": "watch", **news})
+        self._watch_news = None if is_well else message
+        for desk in self._desks:
+            desk.send(message)
 
     async def run(self) -> None:
         """Show changes until cancelled, through restarts of Postgres."""
@@ -162,6 +171,7 @@ class LiveDesks:
         except ClenzyError as error:
             await _close(request, socket, CLOSE_CODES.get(error.code, MALFORMED), error.code)
             return socket
+        note_proof(request)
         desk = Desk(principal.org_id, principal)
         await self._attend(desk, socket)
         await _close(request, socket, desk.close_code, desk.close_reason)
@@ -305,6 +315,8 @@ class LiveDesks:
         if desk in self._newcomers:  # else it has left, or is in already
             self._newcomers.discard(desk)
             self._desks.add(desk)
+            if self._watch_news is not None:
+                desk.send(self._watch_news)
 
     async def _show(self, conn: Connection, changed: set[IncidentId]) -> None:
         if not changed:

@@ -8,9 +8,11 @@ from config.limits.intake import *
 from config.limits.matching import *
 from config.limits.privacy import *
 from config.limits.record import *
+from config.limits.roads import *
 from config.limits.safetap import *
 from config.limits.serving import *
 from config.limits.silence import *
+from config.limits.watchdog import *
 
 assert FIXES_PER_FRAME_MAX * 24 < FRAME_BYTES_MAX
 assert FIXES_PER_FRAME_MAX <= FLUSH_FIXES_MAX
@@ -56,8 +58,17 @@ assert ZONES_PER_IMPORT_MAX <= ZONES_PER_ORG_MAX
 assert ARMED_REPORT_MS < ARMED_LEASE_MS < ARMED_ACTIVE_MS
 assert ESCALATION_RETRY_MS < ESCALATION_LEASE_MS
 assert UNVERIFIED_ANSWER_MS < TRIGGER_FORWARD_MS
+assert 2 * STRANGERS_TURN_MS < STRANGERS_TICK_MS
+assert FULL_SERVER_CHARGE_US < 1_000 * STRANGERS_TURN_MS
+assert ROUTER_TIMEOUT_MS < ROUTER_REST_MS
 assert UNVERIFIED_PER_SOURCE_BURST < UNVERIFIED_WAITING_MAX
 assert COMMITTERS < INTAKE_POOL_MAX
 assert SILENCE_TRAIL_FIXES_MAX * CADENCE_JOB_MS > WATCH_STOP_S_MAX * 1_000
 assert 4 * CADENCE_PARKED_MS <= OUTAGE_SILENT_MS < OUTAGE_LOOK_BACK_MS < SILENCE_HEARD_MS
 assert NOTICE_SEND_TIMEOUT_MS < ASK_LEASE_MS
+assert max(ESCALATION_POLL_MS, NOTICE_POLL_MS, BEAT_MS) < BEAT_FRESH_MS
+assert 2 * BEAT_MS < BEAT_MISSED_MS < BEAT_KEPT_MS
+assert OUTSIDE_RETRY_MS < OUTSIDE_PING_S * 1_000
+assert WINDOW_MS < WINDOW_BUSY_MS < REMATCH_WITHIN_MS < LOOK_AHEAD_MS
+assert 0 < WINDOW_OFF_LOAD < WINDOW_ON_LOAD < WINDOW_BUSY_LOAD
+assert REMATCH_GAIN_MS < REMATCH_LATER_MS

@@ -164,9 +164,11 @@ class EscalationLoop:
         new_id: Callable[[], UUID],
         read_clock: ReadClock = read_clock,
         jurisdictions: Jurisdictions | None = None,
+        on_round: Callable[[], None] = lambda: None,
     ) -> None:
-        """Without `jurisdictions` those of the installation are read, and checked."""
+        """Without `jurisdictions` those of the installation are read, and checked. `on_round` hears of whole rounds."""
         self._pool = pool
+        self._on_round = on_round
         self._wake = wake
         self._new_id = new_id
         self._read_clock = read_clock
@@ -181,6 +183,7 @@ class EscalationLoop:
         while True:
             try:
                 until_ms = await self.round()
+                self._on_round()
                 # What comes in these milliseconds is taken together; what came alone was taken at once.
                 await clock.sleep_ms(ESCALATION_PAUSE_MS)
                 await self._wake.wait(until_ms)

@@ -37,3 +37,11 @@ RECEIPTS: Final = Counter(
 REPLIES: Final = Counter(
     "clenzy_safetap_replies", "Answers to text messages and calls, by channel and outcome.", ["channel", "outcome"]
 )
+PEERS_MISSING: Final = Gauge(
+    "clenzy_safetap_peers_missing", "Doors, escalators and senders of which nothing is heard any more.", ["part"]
+)
+PEERS_MISSED: Final = Counter("clenzy_safetap_peers_missed", "Peers that this process was the first to miss.", ["part"])
+OVERDUE: Final = Gauge("clenzy_safetap_overdue_seconds", "How late the most overdue work is by now.", ["work"])
+OUTSIDE_PINGS: Final = Counter(
+    "clenzy_safetap_outside_pings", "Pings of the watchdog outside: sent, failed, or withheld.", ["outcome"]
+)

@@ -106,9 +106,11 @@ class NoticeSender:
         read_clock: ReadClock = read_clock,
         new_code: NewCode = random_code,
         jurisdictions: Jurisdictions | None = None,
+        on_round: Callable[[], None] = lambda: None,
     ) -> None:
-        """Without `jurisdictions` those of the installation are read, and checked."""
+        """Without `jurisdictions` those of the installation are read, and checked. `on_round` hears of whole rounds."""
         self._pool = pool
+        self._on_round = on_round
         self._clock = clock
         self._notifiers = notifiers
         self._read_clock = read_clock
@@ -126,6 +128,7 @@ class NoticeSender:
 
             async def round_() -> None:
                 wait_ms = await self.round(sends)
+                self._on_round()
                 await self._wake.wait(wait_ms)
 
             await keep_running(round_, name="notice_sender", clock=self._clock, errors=POSTGRES_ERRORS)

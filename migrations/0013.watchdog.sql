@@ -1,0 +1,30 @@
+-- Who of the processes that alarms depend on still works, and when the watchdog outside was last told so.
+-- depends: 0012.privacy
+
+-- One row a part of a process: written again and again by its process, only while that part does its work to the end.
+-- `missed_at`: since when its peers take it for gone. A process that stops in good order deletes its rows.
+CREATE TABLE process_beat (
+  seat      text NOT NULL,
+  part      text NOT NULL CHECK (part IN ('door', 'escalator', 'sender')),
+  beat_at   timestamptz NOT NULL,
+  missed_at timestamptz,
+  PRIMARY KEY (seat, part)
+);
+
+-- At most one row: whichever process claims it pings for all.
+CREATE TABLE outside_ping (
+  is_only boolean PRIMARY KEY DEFAULT true CHECK (is_only),
+  next_at timestamptz NOT NULL,
+  sent_at timestamptz,
+  trouble text NOT NULL DEFAULT ''       -- why the newest one was not sent; empty: it was
+);
+
+CREATE FUNCTION tell_peer() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  PERFORM pg_notify('clenzy_peer', '');
+  RETURN NULL;
+END $$;
+CREATE TRIGGER process_beat_changed AFTER UPDATE OF missed_at ON process_beat
+  FOR EACH ROW WHEN (OLD.missed_at IS DISTINCT FROM NEW.missed_at) EXECUTE FUNCTION tell_peer();
+CREATE TRIGGER process_beat_forgotten AFTER DELETE ON process_beat
+  FOR EACH ROW WHEN (OLD.missed_at IS NOT NULL) EXECUTE FUNCTION tell_peer();
