@@ -41,6 +41,52 @@ STATUS_CHECK_MS: Final = 1_000
 """Without a change, what Redis holds is compared this often: it may have been restarted."""
 WHY_CANDIDATES_MAX: Final = 10
 """Ranked candidates kept in the dispatch log of a decision."""
+WEIGHT_MIN_MAX: Final = 600
+"""Minutes that a weight of a cost policy is worth at most; a file with more is refused."""
+POLICY_CHECK_MS: Final = 2_000
+"""How often the matcher looks whether its cost policy's file has changed; a hang-up signal makes it look at once."""
+FRAME_REFRESH_MS: Final = 1_000
+"""What ages by itself (waiting, fixes, shifts) is at most this old in a frame that is kept; who changed is anew at once."""
+KIT_BITS: Final = 30
+"""Certificates, tools, parts, vehicles and languages that one organisation may name."""
+ACCEPTANCE_REFRESH_MS: Final = 300_000
+"""How often the answers to offers are counted anew, for the terms of likelihood, jobs and earnings."""
+ACCEPTANCE_DAYS: Final = 90
+"""Answers older than this say nothing any more."""
+FLAGGED_RISK: Final = 0.5
+"""A job of this risk or more: a no to it, or none, never counts against anybody."""
+WISHES_MAX: Final = 50
+"""Preferred, and blocked, workers of a customer."""
+SHIFTS_PER_WORKER_MAX: Final = 62
+"""Planned shifts that one request may write; they replace those that were planned."""
+
+# Window mode
+WINDOW_MS: Final = 2_000
+"""Bookings of this long are given out together while there is somebody for each."""
+WINDOW_BUSY_MS: Final = 10_000
+"""The same while more is asked for than there are hands: then the choice matters more than a moment."""
+WINDOW_ON_LOAD: Final = 0.6
+"""Offered load (work asked for / work that all on duty can do) from which bookings are given out in windows."""
+WINDOW_OFF_LOAD: Final = 0.5
+"""Below it the next booking is given out at once again."""
+WINDOW_BUSY_LOAD: Final = 0.95
+"""Offered load from which the long window is used."""
+LOOK_AHEAD_MS: Final = 600_000
+"""Who is expected to finish within this long is a candidate of a window; who takes longer is not."""
+FINISH_MARGIN_SD: Final = 0.25
+"""Standard deviations by which a finish is taken to be later than its estimate."""
+REMATCH_WITHIN_MS: Final = 180_000
+"""A worker on the way is given to somebody else in this first part of the drive only; later the choice stands."""
+REMATCH_NEAR_MS: Final = 180_000
+"""A worker this near to the customer is never taken away."""
+REMATCH_GAIN_MS: Final = 20_000
+"""A re-match must save all bookings together more than this, or the choice stands."""
+REMATCH_LATER_MS: Final = 180_000
+"""A re-match lets no customer wait longer than this beyond what was promised, or the choice stands."""
+REMATCHES_MAX: Final = 2
+"""A booking whose worker was exchanged so often keeps the one it has."""
+CREW_STEPS_MAX: Final = 200
+"""Steps of the search for crews and shared resources; beyond it the best found is taken, its distance from the best said."""
 
 # Outbox relay
 RELAY_BATCH_MAX: Final = 500

@@ -136,7 +136,7 @@ def _bid(rows: Rows, matching: Matching, row: int) -> float:
         first_at = second_at
     matching.row_price[row] = second
     matching.entry[row] = first_at
-    return gain
+    return float(gain)
 
 
 @kernel
@@ -183,7 +183,7 @@ def _cheapest(rows: Rows, matching: Matching, row: int) -> float:
     least = rows.unassigned[row]
     for entry in range(rows.start[row], rows.start[row + 1]):
         least = min(least, rows.cost[entry] - matching.worker_price[rows.worker[entry]])
-    return least
+    return float(least)
 
 
 @kernel
@@ -240,7 +240,7 @@ def _pop(search: _Search) -> int:
         if last > 0:
             _sink(search, last, search.heap_key[last], search.heap_worker[last])
         if not search.done[worker]:
-            return worker
+            return int(worker)
     return -1
 
 

@@ -1,0 +1,78 @@
+"""What a window decides about: open seats, who could take them, when these are free. Pure."""
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.matcher.assignment.kernels import DoubleArray, IntArray
+from engine.matcher.assignment.sparse import UNASSIGNED
+
+
+@dataclass(frozen=True, slots=True)
+class Seats:
+    """Places to fill; every column has one element a seat. A crew's seats share one `job`; jobs count from 0."""
+
+    job: IntArray
+    unassigned_min: DoubleArray
+    """Cost of leaving the seat for a later window: more than a drive within the cap, or nobody is ever sent there."""
+    eta_cap_min: DoubleArray
+    """Longest time to arrival for the service; nobody is sent who takes longer."""
+    pinned: IntArray
+    """The worker whom a dispatcher chose, or `UNASSIGNED`."""
+    held_by: IntArray
+    """The worker who is on the way or reserved, or `UNASSIGNED`."""
+    held_arrival_min: DoubleArray
+    """When that worker was expected, in minutes from now; anything where there is none."""
+    set_out_at_ms: NDArray[np.int64]
+    """When that worker set out; negative: is still at another job, so that nobody has driven for nothing."""
+    rematches: IntArray
+    """How often the seat's worker was exchanged."""
+
+    def __post_init__(self) -> None:
+        """Refuse columns of different lengths with ValueError."""
+        if len({len(getattr(self, each.name)) for each in fields(self)}) != 1:
+            raise ValueError("columns of different lengths")
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """Who could take a seat: entries `start[i]:start[i + 1]` are seat i's, worker numbers are columns of `Workers`."""
+
+    start: IntArray
+    worker: IntArray
+    cost_min: DoubleArray
+    """Cost of the pair for a worker who is free, the drive included; the window adds the wait for a finish."""
+    drive_min: DoubleArray
+    """Drive from where the worker is, or will be at the end of the present job."""
+
+
+@dataclass(frozen=True, slots=True)
+class Workers:
+    """When everybody is free; one element a worker."""
+
+    free_at_ms: NDArray[np.int64]
+    """Estimated end of the present job; now or earlier: is free, or on the way to a held seat."""
+    free_sd_min: DoubleArray
+    """Standard deviation of that estimate."""
+
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        return len(self.free_at_ms)
+
+
+def open_seats(unassigned_min: DoubleArray, eta_cap_min: DoubleArray) -> Seats:
+    """Return seats of single jobs that nobody has and nobody is pinned to."""
+    count = len(unassigned_min)
+    nobody = np.full(count, UNASSIGNED, np.int32)
+    return Seats(
+        job=np.arange(count, dtype=np.int32),
+        unassigned_min=unassigned_min,
+        eta_cap_min=eta_cap_min,
+        pinned=nobody,
+        held_by=nobody,
+        held_arrival_min=np.zeros(count),
+        set_out_at_ms=np.full(count, -1, np.int64),
+        rematches=np.zeros(count, np.int32),
+    )
