@@ -27,6 +27,7 @@ from engine.safetap.senders import KEY_SCHEME, Sender, Senders, Shown, Stranger
 from engine.safetap.trigger import ReceivedTrigger, Trigger, parse_trigger
 from engine.safetap.unverified import UnverifiedTrigger
 from engine.safetap.unverified_lane import UnverifiedLane
+from safetap_door.strangers_turns import note_proof
 
 TRIGGERING_ROLES: Final = (Role.CUSTOMER, Role.WORKER)
 STATUS_OF: Final[Mapping[Acknowledgement, int]] = {
@@ -76,6 +77,7 @@ async def take_trigger(request: web.Request) -> web.Response:
         now_ms = services.clock.now_ms()
         sender = await services.senders.tell(shown, now_ms)
         crash_point("after_parse")
+        note_proof(request, is_proved=not isinstance(sender, Stranger))
         if isinstance(sender, Stranger):
             take_unverified(services, trigger, sender, door, shown.source)
             acknowledgement = Acknowledgement.RECEIVED
@@ -98,6 +100,7 @@ async def acknowledge_incident(request: web.Request) -> web.Response:
     services = request.app[SERVICES]
     now_ms = services.clock.now_ms()
     actor = services.tokens.verify(_token(request), now_ms)
+    note_proof(request)
     async with services.pool.acquire() as conn:
         await check_standing(conn, actor)
         view = await acknowledge(conn, incident_id=_incident_id(request), actor=actor, now_ms=now_ms)
@@ -109,6 +112,7 @@ async def close_incident(request: web.Request) -> web.Response:
     services = request.app[SERVICES]
     now_ms = services.clock.now_ms()
     actor = services.tokens.verify(_token(request), now_ms)
+    note_proof(request)
     reason = _reason(await request.read())
     async with services.pool.acquire() as conn:
         await check_standing(conn, actor)

@@ -1,7 +1,12 @@
 """The short way of a trigger: from the line to the lanes, without a router, a parser of everything and a task each.
 
 A connection begins here. What is not exactly a trigger's request in one piece is handed to the full server with every
-byte that came, and so is one that will be refused; the connection stays there. One request at a time is answered.
+byte that came, and so is one that will be refused; what follows on that connection goes there too. One request at a
+time is answered.
+
+Who has proved to be somebody on this connection, and our own processes, are served when they speak. All others share
+`limits.STRANGERS_TURN_MS` of each `limits.STRANGERS_TICK_MS`, whatever they send and in whichever form: first those
+from whose address no stranger has come, so that a phone's first call does not wait behind a forger's thousandth.
 
 Strangers are answered `limits.UNVERIFIED_ANSWER_MS` after they came. They wait in one queue in which nothing overtakes,
 so that five thousand of them cost one look at the clock.
@@ -12,6 +17,7 @@ import socket
 from collections import deque
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
+from time import thread_time_ns
 from typing import Final, cast
 
 import orjson
@@ -36,6 +42,7 @@ from safetap_door.routes import (
     source_of,
     take_unverified,
 )
+from safetap_door.strangers_turns import Provable, StrangersTurns
 from safetap_door.trigger_request import TriggerRequest, read_trigger_request
 
 log = structlog.get_logger(__name__)
@@ -46,7 +53,7 @@ UNREAD_BYTES_MAX: Final = 2 * TRIGGER_BYTES_MAX
 """Of requests behind the one that is being answered; the line is not read beyond."""
 
 
-class TriggerLine(asyncio.Protocol):
+class TriggerLine(Provable):
     """One connection."""
 
     def __init__(self, lines: "TriggerLines") -> None:
@@ -55,14 +62,21 @@ class TriggerLine(asyncio.Protocol):
         self._unread = b""
         self._is_busy = False
         self._is_paused = False
+        self._request: TriggerRequest | None = None
+        self._full: asyncio.Protocol | None = None
         self.is_forwarded = False
         self.peer: str | None = None
         self.heard_at_ns = 0
 
     @property
     def is_busy(self) -> bool:
-        """Whether a request waits for its answer."""
+        """Whether a request waits for its turn or its answer."""
         return self._is_busy
+
+    @property
+    def is_handed_over(self) -> bool:
+        """Whether the full server reads this connection."""
+        return self._full is not None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Note who it is."""
@@ -77,15 +91,50 @@ class TriggerLine(asyncio.Protocol):
         """Take a request, or keep it until the one before it is answered."""
         self._unread += data
         if not self._is_busy:
-            self._next()
+            self._is_busy = True
+            self._lines.arrived(self)
         elif len(self._unread) > UNREAD_BYTES_MAX and not self._is_paused and self._transport is not None:
             self._is_paused = True
             self._transport.pause_reading()
 
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
+    def eof_received(self) -> bool | None:
+        """Tell the full server, where it reads this connection."""
+        return None if self._full is None else self._full.eof_received()
+
+    def pause_writing(self) -> None:
+        """Tell the full server, where it writes here."""
+        if self._full is not None:
+            self._full.pause_writing()
+
+    def resume_writing(self) -> None:
+        """Tell the full server, where it writes here."""
+        if self._full is not None:
+            self._full.resume_writing()
+
+    def connection_lost(self, exc: Exception | None) -> None:
         """Forget it; what was taken stays taken."""
         self._transport = None
         self._lines.forget(self)
+        if self._full is not None:
+            self._full.connection_lost(exc)
+
+    def request(self) -> TriggerRequest | None:
+        """Return the request that waits, if it is of the one form."""
+        if self._request is None and self._full is None:
+            self._request = read_trigger_request(self._unread)
+        return self._request
+
+    def serve(self) -> None:
+        """Read what came: its turn has come."""
+        if self._full is not None:
+            self._pass_on(self._full)
+            return
+        request = self.request()
+        if request is None or not self._lines.take(self, request):
+            self._hand_over()
+        else:
+            self._unread = self._unread[request.size :]
+            self._request = None
 
     def answer(self, response: bytes) -> None:
         """Answer the request that was taken, and go on."""
@@ -93,33 +142,37 @@ class TriggerLine(asyncio.Protocol):
         if self._transport is None or self._transport.is_closing():
             return
         self._transport.write(response)
-        if self._is_paused:
-            self._is_paused = False
-            self._transport.resume_reading()
+        self._resume()
         if self._unread:
-            self._next()
+            self._is_busy = True
+            self._lines.arrived(self)
 
     def close(self) -> None:
         """Hang up."""
         if self._transport is not None:
             self._transport.close()
 
-    def _next(self) -> None:
-        request = read_trigger_request(self._unread)
-        self._is_busy = request is not None and self._lines.take(self, request)
-        if request is None or not self._is_busy:
-            self._hand_over()
-        else:
-            self._unread = self._unread[request.size :]
+    def _resume(self) -> None:
+        if self._is_paused and self._transport is not None:
+            self._is_paused = False
+            self._transport.resume_reading()
 
     def _hand_over(self) -> None:
-        assert self._transport is not None
+        self._is_busy = False
+        if self._transport is None:
+            return
         self._lines.forget(self)
-        handler = self._lines.full_server()
-        self._transport.set_protocol(handler)
-        handler.connection_made(self._transport)
-        handler.data_received(self._unread)
-        self._transport = None
+        self._request = None
+        self._full = self._lines.full_server()
+        self._full.connection_made(self._transport)
+        self._pass_on(self._full)
+
+    def _pass_on(self, full: asyncio.Protocol) -> None:
+        self._is_busy = False
+        unread, self._unread = self._unread, b""
+        if self._transport is not None:
+            self._resume()
+            full.data_received(unread)
 
 
 class TriggerLines:
@@ -142,6 +195,7 @@ class TriggerLines:
         self._headers = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         self._lines: set[TriggerLine] = set()
         self._strangers: deque[tuple[int, TriggerLine, bytes]] = deque()
+        self._turns = StrangersTurns(thread_time_ns)
 
     def __call__(self) -> TriggerLine:
         """Return what serves a new connection."""
@@ -155,6 +209,18 @@ class TriggerLines:
     def forget(self, line: TriggerLine) -> None:
         """Take note that a connection has ended, or is somebody else's."""
         self._lines.discard(line)
+
+    def arrived(self, line: TriggerLine) -> None:
+        """Serve a connection that has brought something: now, or when it is strangers' turn."""
+        if line.is_forwarded or line.is_proved or self._knows(line):
+            line.serve()
+        else:
+            self._turns.take(line)
+
+    def _knows(self, line: TriggerLine) -> bool:
+        """Whether what it shows is somebody's whom we remember: as much as to read it costs, and no signature."""
+        request = line.request()
+        return request is not None and self._services.senders.remember(_shown(line, request))
 
     def take(self, line: TriggerLine, request: TriggerRequest) -> bool:
         """Take a trigger; `False`: it is one that will be refused, or nobody here knows how it is shown."""
@@ -170,8 +236,10 @@ class TriggerLines:
         if sender is None or (isinstance(sender, Sender) and sender.role not in TRIGGERING_ROLES):
             return False
         crash_point("after_parse")
+        line.is_proved = isinstance(sender, Sender)
         door = named_door(request.door) if line.is_forwarded else Door.DIRECT
         if isinstance(sender, Stranger):
+            self._turns.suspect(line.peer)
             take_unverified(services, trigger, sender, door, shown.source)
             TRIGGERS.labels(door.value, Acknowledgement.RECEIVED.value).inc()
             response = self._response(trigger, Acknowledgement.RECEIVED, request.origin)
@@ -187,10 +255,13 @@ class TriggerLines:
         while True:
             await clock.sleep_ms(STRANGERS_TICK_MS)
             now_ns = clock.steady_ns()
-            while self._strangers and self._strangers[0][0] <= now_ns:
+            self._turns.begin()
+            while self._strangers and self._strangers[0][0] <= now_ns and self._turns.has_time():
                 _, line, response = self._strangers.popleft()
                 crash_point("before_answer")
                 line.answer(response)
+                self._turns.charge()
+            self._turns.serve()
             if now_ns - swept_ns >= NS_PER_S:
                 swept_ns = now_ns
                 self._hang_up(before_ns=now_ns - CONNECTION_IDLE_MS * NS_PER_MS)

@@ -32,6 +32,10 @@ UNVERIFIED_ANSWER_MS: Final = 1_000
 It is long because a connection has one request at a time: a forger gets so many a second as they have connections."""
 STRANGERS_TICK_MS: Final = 20
 """How often the door looks for whose time has come: so much later than that they are answered."""
+STRANGERS_TURN_MS: Final = 6
+"""So much of each such tick is for those who have not shown on their connection who they are; more of them wait."""
+FULL_SERVER_CHARGE_US: Final = 400
+"""What a stranger's piece for the full server is taken to cost besides: its work is not done in their turn."""
 CHECKS_PER_SOURCE_PER_S_MAX: Final = 300
 """Signatures of one source that are checked; a token beyond counts as `unchecked` until it is sent again."""
 CHECKS_PER_SOURCE_BURST: Final = 2_000

@@ -110,6 +110,12 @@ class Senders:
             sources_max=SOURCES_MAX,
         )
 
+    def remember(self, shown: Shown) -> bool:
+        """Return whether this very credential has been good here before, or is a key that is; checks nothing."""
+        if shown.scheme == KEY_SCHEME:
+            return self._keys.with_secret(_digest(shown.credential)) is not None
+        return self._good.get(_digest(shown.credential)) is not None
+
     def tell_now(self, shown: Shown, now_ms: int) -> Sender | Stranger | None:
         """Return who sends where memory tells; `None`: `tell` may have to ask Postgres, or refuses it."""
         if shown.credential and shown.scheme.lower() == BEARER_SCHEME.lower():

@@ -1,11 +1,12 @@
 """Writes triggers to Postgres, many in one statement: an alarm is there whole or not at all, a flood costs one flush.
 
-Several doors, or several lanes of one, may write for the same people at once. Rows are taken in one order (open
-incidents by their id, then people by theirs), so that none of them waits in a circle.
+Several doors, or several lanes of one, may write for the same people at once. Each first takes its people's turns, in
+one order, and only then looks: whoever looked earlier would lock the incidents that were there first and those that
+came since later, and two of them would wait in a circle. Then incidents are locked by their ids, as all do who write.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 from uuid import UUID
 
 import asyncpg
@@ -21,6 +22,10 @@ from engine.safetap.trigger import TokenState, Trigger, Trust
 
 ATTEMPTS_MAX: Final = 5
 """Attempts of one commit; each loser of a race sees the winner's row at its next attempt."""
+
+TURNS: Final = 0x5AFE
+"""The class of Postgres' advisory locks in which each person has one; it lasts as long as the transaction."""
+TAKE_TURNS: Final = "SELECT pg_advisory_xact_lock($1, turn) FROM unnest($2::integer[]) AS turn"
 
 
 class StorableTrigger(Protocol):
@@ -66,7 +71,10 @@ NEWER: Final = """
 # Of one person at most one trigger is in a batch: no row is changed twice.
 TAKE_TRIGGERS: Final = (
     """
-WITH sent AS (
+WITH turn AS MATERIALIZED (
+  SELECT count(pg_advisory_xact_lock(:turns, turn)) AS taken
+    FROM jsonb_to_recordset($1::text::jsonb) AS g (turn integer)
+), sent AS (
   SELECT g.*, p.org_id, p.region_id, p.role,
          CASE WHEN p.tokens_valid_after > to_timestamp(g.issued_ms / 1000.0) THEN 'revoked'
               ELSE g.shown_state END AS token_state,
@@ -79,7 +87,7 @@ WITH sent AS (
            accuracy_m real, fix_ms bigint, received_ms bigint, door text, shown_state text, shown_trust text,
            issued_ms bigint, note jsonb)
     JOIN person p USING (person_id)
-   WHERE g.shown_trust = 'verified' OR p.role IN ('customer', 'worker')
+   WHERE (g.shown_trust = 'verified' OR p.role IN ('customer', 'worker')) AND (SELECT taken FROM turn) >= 0
 ), known AS (
   SELECT s.position, t.incident_id
     FROM sent s JOIN safetap_trigger t USING (person_id, trigger_id)
@@ -206,6 +214,7 @@ WITH sent AS (
 SELECT position, raised_id AS incident_id FROM taken UNION ALL SELECT position, incident_id FROM known
 """.replace(":incident_json", INCIDENT_JSON)
     .replace(":soft", SOFT)
+    .replace(":turns", str(TURNS))
     .replace(":newer", NEWER)
 )
 
@@ -240,15 +249,10 @@ async def store_trigger(conn: Connection, received: StorableTrigger, *, new_id: 
     return incident_id
 
 
-async def _store(conn: Connection, rows: Sequence[dict[str, object]]) -> list[tuple[int, UUID]]:
+async def _store(conn: Connection, rows: Sequence[dict[str, Any]]) -> list[tuple[int, UUID]]:
     for attempt in range(ATTEMPTS_MAX):
         try:
-            stored = await conn.fetch(
-                TAKE_TRIGGERS,
-                orjson.dumps(rows, default=str).decode(),
-                orjson.dumps(default_policy()).decode(),
-                SEVERITY_MAX,
-            )
+            stored = await _store_once(conn, rows)
         except (asyncpg.UniqueViolationError, asyncpg.TransactionRollbackError):
             if attempt == ATTEMPTS_MAX - 1:
                 raise
@@ -256,6 +260,20 @@ async def _store(conn: Connection, rows: Sequence[dict[str, object]]) -> list[tu
             # asyncpg's own kind of UUID is none that orjson writes.
             return [(row["position"], UUID(int=row["incident_id"].int)) for row in stored]
     raise AssertionError("unreachable")
+
+
+async def _store_once(conn: Connection, rows: Sequence[dict[str, Any]]) -> list[asyncpg.Record]:
+    given = (orjson.dumps(rows, default=str).decode(), orjson.dumps(default_policy()).decode(), SEVERITY_MAX)
+    if len(rows) == 1:  # holds one incident, and so is in no circle: the statement itself waits for its turn
+        return await conn.fetch(TAKE_TRIGGERS, *given)
+    async with conn.transaction():
+        await conn.execute(TAKE_TURNS, TURNS, sorted({row["turn"] for row in rows}))
+        return await conn.fetch(TAKE_TRIGGERS, *given)
+
+
+def _turn(person_id: PersonId) -> int:
+    """Return a person's turn; the few people who share one wait for each other."""
+    return int.from_bytes(person_id.bytes[-4:], signed=True)
 
 
 def _waves(received: Sequence[StorableTrigger]) -> list[list[int]]:
@@ -271,7 +289,7 @@ def _waves(received: Sequence[StorableTrigger]) -> list[list[int]]:
     return waves
 
 
-def _row(position: int, received: StorableTrigger, new_id: Callable[[], UUID]) -> dict[str, object]:
+def _row(position: int, received: StorableTrigger, new_id: Callable[[], UUID]) -> dict[str, Any]:
     trigger = received.trigger
     fix = trigger.fix
     return {
@@ -281,6 +299,7 @@ def _row(position: int, received: StorableTrigger, new_id: Callable[[], UUID]) -
         "spare_id": new_id(),
         "hold_id": new_id(),
         "person_id": received.person_id,
+        "turn": _turn(received.person_id),
         "kind": trigger.kind.value,
         "is_drill": trigger.is_drill,
         "severity": trigger.severity,

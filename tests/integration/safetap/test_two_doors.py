@@ -1,0 +1,72 @@
+"""Two doors that write for the same people at once: nobody waits in a circle."""
+
+import asyncio
+import random
+from uuid import UUID, uuid4
+
+import pytest
+
+from engine.core.ids import PersonId
+from engine.core.vocabulary import Role
+from engine.safetap.trigger_store import store_triggers
+from tests.integration.safetap.world import World
+
+WAIT_S = 30
+
+
+@pytest.fixture
+async def people(world: World) -> list[PersonId]:
+    found = [PersonId(UUID(int=uuid4().int >> 32 << 32 | number)) for number in range(8)]
+    async with world.pool.acquire() as conn:
+        for person_id in found:
+            await world.add_person(conn, person_id, Role.WORKER, "Wanda")
+    return found
+
+
+async def test_who_looks_first_and_locks_later_makes_no_circle(world: World, people: list[PersonId]) -> None:
+    """One door has just made the first person's incident and goes on to the second's; another takes both at once."""
+    first, second = people[:2]
+    async with asyncio.timeout(WAIT_S), world.pool.acquire() as one, world.pool.acquire() as two:
+        await store_triggers(one, [world.received(person_id=second)], new_id=uuid4)
+        async with one.transaction():
+            await store_triggers(one, [world.received(person_id=first)], new_id=uuid4)
+            both = [world.received(person_id=first), world.received(person_id=second)]
+            async with asyncio.TaskGroup() as tasks:
+                other = tasks.create_task(store_triggers(two, both, new_id=uuid4))
+                while not await world.pool.fetchval(
+                    "SELECT count(*) FROM pg_locks WHERE NOT granted AND pid = $1", two.get_server_pid()
+                ):
+                    assert not other.done()
+                # Of whoever holds the first and waits for the second, the other must not hold the second.
+                await one.execute("SET LOCAL lock_timeout = '5s'")
+                await store_triggers(one, [world.received(person_id=second)], new_id=uuid4)
+                await one.execute("COMMIT; BEGIN")
+        assert None not in other.result()
+    severities = await world.pool.fetch("SELECT severity FROM incident WHERE person_id = ANY($1)", [first, second])
+    assert sorted(row["severity"] for row in severities) == [2, 3]
+
+
+async def test_a_storm_at_two_doors_has_no_deadlock(world: World, people: list[PersonId]) -> None:
+    dice = random.Random(5)
+    deadlocks = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
+    before = await world.pool.fetchval(deadlocks)
+
+    async def door() -> None:
+        async with world.pool.acquire() as conn:
+            for _ in range(40):
+                crowd = dice.sample(people, dice.randint(1, len(people)))
+                batch = [world.received(person_id=person_id) for person_id in crowd]
+                assert None not in await store_triggers(conn, batch, new_id=uuid4)
+                if dice.random() < 0.3:
+                    await conn.execute(
+                        "UPDATE incident SET state = 'closed' WHERE incident_id ="
+                        " (SELECT incident_id FROM incident WHERE state <> 'closed' LIMIT 1 FOR UPDATE SKIP LOCKED)"
+                    )
+
+    async with asyncio.timeout(WAIT_S), asyncio.TaskGroup() as doors:
+        for _ in range(3):
+            doors.create_task(door())
+    async with world.pool.acquire() as conn:
+        await conn.execute("SELECT pg_stat_clear_snapshot()")
+        assert await conn.fetchval(deadlocks) == before
+    assert await world.pool.fetchval("SELECT count(*) FROM safetap_trigger") > 40
