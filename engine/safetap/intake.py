@@ -88,7 +88,7 @@ class Intake:
             if _is(settled, Delivery.REFUSED):
                 raise NotSignedIn("There is no such person any more.")
         try:
-            await self._spool.append(to_record(received))
+            await self._spool.append(to_record(received), _key_of(received))
         except OSError as error:
             log.exception("spool.refuses", trigger_id=str(received.trigger.trigger_id))
             if _is(settled, Delivery.DONE):

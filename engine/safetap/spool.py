@@ -3,7 +3,7 @@
 An append returns only after `fdatasync`, so what it returned for survives the process, and the machine unless its disk
 dies. Each record is framed `length u32, crc32 u32, payload` (little-endian): a kill in mid-write leaves a torn tail,
 which was never acknowledged and is not read. The file is locked while its process lives; the next process takes over
-whatever nobody holds. Delivery is at least once: who delivers must be idempotent.
+whatever nobody holds. Delivery is at least once: who delivers must be idempotent. Of one key there is one record.
 """
 
 import asyncio
@@ -11,9 +11,11 @@ import fcntl
 import os
 import struct
 import zlib
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Awaitable, Callable, Hashable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import dataclass
 from enum import Enum, auto
 from functools import partial
 from itertools import islice
@@ -36,6 +38,13 @@ RECORD_BYTES_MAX: Final = 4 * TRIGGER_BYTES_MAX
 SUFFIX: Final = ".spool"
 REFUSED: Final = "refused"
 """Extension of the file that keeps what Postgres will never take, for a human to look at. Never replayed."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Append:
+    key: Hashable
+    record: bytes
+    written: "asyncio.Future[None]"
 
 
 class Delivery(Enum):
@@ -83,8 +92,12 @@ class Spool:
         self._fd = -1
         self._size = 0
         self._delivered = 0
-        self._waiting: list[tuple[bytes, asyncio.Future[None]]] = []
+        self._waiting: list[_Append] = []
         """Records that the next write takes, all with one sync."""
+        self._under_way: dict[Hashable, asyncio.Future[None]] = {}
+        self._keys: deque[tuple[Hashable, int]] = deque()
+        """Key and bytes of each record in this process's own file that is not delivered yet, in the file's order."""
+        self._held: set[Hashable] = set()
         self._is_writing = False
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="spool")
 
@@ -105,18 +118,25 @@ class Spool:
         """How much of this process's own file is not delivered yet."""
         return self._size - self._delivered
 
-    async def append(self, payload: bytes) -> None:
-        """Put a record on disk; return when it is there.
+    async def append(self, payload: bytes, key: Hashable) -> None:
+        """Put a record on disk, or find one of this key there; return when it is there.
+
+        A phone sends again until Postgres has its alarm: an outage must not fill the disk with what is there already.
 
         Raises:
             SpoolFull: there is no room.
             OSError: the disk refuses; the record may or may not be found later.
         """
         assert len(payload) <= RECORD_BYTES_MAX
-        written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((frame(payload), written))
-        self._write_waiting()
-        await written
+        if key in self._held:
+            return
+        written = self._under_way.get(key)
+        if written is None:
+            written = self._under_way[key] = asyncio.get_running_loop().create_future()
+            written.add_done_callback(lambda _: self._under_way.pop(key, None))
+            self._waiting.append(_Append(key, frame(payload), written))
+            self._write_waiting()
+        await asyncio.shield(written)
 
     async def replay(self, deliver: Deliver) -> bool:
         """Offer what waits to `deliver`, also what killed processes left; return whether nothing waits any more."""
@@ -133,36 +153,43 @@ class Spool:
             return
         self._is_writing = True
         batch, self._waiting = self._waiting, []
-        records = [record for record, _ in batch]
+        records = [one.record for one in batch]
         work = asyncio.get_running_loop().run_in_executor(self._thread, self._append, records)
         work.add_done_callback(partial(self._wrote, batch))
 
-    def _wrote(
-        self, batch: "list[tuple[bytes, asyncio.Future[None]]]", work: "asyncio.Future[list[OSError | None]]"
-    ) -> None:
+    def _wrote(self, batch: "list[_Append]", work: "asyncio.Future[list[OSError | None]]") -> None:
         self._is_writing = False
-        for (_, written), error in zip(batch, work.result(), strict=True):
-            if written.done():  # who waited has left
-                continue
+        for one, error in zip(batch, work.result(), strict=True):
             if error is None:
-                written.set_result(None)
+                self._keys.append((one.key, len(one.record)))
+                self._held.add(one.key)
+                one.written.set_result(None)
             else:
-                written.set_exception(error)
+                one.written.set_exception(error)
+                one.written.exception()  # who waited may have left
         self._write_waiting()
+
+    def _let_go(self, size: int) -> None:
+        """Count so many bytes as delivered, and forget whose they were."""
+        self._delivered += size
+        while size > 0:
+            key, record_size = self._keys.popleft()
+            self._held.discard(key)
+            size -= record_size
 
     async def _deliver_own(self, data: bytes, deliver: Deliver) -> bool:
         at = 0
         for payloads in _batches(read_frames(data)):
             count, is_whole = await self._offer(payloads, deliver)
             done = sum(FRAME.size + len(payload) for payload in payloads[:count])
-            self._delivered += done
+            self._let_go(done)
             at += done
             if not is_whole:
                 return False
         if at < len(data):  # no torn tail here, every record was synced: the disk gave back something else
             log.error("spool.unreadable", file=self._path.name, bytes=len(data) - at)
             await self._in_thread(self._keep_aside, data[at:])
-            self._delivered += len(data) - at
+            self._let_go(len(data) - at)
         await self._in_thread(self._truncate_if_delivered)
         return True
 

@@ -102,7 +102,7 @@ class UnverifiedLane:
 
     async def _keep(self, unverified: UnverifiedTrigger) -> None:
         try:
-            await self._spool.append(to_record(unverified))
+            await self._spool.append(to_record(unverified), _key_of(("", unverified)))
         except OSError as error:
             UNVERIFIED.labels("too_many").inc()
             log.warning("unverified.not_spooled", error=repr(error))

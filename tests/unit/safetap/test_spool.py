@@ -70,7 +70,7 @@ async def test_what_was_appended_is_delivered_once_and_in_order(tmp_path: Path) 
     store = Store()
     async with Spool(tmp_path, name=uuid4()) as spool:
         for payload in (b"one", b"two", b"three"):
-            await spool.append(payload)
+            await spool.append(payload, payload)
         assert spool.waiting_bytes > 0
         assert await spool.replay(store.deliver)
         assert await spool.replay(store.deliver)
@@ -84,7 +84,7 @@ async def test_what_cannot_be_delivered_stays_for_the_next_process(tmp_path: Pat
     store = Store()
     store.is_away = True
     async with Spool(tmp_path, name=uuid4()) as spool:
-        await spool.append(b"one")
+        await spool.append(b"one", b"one")
         assert not await spool.replay(store.deliver)
     store.is_away = False
     async with Spool(tmp_path, name=uuid4()) as successor:
@@ -104,10 +104,10 @@ async def test_delivery_goes_on_where_it_stopped(tmp_path: Path) -> None:
         return deliveries
 
     async with Spool(tmp_path, name=uuid4()) as spool:
-        await spool.append(b"one")
-        await spool.append(b"two")
+        await spool.append(b"one", b"one")
+        await spool.append(b"two", b"two")
         assert not await spool.replay(one_then_away)
-        await spool.append(b"three")
+        await spool.append(b"three", b"three")
         store.is_away = False
         assert await spool.replay(store.deliver)
     assert store.records == [b"one", b"two", b"three"]
@@ -116,7 +116,7 @@ async def test_delivery_goes_on_where_it_stopped(tmp_path: Path) -> None:
 async def test_the_file_of_a_living_process_is_left_alone(tmp_path: Path) -> None:
     store = Store()
     async with Spool(tmp_path, name=uuid4()) as mine, Spool(tmp_path, name=uuid4()) as theirs:
-        await theirs.append(b"theirs")
+        await theirs.append(b"theirs", b"theirs")
         assert await mine.replay(store.deliver)
         assert store.records == []
         assert await theirs.replay(store.deliver)
@@ -130,7 +130,7 @@ from pathlib import Path
 from engine.safetap.spool import Spool
 async def main():
     async with Spool(Path({str(tmp_path)!r}), name=uuid.uuid4()) as spool:
-        await spool.append(b"kept")
+        await spool.append(b"kept", b"kept")
         os.write(spool._fd, b"\\x30\\x00\\x00\\x00torn")
         os.kill(os.getpid(), signal.SIGKILL)
 asyncio.run(main())
@@ -150,7 +150,7 @@ async def test_a_record_that_is_refused_is_kept_aside_and_holds_up_nobody(tmp_pa
     store.poison = b"poison"
     async with Spool(tmp_path, name=uuid4()) as spool:
         for payload in (b"one", b"poison", b"two"):
-            await spool.append(payload)
+            await spool.append(payload, payload)
         assert await spool.replay(store.deliver)
     assert store.records == [b"one", b"two"]
     assert [list(read_frames(data)) for data in kept_aside(tmp_path)] == [[b"poison"]]
@@ -159,11 +159,11 @@ async def test_a_record_that_is_refused_is_kept_aside_and_holds_up_nobody(tmp_pa
 async def test_a_full_spool_refuses_and_takes_again_once_drained(tmp_path: Path) -> None:
     store = Store()
     async with Spool(tmp_path, name=uuid4(), bytes_max=64) as spool:
-        await spool.append(b"x" * 50)
+        await spool.append(b"x" * 50, b"x" * 50)
         with pytest.raises(SpoolFull):
-            await spool.append(b"y" * 50)
+            await spool.append(b"y" * 50, b"y" * 50)
         assert await spool.replay(store.deliver)
-        await spool.append(b"y" * 50)
+        await spool.append(b"y" * 50, b"y" * 50)
         assert await spool.replay(store.deliver)
     assert store.records == [b"x" * 50, b"y" * 50]
 
@@ -178,12 +178,12 @@ async def test_a_disk_that_fails_leaves_no_torn_record_before_the_next(
         return real_write(fd, data[: len(data) // 2])
 
     async with Spool(tmp_path, name=uuid4()) as spool:
-        await spool.append(b"before")
+        await spool.append(b"before", b"before")
         with monkeypatch.context() as disk:
             disk.setattr(os, "write", half)
             with pytest.raises(OSError, match="wrote"):
-                await spool.append(b"during")
-        await spool.append(b"after")
+                await spool.append(b"during", b"during")
+        await spool.append(b"after", b"after")
         assert await spool.replay(store.deliver)
     assert store.records == [b"before", b"after"]
 
@@ -203,7 +203,7 @@ async def test_appends_at_once_share_a_sync_and_each_hears_of_its_own(
     store = Store()
     async with Spool(tmp_path, name=uuid4(), bytes_max=20 * len(frame(b"00"))) as spool:
         outcomes = await asyncio.gather(
-            *(spool.append(b"%02d" % number) for number in range(25)), return_exceptions=True
+            *(spool.append(b"%02d" % number, b"%02d" % number) for number in range(25)), return_exceptions=True
         )
         assert [type(outcome) for outcome in outcomes] == [type(None)] * 20 + [SpoolFull] * 5
         assert syncs < 10
@@ -216,3 +216,45 @@ async def test_files_are_private_to_their_owner(tmp_path: Path) -> None:
     async with Spool(folder, name=uuid4()):
         assert folder.stat().st_mode & 0o777 == 0o700
         assert spool_files(folder)[0].stat().st_mode & 0o777 == 0o600
+
+
+async def test_who_sends_again_finds_their_record_and_adds_none(tmp_path: Path) -> None:
+    store = Store()
+    async with Spool(tmp_path, name=uuid4()) as spool:
+        await asyncio.gather(*(spool.append(b"alarm", "id") for _ in range(20)))
+        size = spool.waiting_bytes
+        for _ in range(20):
+            await spool.append(b"alarm, later", "id")
+        assert spool.waiting_bytes == size == len(frame(b"alarm"))
+        await spool.append(b"another", "other")
+        store.is_away = True
+        assert not await spool.replay(store.deliver)
+        await spool.append(b"alarm, still", "id")
+        store.is_away = False
+        assert await spool.replay(store.deliver)
+        assert store.records == [b"alarm", b"another"]
+        await spool.append(b"alarm, anew", "id")  # what was delivered is not on disk any more
+        assert await spool.replay(store.deliver)
+    assert store.records == [b"alarm", b"another", b"alarm, anew"]
+
+
+async def test_a_record_that_the_disk_refused_is_tried_again(tmp_path: Path) -> None:
+    async with Spool(tmp_path, name=uuid4(), bytes_max=40) as spool:
+        await spool.append(b"x" * 20, "first")
+        with pytest.raises(SpoolFull):
+            await spool.append(b"y" * 20, "second")
+        assert await spool.replay(Store().deliver)
+        await spool.append(b"y" * 20, "second")
+        assert spool.waiting_bytes == len(frame(b"y" * 20))
+
+
+async def test_who_leaves_while_it_is_written_takes_nothing_with_them(tmp_path: Path) -> None:
+    store = Store()
+    async with Spool(tmp_path, name=uuid4()) as spool:
+        first = asyncio.ensure_future(spool.append(b"alarm", "id"))
+        second = asyncio.ensure_future(spool.append(b"alarm", "id"))
+        await asyncio.sleep(0)
+        first.cancel()
+        await second
+        assert await spool.replay(store.deliver)
+    assert store.records == [b"alarm"]
