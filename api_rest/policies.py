@@ -56,6 +56,8 @@ class MonitoringCentre(Body):
     url: Url | None = None
     phone: str | None = None
     email: str | None = None
+    call_back: str | None = None
+    """The desk's own number. With it and no `url`, alarms go through the installation's connector."""
 
 
 class PolicyBody(Body):

@@ -112,6 +112,11 @@ class Settings(BaseSettings):
     watchdog_every_s: int = Field(default=limits.OUTSIDE_PING_S, ge=10, le=3_600)
     """How often; the watchdog's own patience is twice that or more."""
 
+    centre_api_url: str = "https://api.noonlight.com"
+    """A monitoring centre that speaks Noonlight's Dispatch API."""
+    centre_token: SecretStr | None = None
+    """The account's token there; without one its notices fail with that reason."""
+
     phone_api_url: str = "https://api.twilio.com"
     """A provider of text messages and calls that speaks Twilio's REST."""
     phone_account: str | None = None

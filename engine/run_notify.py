@@ -22,6 +22,8 @@ from engine.core.database import POSTGRES_ERRORS, Pool
 from engine.core.units import MS_PER_S
 from engine.core.vocabulary import Channel
 from engine.outbox.relay import Relay
+from engine.safetap.centre_alarms import CentreNotifier, CentreSync
+from engine.safetap.channels.centre_api import CentreAccount, CentreApi
 from engine.safetap.channels.email import EmailNotifier, parse_smtp_url
 from engine.safetap.channels.fcm import FcmNotifier, load_service_account
 from engine.safetap.channels.notifier import Notifier
@@ -64,9 +66,10 @@ async def root(process: Process) -> None:
                 master_secret=_secret(settings.webhook_secret), is_private_allowed=settings.webhook_private_networks
             )
         )
+        centre = await stack.enter_async_context(CentreApi(centre_account(settings)))
         notifiers: dict[Channel, Notifier] = {
             Channel.EMAIL: EmailNotifier(smtp, sender=settings.mail_from, console_url=settings.api_url),
-            Channel.WEBHOOK: webhook,
+            Channel.WEBHOOK: CentreNotifier(pool=pool, api=centre, webhook=webhook),
         }
         phone_api = await open_phone_api(stack, settings)
         notifiers |= phone_notifiers(phone_api, settings)
@@ -83,6 +86,7 @@ async def root(process: Process) -> None:
         async with asyncio.TaskGroup() as tasks:
             work = [
                 tasks.create_task(sender.run()),
+                tasks.create_task(CentreSync(pool=pool, api=centre).run(clock)),
                 tasks.create_task(peers.run()),
                 *[tasks.create_task(watchdog.run()) for watchdog in told_outside],
                 tasks.create_task(watch.run(clock)),
@@ -143,6 +147,12 @@ async def push_notifiers(
         Channel.PUSH: await stack.enter_async_context(push),
         Channel.FCM: await stack.enter_async_context(fcm),
     }
+
+
+def centre_account(settings: Settings) -> CentreAccount | None:
+    """Return the configured account with a monitoring centre."""
+    token = _secret(settings.centre_token)
+    return None if token is None else CentreAccount(settings.centre_api_url, token)
 
 
 def phone_account(settings: Settings) -> PhoneAccount | None:

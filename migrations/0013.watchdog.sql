@@ -28,3 +28,14 @@ CREATE TRIGGER process_beat_changed AFTER UPDATE OF missed_at ON process_beat
   FOR EACH ROW WHEN (OLD.missed_at IS DISTINCT FROM NEW.missed_at) EXECUTE FUNCTION tell_peer();
 CREATE TRIGGER process_beat_forgotten AFTER DELETE ON process_beat
   FOR EACH ROW WHEN (OLD.missed_at IS NOT NULL) EXECUTE FUNCTION tell_peer();
+
+-- The alarm that a monitoring centre works on for an incident, through the connector: one an incident.
+CREATE TABLE centre_alarm (
+  incident_id uuid PRIMARY KEY REFERENCES incident ON DELETE CASCADE,
+  alarm_id    text NOT NULL,
+  due_at      timestamptz NOT NULL,
+  synced_ms   bigint NOT NULL,           -- time of the newest place that the centre has
+  trouble     text NOT NULL DEFAULT '',
+  ended_at    timestamptz
+);
+CREATE INDEX centre_alarm_live ON centre_alarm (due_at) WHERE ended_at IS NULL;

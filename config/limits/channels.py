@@ -24,3 +24,7 @@ PHONE_WORD_CHARS_MIN: Final = 4
 """A shorter word is refused with 422: it would be said by chance."""
 PHONE_WORD_CHARS_MAX: Final = 60
 """A longer one is refused with 422: nobody types it in danger."""
+CENTRE_SYNC_MS: Final = 5_000
+"""How often a monitoring centre is told where the person is now, and whether the incident is closed."""
+CENTRE_BATCH_MAX: Final = 50
+"""Alarms that one process keeps a centre told of at once; the others wait for the next round."""

@@ -30,6 +30,7 @@ from engine.core.ids import PersonId, ScheduleId
 from engine.core.units import MS_PER_S
 from engine.core.vocabulary import Channel
 from engine.safetap.addresses import is_email
+from engine.safetap.channels.monitoring import CENTRE_SCHEME
 from engine.safetap.channels.phone_number import e164
 
 
@@ -102,12 +103,14 @@ class MonitoringCentre:
     url: str | None
     phone: str | None
     email: str | None
+    call_back: str | None = None
+    """The desk's own number: set, and no `url`, the webhook channel is the installation's connector."""
 
     def address(self, channel: Channel) -> str | None:
         """Return where `channel` reaches them, if it does."""
         match channel:
             case Channel.WEBHOOK:
-                return self.url
+                return CENTRE_SCHEME + self.call_back if self.url is None and self.call_back is not None else self.url
             case Channel.EMAIL:
                 return self.email
             case _:
@@ -283,13 +286,15 @@ def _monitoring_centre(raw: object) -> MonitoringCentre | None:
         url=_url(fields.get("url"), "monitoring_centre.url"),
         phone=_text_or_none(fields.get("phone"), "monitoring_centre.phone"),
         email=_text_or_none(fields.get("email"), "monitoring_centre.email"),
+        call_back=_text_or_none(fields.get("call_back"), "monitoring_centre.call_back"),
     )
-    if centre.phone is not None and e164(centre.phone) != centre.phone:
-        raise InvalidInput("A number with its country: +351912345678.", field="monitoring_centre.phone")
+    for name, number in (("phone", centre.phone), ("call_back", centre.call_back)):
+        if number is not None and e164(number) != number:
+            raise InvalidInput("A number with its country: +351912345678.", field=f"monitoring_centre.{name}")
     if centre.email is not None and not is_email(centre.email):
         raise InvalidInput("An e-mail address.", field="monitoring_centre.email")
     if centre == MonitoringCentre(None, None, None):
-        raise InvalidInput("One or more of url, phone and email.", field="monitoring_centre")
+        raise InvalidInput("One or more of url, phone, email and call_back.", field="monitoring_centre")
     return centre
 
 

@@ -11,6 +11,8 @@ from typing import Final
 from engine.safetap.channels.notifier import NoticeMessage
 
 MONITORING_TARGET: Final = "monitoring_centre"
+CENTRE_SCHEME: Final = "centre:"
+"""What an address of the connector begins with; the rest is the desk's number."""
 DO_NOT_RING: Final = "Silent alarm: do not ring the person or the door bell. Call the organisation's desk."
 
 
