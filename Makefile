@@ -57,7 +57,7 @@ spell: setup
 	@$(BIN)/codespell $(SOURCES) docs migrations console/src Makefile *.md
 
 # ---------------------------------------------------------------- test
-.PHONY: test load chaos drops e2e bench bench-geo bench-stream bench-safetap
+.PHONY: test load chaos drops e2e bench bench-geo bench-stream bench-safetap bench-matcher
 test: setup pages  ## All tests: real Postgres, Redis, processes, browser
 	@$(BIN)/pytest -n 2 --dist loadfile $(ARGS)
 
@@ -73,7 +73,7 @@ drops: setup  ## Cut 10,000 connections, kill gateways, relays and Redis; no dur
 e2e: setup pages  ## The browser tests only
 	@$(BIN)/pytest -m browser $(ARGS)
 
-bench: bench-geo bench-stream bench-safetap  ## All side-by-side benchmarks; each writes bench/out/NAME.json
+bench: bench-geo bench-stream bench-safetap bench-matcher  ## All side-by-side benchmarks; each writes bench/out/NAME.json
 
 bench-geo: setup  ## The cell index and the mirror beside Redis' own geo commands
 	@exec $(BIN)/python -m bench.geo $(ARGS)
@@ -83,6 +83,9 @@ bench-stream: setup  ## The gateway's sockets beside python-socketio and picows,
 
 bench-safetap: setup  ## Alarms through SafeTap's door beside a flooded gateway, forgers and a lost Postgres
 	@exec $(BIN)/python -m bench.safetap $(ARGS)
+
+bench-matcher: setup  ## The matcher's solver beside scipy and OR-Tools (ARGS=--quality: dispatch quality, some minutes)
+	@exec $(BIN)/python -m bench.matcher $(ARGS)
 
 # ---------------------------------------------------------------- prepare
 .PHONY: setup runtime pages lock clean python

@@ -61,7 +61,7 @@ SHIFTS_PER_WORKER_MAX: Final = 62
 """Planned shifts that one request may write; they replace those that were planned."""
 
 # Window mode
-WINDOW_MS: Final = 2_000
+WINDOW_MS: Final = 5_000
 """Bookings of this long are given out together while there is somebody for each."""
 WINDOW_BUSY_MS: Final = 10_000
 """The same while more is asked for than there are hands: then the choice matters more than a moment."""
@@ -75,6 +75,8 @@ LOOK_AHEAD_MS: Final = 600_000
 """Who is expected to finish within this long is a candidate of a window; who takes longer is not."""
 FINISH_MARGIN_SD: Final = 0.25
 """Standard deviations by which a finish is taken to be later than its estimate."""
+FINISH_WAIT_WEIGHT: Final = 0.7
+"""A minute until somebody finishes counts as this much of a minute of drive: the customer waits, nobody drives."""
 REMATCH_WITHIN_MS: Final = 180_000
 """A worker on the way is given to somebody else in this first part of the drive only; later the choice stands."""
 REMATCH_NEAR_MS: Final = 180_000
@@ -86,7 +88,7 @@ REMATCH_LATER_MS: Final = 180_000
 REMATCHES_MAX: Final = 2
 """A booking whose worker was exchanged so often keeps the one it has."""
 CREW_STEPS_MAX: Final = 200
-"""Steps of the search for crews and shared resources; beyond it the best found is taken, its distance from the best said."""
+"""Steps of the search for crews and shared resources; beyond it the best found is taken and its gap is told."""
 
 # Outbox relay
 RELAY_BATCH_MAX: Final = 500

@@ -14,6 +14,7 @@ import numpy as np
 from config.limits import (
     CREW_STEPS_MAX,
     FINISH_MARGIN_SD,
+    FINISH_WAIT_WEIGHT,
     LOOK_AHEAD_MS,
     REMATCH_GAIN_MS,
     REMATCH_LATER_MS,
@@ -68,6 +69,7 @@ class WindowRules:
 
     look_ahead_min: float = LOOK_AHEAD_MS / MS_PER_MIN
     finish_margin_sd: float = FINISH_MARGIN_SD
+    finish_wait_weight: float = FINISH_WAIT_WEIGHT
     rematch_within_min: float = REMATCH_WITHIN_MS / MS_PER_MIN
     rematch_near_min: float = REMATCH_NEAR_MS / MS_PER_MIN
     rematch_gain_min: float = REMATCH_GAIN_MS / MS_PER_MIN
@@ -168,7 +170,8 @@ def _with_finish(entries: _Entries, workers: Workers, rules: WindowRules, *, now
     until_min = free_in_min + rules.finish_margin_sd * workers.free_sd_min
     until_min[free_in_min > rules.look_ahead_min] = np.inf
     wait_min = until_min[entries.worker]
-    return _Entries(entries.seat, entries.worker, entries.cost_min + wait_min, entries.arrival_min + wait_min)
+    cost_min = entries.cost_min + rules.finish_wait_weight * wait_min
+    return _Entries(entries.seat, entries.worker, cost_min, entries.arrival_min + wait_min)
 
 
 def _fixed(seats: Seats, rules: WindowRules, *, now_ms: int) -> Mask:

@@ -1,0 +1,1 @@
+"""The matcher beside its anchors: scoring, assignment, dispatch quality."""
