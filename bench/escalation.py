@@ -51,9 +51,9 @@ GOALERT_CYCLE_S: Final = 5.0
 """GoAlert's engine looks every 5 s (`engine/config.go`): what a step there may be late by without any load."""
 READY_S_MAX: Final = 20
 DONE_S_MAX: Final = 40
-SPREAD_S: Final = 6
+SPREAD_S: Final = 4
 PER_S: Final = 50
-KILL_AFTER_S: Final = 2
+KILL_AFTER_S: Final = 1
 
 LATENESS: Final = """
 SELECT (extract(epoch FROM pg_xact_commit_timestamp(e.xmin) - i.opened_at) * 1000)::float8 AS late_ms
@@ -260,20 +260,21 @@ def _row(what: str, worst_ms: float, most_ms: float, count: int) -> Row:
     )
 
 
-def escalation_rows(*, timers: int, burst_only: bool = False) -> list[Row]:
-    """Return how late steps are: many at once, one by one, after a kill, after a restart of Postgres."""
+def escalation_rows(*, timers: int, burst_only: bool = False) -> Iterator[Row]:
+    """Yield how late steps are: many at once, one by one, after a kill, after a restart of Postgres."""
     with tempfile.TemporaryDirectory(prefix="clenzy-bench-", ignore_cleanup_errors=True) as folder:
         server = Server(Path(folder))
         server.start()
         try:
             url = server.postgres.url
             migrate(url)
-            rows = [burst(url, timers)]
+            yield burst(url, timers)
             if not burst_only:
-                rows += [steady(url), killed(url), restarted(url, server)]
+                yield steady(url)
+                yield killed(url)
+                yield restarted(url, server)
         finally:
             server.stop()
-    return rows
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -286,7 +287,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.escalator:
         asyncio.run(escalate(os.environ["BENCH_DATABASE_URL"]))
         return 0
-    rows = escalation_rows(timers=options.timers, burst_only=options.burst_only)
+    rows = list(escalation_rows(timers=options.timers, burst_only=options.burst_only))
     show("Escalation", rows, Console())
     save("escalation", rows)
     return exit_code(rows)

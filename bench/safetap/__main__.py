@@ -3,15 +3,16 @@
 import argparse
 import os
 import sys
+import time
 from collections.abc import Sequence
 
 from rich.console import Console
 
-from bench.report import exit_code, save, show
+from bench.report import Row, exit_code, save, show
 from bench.safetap.rows import safetap_rows
 from bench.stream.rig import rig
 
-SECONDS = 8.0
+SECONDS = 6.0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -25,9 +26,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console = Console(width=None if sys.stdout.isatty() else 200)
     on = rig(seconds=options.seconds, seed=options.seed)
     os.sched_setaffinity(0, {on.client_cpu})
-    rows = safetap_rows(on, triggers=options.triggers, timers=options.timers)
-    show(f"SafeTap, gateway and its flood on core {on.server_cpu}, all else on core {on.client_cpu}", rows, console)
-    console.print(f"written to {save('safetap', rows)}")
+    started = time.perf_counter()
+
+    def say(text: str) -> None:
+        console.print(f"{time.perf_counter() - started:5.0f} s  {text}", markup=False, highlight=False)
+
+    rows: list[Row] = []
+    try:
+        for row in safetap_rows(on, triggers=options.triggers, timers=options.timers, say=say):
+            rows.append(row)
+            say(f"{row.row}: {row.ours:.1f} {row.unit} {row.target}{'' if row.gate else ' - NOT RIGHT'}")
+    finally:  # what was measured is not lost to what failed afterwards
+        show(f"SafeTap, gateway and its flood on core {on.server_cpu}, all else on core {on.client_cpu}", rows, console)
+        console.print(f"written to {save('safetap', rows)}")
     return exit_code(rows)
 
 

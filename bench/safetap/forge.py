@@ -1,7 +1,7 @@
 """A process of its own: forged alarms, each with another token, so many a second; prints how many went and came.
 
-The door answers a stranger a second later, and one request of a connection at a time. So the forger has more
-connections than requests a second, from many addresses, and each sends again when its own time has come.
+The forger has thousands of connections from many addresses, and each sends when its own time has come, whatever became
+of what it sent before: a slow door does not slow it.
 """
 
 import argparse
@@ -30,7 +30,7 @@ def forged_request() -> bytes:
 
 
 class Forger(asyncio.Protocol):
-    """One connection; a request at a time, so that a slow door slows it."""
+    """One connection; requests by the clock."""
 
     sent = answered = 0
 
@@ -41,25 +41,20 @@ class Forger(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin."""
         self._transport = cast("asyncio.Transport", transport)
-        asyncio.get_running_loop().call_later(self._each_s * int.from_bytes(os.urandom(2)) / 65_536, self._send)
+        self._due = time.perf_counter() + self._each_s * int.from_bytes(os.urandom(2)) / 65_536
+        asyncio.get_running_loop().call_later(self._due - time.perf_counter(), self._send)
 
     def data_received(self, data: bytes) -> None:
-        """Go on by the clock."""
-        if b"HTTP/1.1 2" not in data:
-            return
-        Forger.answered += 1
-        self._due = max(self._due + self._each_s, time.perf_counter() - self._each_s)
-        delay_s = self._due - time.perf_counter()
-        if delay_s > 0:
-            asyncio.get_running_loop().call_later(delay_s, self._send)
-        else:
-            self._send()
+        """Count."""
+        Forger.answered += data.count(b"HTTP/1.1 2")
 
     def _send(self) -> None:
-        if not self._transport.is_closing():
-            self._due = self._due or time.perf_counter()
-            Forger.sent += 1
-            self._transport.write(forged_request())
+        if self._transport.is_closing():
+            return
+        Forger.sent += 1
+        self._transport.write(forged_request())
+        self._due = max(self._due + self._each_s, time.perf_counter() - self._each_s)
+        asyncio.get_running_loop().call_later(max(0, self._due - time.perf_counter()), self._send)
 
 
 async def _run(port: int, per_s: float, connections: int, seconds: float) -> None:

@@ -8,9 +8,10 @@ for an alarm that is still a place of its own, and the phones' own work counts a
 
 import asyncio
 import base64
+import os
 import tempfile
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,12 +39,13 @@ CALLERS: Final = 20
 DOWN_PER_S: Final = 100
 FORGED_PER_S: Final = 5_000
 FORGERS: Final = 5_600
-"""Each hears of its request a second later, and sends the next one then."""
+"""Connections; each sends by the clock, whatever it has heard."""
 VERIFIED_PER_S: Final = 40
 NOWHERE: Final = "postgresql://nobody@127.0.0.1:1/nothing"
 WAIT_S_MAX: Final = 15.0
 SEEN_S_MAX: Final = 3.0
 """How long a desk is watched for what it has not seen yet."""
+Say = Callable[[str], None]
 TARGET: Final = "the target"
 MEANT: Final = "what the forger is to send"
 NAIVE: Final = "the flooded process itself"
@@ -80,47 +82,61 @@ class Seen:
         return self.idle, self.saturated, self.own, self.beside, self.down
 
 
-def safetap_rows(rig: Rig, *, triggers: int, timers: int) -> list[Row]:
-    """Return what phones and desks meet: idle, beside a drowning gateway, forged at, without Postgres."""
+def safetap_rows(rig: Rig, *, triggers: int, timers: int, say: Say) -> Iterator[Row]:
+    """Yield what phones and desks meet: idle, beside a drowning gateway, forged at, without Postgres.
+
+    What waits for its gate, whether each alarm is there in the end, is told to `say` as soon as it is measured.
+    """
     with tempfile.TemporaryDirectory(prefix="clenzy-bench-") as folder, product(rig, workers=WORKERS) as under_test:
         naive = naive_delays(rig, under_test, under_test.worker_tokens[:IDLE_PEOPLE])
-        seen = _beside_the_gateway(rig, under_test, Path(folder), triggers)
+        say(_told("in the flooded gateway's place", naive))
+        seen = _beside_the_gateway(rig, under_test, Path(folder), triggers, say)
         with _without_postgres(under_test) as lonely, door(lonely, rig.client_cpu, name="lonely") as port:
             seen.down, seen.noticed_ms = asyncio.run(
                 _called_and_seen(port, lonely, rig.seconds / 2, per_s=DOWN_PER_S, first=700)
             )
+            say(f"{_told('Postgres away', seen.down)}, seen {seen.noticed_ms:.0f} ms")
         with door(under_test, rig.client_cpu):
             gates = {id(calls): _is_settled(under_test, calls.kept) for calls in seen.every}
             rows_found, found = _settled(under_test, kept := {one for calls in seen.every for one in calls.kept})
-    return [
-        *_delay_rows(seen, naive, gates),
-        *escalation_rows(timers=timers),
-        less_is_better(
-            f"alarms lost of {len(kept):,} acknowledged", len(kept) - found, 0, anchor_name=TARGET, unit="", most=0,
-            gate=found == len(kept),
-        ),
-        less_is_better(
-            "alarms that are there twice", rows_found - found, 0, anchor_name=TARGET, unit="", most=0,
-            gate=rows_found == found,
-        ),
-    ]  # fmt: skip
+    yield from _delay_rows(seen, naive, gates)
+    yield less_is_better(
+        f"alarms lost of {len(kept):,} acknowledged", len(kept) - found, 0, anchor_name=TARGET, unit="", most=0,
+        gate=found == len(kept),
+    )  # fmt: skip
+    yield less_is_better(
+        "alarms that are there twice", rows_found - found, 0, anchor_name=TARGET, unit="", most=0,
+        gate=rows_found == found,
+    )  # fmt: skip
+    yield from escalation_rows(timers=timers)
 
 
-def _beside_the_gateway(rig: Rig, under_test: Product, folder: Path, triggers: int) -> "Seen":
+def _told(what: str, calls: Calls) -> str:
+    return (
+        f"{what}: p50 {calls.percentile(50):.1f}, p99 {calls.percentile(99):.1f}, longest {calls.max_ms:.1f} ms,"
+        f" {dict(calls.states)}, load {os.getloadavg()[0]:.1f}"
+    )
+
+
+def _beside_the_gateway(rig: Rig, under_test: Product, folder: Path, triggers: int, say: Say) -> "Seen":
     """Run what needs the gateway: an idle one, a drowning one, and forgers beside it."""
     tokens = under_test.worker_tokens
     with door(under_test, rig.client_cpu, name="safetap") as port:
         idle = asyncio.run(call(port, tokens[:IDLE_PEOPLE], per_s=IDLE_PER_S, seconds=rig.seconds))
+        say(_told("idle", idle))
         seconds = triggers / SATURATED_PER_S
         with flooded(
             rig, under_test.port, tokens, from_ms=under_test.fix_now_ms(), folder=folder,
             seconds=seconds + rig.seconds + 60,
         ):  # fmt: skip
             saturated, shown_ms = asyncio.run(_called_and_seen(port, under_test, seconds))
+            say(f"{_told('gateway at 100 % CPU', saturated)}, seen {shown_ms:.1f} ms")
             own = called_in_between(rig, under_test, tokens[-CALLERS:], folder=folder)
+            say(_told("own socket", own))
         late_ms = _lateness_ms(under_test)
         with forging(rig, port, per_s=FORGED_PER_S, connections=FORGERS, seconds=rig.seconds) as forged:
             beside = asyncio.run(call(port, tokens[:IDLE_PEOPLE], per_s=VERIFIED_PER_S, seconds=rig.seconds))
+        say(f"{_told('beside forgers', beside)}, sent and answered {forged}")
     return Seen(idle, saturated, shown_ms, own, late_ms, beside, forged[0], forged[1])
 
 
