@@ -10,10 +10,12 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 import psycopg
 import typer
 from pydantic import ValidationError
+from rich.console import Console
 
 from clenzy import doctor, pages, state, tls
 from clenzy.account import NewRegion, NewUser, add_user, of_running, ops_ports_of_running
@@ -43,6 +45,8 @@ geo_commands = typer.Typer(help="Who is where.", no_args_is_help=True)
 app.add_typer(geo_commands, name="geo")
 safetap_commands = typer.Typer(help="The silent alarm and its record.", no_args_is_help=True)
 app.add_typer(safetap_commands, name="safetap")
+roads_commands = typer.Typer(help="The road graph that travel times come from.", no_args_is_help=True)
+app.add_typer(roads_commands, name="roads")
 
 StateDir = Annotated[
     Path | None, typer.Option("--state-dir", help="Where stores, keys and logs live. Default: .clenzy")
@@ -149,6 +153,45 @@ def geo_verify(
     if settings.redis_url is None:
         raise CannotStartError("set REDIS_URL: nothing runs here, and the embedded Redis keeps nothing")
     raise typer.Exit(run_once("engine.run_geo_verify", settings, *(["--repair"] if repair else [])))
+
+
+@roads_commands.command("build")
+def roads_build(
+    source: Annotated[
+        Path,
+        typer.Argument(
+            exists=True,
+            dir_okay=False,
+            help="OpenStreetMap extract (.osm.pbf), streets as GeoJSON, or CITY_nodes.csv beside CITY_edges.csv.",
+        ),
+    ],
+    out: Annotated[Path | None, typer.Option(help="Default: NAME.roads, here.")] = None,
+) -> None:
+    """Make a road file; CLENZY_ROADS_FILE then names it."""
+    from clenzy import roads  # noqa: PLC0415 - it brings a compiler along, which no other command needs
+
+    built = roads.build(source, out, Console(stderr=True))
+    print(f"{built.path}: {built.index.graph.nodes:,} junctions, {built.path.stat().st_size / 1e6:.1f} MB")
+
+
+@roads_commands.command("info")
+def roads_info(file: Path) -> None:
+    """Check a road file and say what it holds."""
+    from clenzy import roads  # noqa: PLC0415 - it brings a compiler along, which no other command needs
+
+    print("\n".join(f"{name:>11}  {text}" for name, text in roads.told(file)))
+
+
+@roads_commands.command("learn")
+def roads_learn(
+    file: Annotated[Path, typer.Argument(help="Road file.")],
+    trips: Annotated[Path, typer.Argument(help="CSV: begin_ms,from_lat,from_lng,to_lat,to_lng,seconds.")],
+    out: Annotated[Path, typer.Option(help="CLENZY_ETA_LEARNED_FILE then names it.")] = Path("learned.json"),
+) -> None:
+    """Learn from real trips how long roads take, by place and hour (of CLENZY_ETA_TIME_ZONE)."""
+    from clenzy import roads  # noqa: PLC0415 - it brings a compiler along, which no other command needs
+
+    print(roads.learn(file, trips, out, ZoneInfo(_settings(None).eta_time_zone)))
 
 
 @app.command()

@@ -7,9 +7,10 @@ convention, `DATABASE_URL` and `REDIS_URL`.
 import os
 import sys
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, Self
+from zoneinfo import available_timezones
 
-from pydantic import AliasChoices, Field, SecretStr, field_validator
+from pydantic import AliasChoices, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SecretsSettingsSource, SettingsConfigDict
 
 from config import limits
@@ -98,6 +99,17 @@ class Settings(BaseSettings):
     trail_days: int = Field(default=30, ge=2, le=3_650)
     """How many days the trails of workers are kept; the keeper drops older days."""
 
+    eta_source: Literal["straight_line", "roads", "osrm", "valhalla"] = "straight_line"
+    """Where travel times come from. Each falls back to the straight line and says why."""
+    roads_file: Path | None = None
+    """Road file of `clenzy roads build`, for `eta_source` `roads`."""
+    eta_learned_file: Path | None = None
+    """What `clenzy roads learn` made of real trips on these roads."""
+    eta_time_zone: str = "UTC"
+    """IANA name of the zone whose hours the learned times go by."""
+    eta_router_url: str | None = None
+    """An OSRM or Valhalla server, for `eta_source` `osrm` or `valhalla`."""
+
     map_style_url: str = "builtin"
     smtp_url: SecretStr | None = None
     """`smtp://user:password@host:port` or `smtps://...`; without it e-mail notices fail with that reason."""
@@ -156,6 +168,21 @@ class Settings(BaseSettings):
         if processes > 1 and sys.platform != "linux":
             raise ValueError("several gateways on one port need Linux (SO_REUSEPORT): use 1 here")
         return processes
+
+    @field_validator("eta_time_zone")
+    @classmethod
+    def _is_a_zone(cls, name: str) -> str:
+        if name not in available_timezones():
+            raise ValueError(f"{name} is no time zone: use an IANA name such as Europe/Lisbon")
+        return name
+
+    @model_validator(mode="after")
+    def _has_what_its_eta_source_needs(self) -> Self:
+        if self.eta_source == "roads" and self.roads_file is None:
+            raise ValueError("CLENZY_ETA_SOURCE=roads needs CLENZY_ROADS_FILE: make one with `clenzy roads build`")
+        if self.eta_source in {"osrm", "valhalla"} and self.eta_router_url is None:
+            raise ValueError(f"CLENZY_ETA_SOURCE={self.eta_source} needs CLENZY_ETA_ROUTER_URL")
+        return self
 
     @property
     def drain_within_ms(self) -> int:

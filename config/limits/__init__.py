@@ -8,6 +8,7 @@ from config.limits.intake import *
 from config.limits.matching import *
 from config.limits.privacy import *
 from config.limits.record import *
+from config.limits.roads import *
 from config.limits.safetap import *
 from config.limits.serving import *
 from config.limits.silence import *
@@ -59,6 +60,7 @@ assert ESCALATION_RETRY_MS < ESCALATION_LEASE_MS
 assert UNVERIFIED_ANSWER_MS < TRIGGER_FORWARD_MS
 assert 2 * STRANGERS_TURN_MS < STRANGERS_TICK_MS
 assert FULL_SERVER_CHARGE_US < 1_000 * STRANGERS_TURN_MS
+assert ROUTER_TIMEOUT_MS < ROUTER_REST_MS
 assert UNVERIFIED_PER_SOURCE_BURST < UNVERIFIED_WAITING_MAX
 assert COMMITTERS < INTAKE_POOL_MAX
 assert SILENCE_TRAIL_FIXES_MAX * CADENCE_JOB_MS > WATCH_STOP_S_MAX * 1_000

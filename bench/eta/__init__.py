@@ -1,0 +1,1 @@
+"""Travel times: our road graph beside Dijkstra and other routers, and beside real trips."""

@@ -1,0 +1,199 @@
+"""Travel times over a road graph: snap both ends to the nearest road, then ask the hub labels. Pure."""
+
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from config.limits import ROAD_SNAP_M_MAX
+from engine.core.jit import kernel
+from engine.eta.hub_labels import FAR, HubLabels
+from engine.eta.road_graph import Ints, RoadGraph, Shares
+from engine.eta.road_snap import Frame, SnapGrid, nearest_piece
+from engine.eta.source import Floats
+
+OFF_GRAPH_MS: Final = -1.0
+"""Instead of a time: one end is further than the limit from every road."""
+
+AT_NODE_M: Final = 2.0
+"""A place this near to the closed end of a one-way road may also leave, or be reached, by that end's node."""
+
+Places: TypeAlias = NDArray[np.float64]
+GridArrays: TypeAlias = tuple[Frame, Ints, Ints, Ints]
+RoadArrays: TypeAlias = tuple[Ints, Ints, Ints, Ints, Ints, Ints, Ints, Shares]
+LabelArrays: TypeAlias = tuple[Ints, Ints, Ints, Ints, Ints, Ints]
+
+
+@dataclass(frozen=True, slots=True)
+class RoadIndex:
+    """A graph, its labels and its grid: what a road file holds."""
+
+    graph: RoadGraph
+    labels: HubLabels
+    grid: SnapGrid
+
+
+class RoadTimes:
+    """Answers for one index. Not for two threads at once: calls share a row of scratch."""
+
+    def __init__(self, index: RoadIndex, snap_m_max: float = ROAD_SNAP_M_MAX) -> None:
+        graph, labels, grid = index.graph, index.labels, index.grid
+        self.index = index
+        self._snap_m_max = float(snap_m_max)
+        self._grid: GridArrays = grid.frame, grid.shape, grid.first, grid.piece
+        self._roads: RoadArrays = (
+            graph.edge_from,
+            graph.edge_to,
+            graph.edge_ms,
+            graph.edge_m,
+            graph.edge_twin,
+            graph.piece_edge,
+            graph.piece_e7,
+            graph.piece_share,
+        )
+        self._labels: LabelArrays = (
+            labels.out_first,
+            labels.out_hub,
+            labels.out_ms,
+            labels.in_first,
+            labels.in_hub,
+            labels.in_ms,
+        )
+        self._by_hub = np.full(graph.nodes, FAR, np.int32)
+
+    def milliseconds(self, from_lat_deg: Floats, from_lng_deg: Floats, to_lat_deg: float, to_lng_deg: float) -> Floats:
+        """Return the free-flow milliseconds from many places to one, or `OFF_GRAPH_MS`."""
+        found = np.empty(len(from_lat_deg))
+        _many_to_one(
+            np.ascontiguousarray(from_lat_deg, np.float64),
+            np.ascontiguousarray(from_lng_deg, np.float64),
+            float(to_lat_deg),
+            float(to_lng_deg),
+            self._snap_m_max,
+            self._grid,
+            self._roads,
+            self._labels,
+            self._by_hub,
+            found,
+        )
+        return found
+
+    def warm_up(self) -> None:
+        """Compile, or read the compiled kernels; call it before readiness."""
+        node = self.index.graph.node_lat_e7[:1] / 1e7, self.index.graph.node_lng_e7[:1] / 1e7
+        self.milliseconds(*node, float(node[0][0]), float(node[1][0]))
+
+    def between_nodes(self, from_node: int, to_node: int) -> int:
+        """Return the milliseconds between two nodes of the graph."""
+        labels = self.index.labels
+        out = slice(labels.out_first[from_node], labels.out_first[from_node + 1])
+        into = slice(labels.in_first[to_node], labels.in_first[to_node + 1])
+        _, here, there = np.intersect1d(
+            labels.out_hub[out], labels.in_hub[into], assume_unique=True, return_indices=True
+        )
+        return int((labels.out_ms[out][here] + labels.in_ms[into][there]).min())
+
+
+@kernel
+def _snapped(lat_deg: float, lng_deg: float, limit_m: float, grid: GridArrays, roads: RoadArrays) -> tuple[int, float]:
+    """Return the edge nearest to a place (-1: none within the limit) and how far along it, 0 to 1."""
+    _, _, _, _, _, piece_edge, piece_e7, piece_share = roads
+    piece, along, _ = nearest_piece(lat_deg, lng_deg, limit_m, grid, piece_e7)
+    if piece < 0:
+        return -1, 0.0
+    return piece_edge[piece], piece_share[piece, 0] + along * (piece_share[piece, 1] - piece_share[piece, 0])
+
+
+@kernel
+def _many_to_one(  # noqa: PLR0913, PLR0917 - a leaf takes its arrays one by one
+    from_lat_deg: Places,
+    from_lng_deg: Places,
+    to_lat_deg: float,
+    to_lng_deg: float,
+    limit_m: float,
+    grid: GridArrays,
+    roads: RoadArrays,
+    labels: LabelArrays,
+    by_hub: Ints,
+    found_ms: Places,
+) -> None:
+    """Write the milliseconds to `found_ms`. `by_hub` is FAR everywhere, before and after.
+
+    A two-way road is left and entered at both of its ends; on one and the same road the way along it counts too.
+    """
+    to_edge, to_share = _snapped(to_lat_deg, to_lng_deg, limit_m, grid, roads)
+    if to_edge < 0:
+        found_ms[:] = OFF_GRAPH_MS
+        return
+    tail, onward_ms, head, back_ms = _ends(to_edge, to_share, roads, True)  # noqa: FBT003
+    _spread(tail, onward_ms, labels, by_hub)
+    if head >= 0:
+        _spread(head, back_ms, labels, by_hub)
+    for i in range(from_lat_deg.shape[0]):
+        edge, share = _snapped(from_lat_deg[i], from_lng_deg[i], limit_m, grid, roads)
+        if edge < 0:
+            found_ms[i] = OFF_GRAPH_MS
+            continue
+        ahead, ahead_ms, behind, behind_ms = _ends(edge, share, roads, False)  # noqa: FBT003
+        best = ahead_ms + _best(ahead, labels, by_hub)
+        if behind >= 0:
+            best = min(best, behind_ms + _best(behind, labels, by_hub))
+        if edge == to_edge:
+            best = min(best, _along(edge, share, to_share, roads))
+        found_ms[i] = best
+    _clear(tail, labels, by_hub)
+    if head >= 0:
+        _clear(head, labels, by_hub)
+
+
+@kernel
+def _ends(edge: int, share: float, roads: RoadArrays, is_target: bool) -> tuple[int, int, int, int]:  # noqa: FBT001 - kernels know no keywords
+    """Return by which nodes a place on an edge is left (or reached), and the milliseconds: along, then against it.
+
+    The second node is -1 where nobody may drive against the edge.
+    """
+    edge_from, edge_to, edge_ms, edge_m, edge_twin, _, _, _ = roads
+    tail, head, twin = edge_from[edge], edge_to[edge], edge_twin[edge]
+    share_along = share if is_target else 1 - share
+    along_ms = round(share_along * edge_ms[edge])
+    first, second = (tail, head) if is_target else (head, tail)
+    if twin >= 0:
+        return first, along_ms, second, round((1 - share_along) * edge_ms[twin])
+    if (1 - share_along) * edge_m[edge] < AT_NODE_M:
+        return first, along_ms, second, 0
+    return first, along_ms, -1, 0
+
+
+@kernel
+def _along(edge: int, share: float, to_share: float, roads: RoadArrays) -> int:
+    """Return the milliseconds between two places on one edge without leaving it; FAR: not that way."""
+    _, _, edge_ms, _, edge_twin, _, _, _ = roads
+    if to_share >= share:
+        return int(round((to_share - share) * edge_ms[edge]))  # noqa: RUF046 - numba's `round` gives a float
+    if edge_twin[edge] >= 0:
+        return int(round((share - to_share) * edge_ms[edge_twin[edge]]))  # noqa: RUF046 - as above
+    return int(FAR)
+
+
+@kernel
+def _spread(node: int, onward_ms: int, labels: LabelArrays, by_hub: Ints) -> None:
+    _, _, _, in_first, in_hub, in_ms = labels
+    for i in range(in_first[node], in_first[node + 1]):
+        by_hub[in_hub[i]] = min(by_hub[in_hub[i]], in_ms[i] + onward_ms)
+
+
+@kernel
+def _clear(node: int, labels: LabelArrays, by_hub: Ints) -> None:
+    _, _, _, in_first, in_hub, _ = labels
+    for i in range(in_first[node], in_first[node + 1]):
+        by_hub[in_hub[i]] = FAR
+
+
+@kernel
+def _best(node: int, labels: LabelArrays, by_hub: Ints) -> int:
+    out_first, out_hub, out_ms, _, _, _ = labels
+    best = FAR
+    for i in range(out_first[node], out_first[node + 1]):
+        best = min(best, by_hub[out_hub[i]] + out_ms[i])
+    return int(best)

@@ -1,0 +1,36 @@
+"""Which groups a trip belongs to: the coarse cells of its ends and its local hour of the week."""
+
+from datetime import datetime
+from typing import Final
+from zoneinfo import ZoneInfo
+
+import numpy as np
+
+from engine.core.units import DEG_E7, MS_PER_S
+from engine.eta.learned_times import HOURS, Keys, Trips
+from engine.eta.source import Floats
+from engine.geo.cells import cells_of, parents_of
+
+TRIP_CELL_RESOLUTION: Final = 8
+"""Hexagons of 0.7 km2: half of that tells no more on real taxis, and a city has trips for these."""
+
+
+def trips_to_one(
+    base_s: Floats, from_lat: Floats, from_lng: Floats, to_lat: float, to_lng: float, hour_of_week: int
+) -> Trips:
+    """Return the groups of trips from many places to one, all beginning in the same hour."""
+    cells = coarse_cells(np.append(from_lat, to_lat), np.append(from_lng, to_lng))
+    n = len(base_s)
+    return Trips(base_s, np.full(n, hour_of_week, np.int64), cells[:-1], np.full(n, cells[-1]))
+
+
+def coarse_cells(lat_deg: Floats, lng_deg: Floats) -> Keys:
+    """Return the coarse cell of each place."""
+    fine = cells_of(np.round(lat_deg * DEG_E7).astype(np.int32), np.round(lng_deg * DEG_E7).astype(np.int32))
+    return parents_of(fine, TRIP_CELL_RESOLUTION).astype(np.int64)
+
+
+def hour_of_week(at_ms: int, zone: ZoneInfo) -> int:
+    """Return the local hour, 0 on Monday from 00:00 to 167."""
+    local = datetime.fromtimestamp(at_ms / MS_PER_S, zone)
+    return local.weekday() * HOURS + local.hour
