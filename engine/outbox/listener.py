@@ -11,10 +11,10 @@ from contextlib import suppress
 import asyncpg
 import structlog
 
-from config.limits import LISTEN_PROBE_MS
+from config.limits import LISTEN_PROBE_MS, RESTART_BACKOFF_MS_MIN
 from engine.core.clock import Clock
 from engine.core.database import POSTGRES_ERRORS, Connection, Pool
-from engine.outbox.durable_loop import end_if_cancelled, keep_running
+from engine.outbox.durable_loop import LOOP_FAILURES, end_if_cancelled, keep_running
 
 log = structlog.get_logger(__name__)
 
@@ -54,17 +54,28 @@ class Listener:
         await keep_running(self._listen, name="listener", clock=self._clock, errors=POSTGRES_ERRORS)
 
     async def _listen(self) -> None:
-        async with self._pool.acquire() as conn:
-            try:
-                for channel in self._handlers:
-                    await conn.add_listener(channel, self._notified)
-                for handler in self._handlers.values():
-                    handler("")
-                await self._probe(conn)
-            finally:
-                # Not lent again: UNLISTEN could fail half-way, and a listener must not stay on a borrowed connection.
-                with suppress(asyncpg.InterfaceError):  # the server has ended it already
-                    conn.terminate()
+        """Listen while one connection lasts. Its end is the first failure in a row, however many ended before it."""
+        has_listened = False
+        try:
+            async with self._pool.acquire() as conn:
+                try:
+                    for channel in self._handlers:
+                        await conn.add_listener(channel, self._notified)
+                    has_listened = True
+                    for handler in self._handlers.values():
+                        handler("")
+                    await self._probe(conn)
+                finally:
+                    # Not lent again: UNLISTEN could fail half-way, and a listener must not stay on what others borrow.
+                    with suppress(asyncpg.InterfaceError):  # the server has ended it already
+                        conn.terminate()
+        except POSTGRES_ERRORS as error:
+            end_if_cancelled()
+            if not has_listened:
+                raise
+            LOOP_FAILURES.labels("listener").inc()
+            log.warning("listener.connection_lost", error=repr(error))
+            await self._clock.sleep_ms(RESTART_BACKOFF_MS_MIN)
 
     async def _probe(self, conn: Connection) -> None:
         ended = asyncio.Event()
@@ -82,7 +93,8 @@ class Listener:
                     await conn.execute("SELECT 1")
                     end_if_cancelled()
         finally:
-            conn.remove_termination_listener(on_end)
+            with suppress(asyncpg.InterfaceError):  # the pool has taken back what the server has ended
+                conn.remove_termination_listener(on_end)
         raise ConnectionResetError("the listening connection ended")
 
     def _notified(self, _conn: object, _process_id: int, channel: str, payload: object) -> None:
