@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, expect, sync_playwright
 
 from tests.browser.chromium import FLAGS, needed_chromium
 from tests.browser.demo_city import DemoCity, start_city
@@ -13,11 +13,15 @@ from tests.browser.watched_page import WatchedPage
 
 WORKERS, BOOKINGS_PER_MIN = (1500, 240) if os.environ.get("CLENZY_SCREENSHOT") else (150, 30)
 
+PATIENCE_MS = 20_000
+"""How long a page may take to show what it must: the machine may be busy with other tests."""
+
 OpenPage = Callable[..., WatchedPage]
 
 
 @pytest.fixture(scope="session")
 def chromium() -> str:
+    expect.set_options(timeout=PATIENCE_MS)
     return needed_chromium()
 
 

@@ -4,10 +4,11 @@ import os
 import re
 import time
 import uuid
+from functools import reduce
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Locator, expect
 
 from tests.browser.conftest import OpenPage
 from tests.browser.demo_city import OUT_AT_SEA, DemoCity
@@ -71,7 +72,9 @@ def test_table_twin_and_palette_need_no_mouse(city: DemoCity, open_page: OpenPag
     page.get_by_test_id("palette-input").fill(name)
     assert desk.barriers() == []
     page.get_by_test_id("palette-input").press("Enter")
-    expect(page.get_by_test_id("worker-panel").or_(page.get_by_test_id("booking-panel"))).to_be_visible()
+    # The palette finds the worker, or what the city has just made of them: a job, an alarm.
+    panels = (page.get_by_test_id(f"{kind}-panel") for kind in ("worker", "booking", "incident"))
+    expect(reduce(Locator.or_, panels)).to_be_visible()
 
     page.locator("body").press("Control+k")
     page.get_by_test_id("palette-input").fill("zoom out to cells")

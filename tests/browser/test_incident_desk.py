@@ -37,14 +37,6 @@ IS_SHOWN = """async () => {
 DECOY = {"contact_mode": "decoy", "decoy_text": "Your parcel is late", "contacts": [CONTACT]}
 
 
-@pytest.fixture(autouse=True)
-def patience() -> Iterator[None]:
-    """A busy machine may take longer than 5 s; what is promised in seconds says so where it stands."""
-    expect.set_options(timeout=20_000)
-    yield
-    expect.set_options(timeout=5_000)
-
-
 @pytest.fixture
 def callers(city: DemoCity) -> Iterator[Callers]:
     callers = Callers(city)

@@ -93,7 +93,8 @@ async def test_an_idle_phone_gathers_and_one_on_a_job_does_not(stage: Stage, cit
         assert (phone.counts.frames_sent, phone.is_settled) == (0, False)
         worker_id = await stage.pool.fetchval("SELECT worker_id FROM worker WHERE slot = $1", SLOT)
         pin = {"lat": PORTO[0], "lng": PORTO[1]}
-        booking = {"booking_id": str(uuid4()), "state": "assigned", "version": 1, "pin": pin}
+        customer = {"person_id": str(uuid4())}
+        booking = {"booking_id": str(uuid4()), "state": "assigned", "version": 1, "pin": pin, "customer": customer}
         await stage.publish(f"user:{worker_id}", "booking", booking)
         await phone.settled()
         assert phone.batch_ms == phone.cadence_ms
