@@ -66,8 +66,8 @@ NEWER: Final = """
 # incident opens again, because the person needs more than the help that is on its way.
 # A drill that is joined by a real alarm becomes one; a real alarm that is joined by a drill only notes it. So it is
 # with trust: a verified trigger makes an unverified incident verified, never the other way round. The same trigger
-# that comes again verified (`vouched`) does the same. The ladder then begins anew: what it told so far was for the desk
-# alone. Nobody is held back from work on an unverified word.
+# that comes again verified (`vouched`) does the same. Then the ladder begins anew: what it told so far was for the
+# desk alone, or was told as practice. Nobody is held back from work on an unverified word.
 # Of one person at most one trigger is in a batch: no row is changed twice.
 TAKE_TRIGGERS: Final = (
     """
@@ -117,7 +117,7 @@ WITH turn AS MATERIALIZED (
     ) place ON true
    WHERE s.position NOT IN (SELECT position FROM known)
 ), locked AS (
-  SELECT had.incident_id, had.trust
+  SELECT had.incident_id, had.trust, had.is_drill
     FROM incident had
    WHERE had.person_id IN (SELECT person_id FROM placed) AND had.state <> 'closed'
    ORDER BY had.incident_id
@@ -159,8 +159,10 @@ WITH turn AS MATERIALIZED (
 ), taken AS (
   SELECT s.*, r.incident_id AS raised_id, r.version AS raised_version,
          (r.is_drill OR NOT s.is_drill) AND (r.trust = 'unverified' OR s.trust = 'verified') AS counts,
-         r.trust = 'verified' AND EXISTS (
-           SELECT FROM locked l WHERE l.incident_id = r.incident_id AND l.trust = 'unverified') AS is_vouched_for
+         EXISTS (SELECT FROM locked l
+                  WHERE l.incident_id = r.incident_id
+                    AND (r.trust = 'verified' AND l.trust = 'unverified' OR l.is_drill AND NOT r.is_drill)
+         ) AS begins_anew
     FROM raised r JOIN placed s USING (person_id)
 ), trigger_row AS (
   INSERT INTO safetap_trigger (trigger_id, incident_id, person_id, door, kind, token_state, body, received_at, trust)
@@ -183,12 +185,12 @@ WITH turn AS MATERIALIZED (
   SELECT raised_id, received_at, 1 FROM taken WHERE counts
   ON CONFLICT (incident_id) DO UPDATE
      SET due_at = least(due.due_at, excluded.due_at), fence = due.fence + 1, lease_until = NULL,
-         step = CASE WHEN excluded.incident_id IN (SELECT raised_id FROM taken WHERE is_vouched_for)
+         step = CASE WHEN excluded.incident_id IN (SELECT raised_id FROM taken WHERE begins_anew)
                      THEN 1 ELSE due.step END,
-         loop = due.loop + CASE WHEN excluded.incident_id IN (SELECT raised_id FROM taken WHERE is_vouched_for)
+         loop = due.loop + CASE WHEN excluded.incident_id IN (SELECT raised_id FROM taken WHERE begins_anew)
                                 THEN 1 ELSE 0 END
    WHERE due.step = 1 OR (SELECT severity FROM raised r WHERE r.incident_id = due.incident_id) < $3
-      OR due.incident_id IN (SELECT raised_id FROM taken WHERE is_vouched_for)
+      OR due.incident_id IN (SELECT raised_id FROM taken WHERE begins_anew)
   RETURNING incident_id, due_at
 ), hold AS (
   INSERT INTO safety_hold (hold_id, org_id, incident_id, person_id, address_id, created_at)

@@ -14,7 +14,7 @@ from engine.core.vocabulary import IncidentKind
 from engine.safetap.desk import acknowledge
 from engine.safetap.incident_views import incident_detail, incident_view
 from engine.safetap.policy import default_policy
-from engine.safetap.trigger import ReceivedTrigger, TriggerFix
+from engine.safetap.trigger import ReceivedTrigger, TokenState, TriggerFix
 from engine.safetap.trigger_store import store_trigger
 from tests.integration.safetap.world import FIX, NOW_MS, World
 
@@ -193,6 +193,22 @@ async def test_a_real_alarm_makes_a_drill_real(world: World) -> None:
     incident = await world.incident()
     assert (incident["is_drill"], incident["kind"]) == (False, "duress_pin")
     assert await count(world, "safety_hold") == 1
+
+
+@pytest.mark.parametrize("trust_state", [TokenState.VALID, TokenState.FORGED])
+async def test_the_ladder_of_a_drill_that_becomes_real_begins_anew(world: World, trust_state: TokenState) -> None:
+    """Whoever was told of practice, or not at all, is told of the real thing: also when practice was acknowledged."""
+    incident_id = await take(world, world.received(kind=IncidentKind.DRILL))
+    await world.pool.execute("UPDATE incident_timer SET step = 3")
+    async with world.pool.acquire() as conn:
+        await acknowledge(conn, incident_id=incident_id, actor=world.principal(world.admin), now_ms=NOW_MS)
+    await world.pool.execute("UPDATE incident_timer SET step = 3")
+    loop = await world.pool.fetchval("SELECT loop FROM incident_timer")
+    await take(world, world.received(token_state=trust_state))
+    timer = await world.pool.fetchrow("SELECT step, loop, due_at FROM incident_timer")
+    assert (timer["step"], timer["loop"], timer["due_at"]) == (1, loop + 1, utc_from_ms(NOW_MS))
+    incident = await world.incident()
+    assert (incident["is_drill"], incident["state"], incident["acknowledged_by"]) == (False, "open", None)
 
 
 async def test_a_drill_never_softens_a_real_alarm(world: World) -> None:
