@@ -14,6 +14,7 @@ from engine.geo.cell_index import CellIndex
 from engine.geo.followed_mirror import FollowedMirror
 from engine.matcher import kernels
 from engine.matcher.dispatch import Dispatcher
+from engine.matcher.policy_watch import PolicyWatch
 from engine.wiring import open_database, open_fix_clock, open_redis
 from ops.http import ops_server
 from ops.probe import keep_checked
@@ -33,7 +34,16 @@ async def root(process: Process) -> None:
         redis = open_redis(settings)
         stack.push_async_callback(redis.aclose)
         places = FollowedMirror(redis, CellIndex(redis), clock=clock)
-        dispatcher = Dispatcher(pool=pool, redis=redis, clock=clock, fix_clock=open_fix_clock(settings), places=places)
+        policies = PolicyWatch(clock=clock)
+        policies.load()
+        dispatcher = Dispatcher(
+            pool=pool,
+            redis=redis,
+            clock=clock,
+            fix_clock=open_fix_clock(settings),
+            policy=lambda: policies.policy,
+            places=places,
+        )
         await asyncio.to_thread(kernels.warm_up)
         await asyncio.to_thread(mirror.warm_up)
         readiness.set("kernels", ok=True)
@@ -41,6 +51,7 @@ async def root(process: Process) -> None:
         async with asyncio.TaskGroup() as tasks:
             work = [
                 tasks.create_task(dispatcher.run()),
+                tasks.create_task(policies.run()),
                 tasks.create_task(check("database", partial(pool.execute, "SELECT"), errors=POSTGRES_ERRORS)),
                 tasks.create_task(check("redis", redis.ping, errors=(RedisError, OSError))),
             ]

@@ -1,7 +1,8 @@
 """Who is near: outwards from the pin until nobody further away could be cheaper.
 
-Asked of the mirror while it holds everything that was written: some microseconds, and nothing is awaited. While it does
-not (at the start, after Redis was away) the cells in Redis are read instead: a booking does not wait for a copy.
+Asked of the frame that is kept while everything that was written is in it: the whole organisation in some
+microseconds, and nothing is awaited. While it is not (at the start, after Redis was away) the cells in Redis are read
+instead, ring by ring: a booking does not wait for a copy.
 """
 
 from collections.abc import Sequence
@@ -18,8 +19,12 @@ from engine.geo.cell_index import CellIndex
 from engine.geo.cells import cell_of, disk, rings_for
 from engine.geo.fixes import RECORD, RecordArray
 from engine.geo.mirror import Mirror, Wanted
-from engine.matcher.decision import SEARCH_RADII_M, Ask, Ranking, is_surely_best, rank
-from engine.matcher.frame import DEFAULT_WEIGHTS, Candidates, CostWeights, SlotArray
+from engine.matcher.ask import Ask
+from engine.matcher.cost_policy import DEFAULT_POLICY, CostPolicy
+from engine.matcher.decision import SEARCH_RADII_M, Ranking, is_surely_best, rank, rank_frame
+from engine.matcher.frame import Apart, Candidates, SlotArray
+from engine.matcher.kernels import IntArray
+from engine.matcher.live_frame import LiveFrames, Moment
 from engine.matcher.worker_table import WorkerStatus, WorkerTable
 
 S_PER_NS: Final = 1e-9
@@ -32,7 +37,8 @@ class Found:
     """A ranking, and what it was made of: the candidates within `searched_m`, and some beyond."""
 
     ranking: Ranking
-    candidates: Candidates
+    candidates: Candidates | None
+    """`None`: the whole organisation, in its frame."""
     searched_m: int
 
 
@@ -46,7 +52,8 @@ RANK_SECONDS = Histogram(
 class CandidateSearch:
     """One round's view of who is where: a cell is read once, however many bookings of the round ask for it.
 
-    `mirror` answers instead of the cells where it is given; `WorkerTable.describe` has told it of the workers.
+    `frames` answers instead of everything where it is given, else `mirror` instead of the cells; `WorkerTable.describe`
+    has told it of the workers.
     """
 
     def __init__(
@@ -56,15 +63,17 @@ class CandidateSearch:
         *,
         clock: Clock,
         fix_clock: Clock,
-        weights: CostWeights = DEFAULT_WEIGHTS,
+        policy: CostPolicy = DEFAULT_POLICY,
         mirror: Mirror | None = None,
+        frames: LiveFrames | None = None,
     ) -> None:
+        self._frames = frames
         self._mirror = mirror
         self._cells = cells
         self._table = table
         self._clock = clock
         self._fix_clock = fix_clock
-        self._weights = weights
+        self.policy = policy
         self._members: dict[int, list[int]] = {}
 
     async def find(self, ask: Ask, *, org_id: OrgId, not_to_ask: frozenset[PersonId]) -> Found:
@@ -76,18 +85,38 @@ class CandidateSearch:
         Raises:
             RedisError: Redis did not answer.
         """
+        if self._frames is not None:
+            return self._find_in(self._frames, ask, org_id=org_id, not_to_ask=not_to_ask)
         slots = np.zeros(0, np.int64)
         for radius_m in SEARCH_RADII_M[:-1]:
             slots = await self._widen(slots, ask, org_id=org_id, radius_m=radius_m)
-            found = await self._rank(slots, ask, not_to_ask=not_to_ask, searched_m=radius_m)
+            found = await self._rank(slots, ask, org_id=org_id, not_to_ask=not_to_ask, searched_m=radius_m)
             if is_surely_best(found.ranking, searched_m=radius_m) or len(slots) >= CANDIDATES_MAX:
                 return found
         slots = await self._widen(slots, ask, org_id=org_id, radius_m=SEARCH_RADII_M[-1])
-        return await self._rank(slots, ask, not_to_ask=not_to_ask, searched_m=SEARCH_RADII_M[-1])
+        return await self._rank(slots, ask, org_id=org_id, not_to_ask=not_to_ask, searched_m=SEARCH_RADII_M[-1])
 
-    async def find_again(self, found: Found, ask: Ask, *, not_to_ask: frozenset[PersonId]) -> Found:
+    async def find_again(self, found: Found, ask: Ask, *, org_id: OrgId, not_to_ask: frozenset[PersonId]) -> Found:
         """Rank the candidates of an earlier search anew, with others left out."""
-        return await self._rank(found.candidates.slots, ask, not_to_ask=not_to_ask, searched_m=found.searched_m)
+        if found.candidates is None:
+            return await self.find(ask, org_id=org_id, not_to_ask=not_to_ask)
+        slots = found.candidates.slots
+        return await self._rank(slots, ask, org_id=org_id, not_to_ask=not_to_ask, searched_m=found.searched_m)
+
+    def _find_in(self, frames: LiveFrames, ask: Ask, *, org_id: OrgId, not_to_ask: frozenset[PersonId]) -> Found:
+        started_ns = self._clock.steady_ns()
+        weights = self.policy.weights_for(org_id, ask.wants.service_id)
+        live = frames.of(org_id, weights)
+        now_ms = self._clock.now_ms()
+        frame = live.at(Moment(now_ms, self._fix_clock.now_ms()))
+        apart = Apart(
+            asked=live.rows_of(self._table.slots_of(not_to_ask)),
+            blocked=live.rows_of(self._table.slots_of(ask.wants.blocked)),
+            preferred=live.rows_of(self._table.slots_of(ask.wants.preferred)),
+        )
+        ranking = rank_frame(frame, ask, apart, weights=weights, now_ms=now_ms)
+        RANK_SECONDS.observe((self._clock.steady_ns() - started_ns) * S_PER_NS)
+        return Found(ranking, None, SEARCH_RADII_M[-1])
 
     async def _widen(self, slots: SlotArray, ask: Ask, *, org_id: OrgId, radius_m: int) -> SlotArray:
         """Return `slots` with those of the cells up to `radius_m`, ascending; at the limit the new ones give way."""
@@ -132,7 +161,9 @@ class CandidateSearch:
         if unread:
             self._members |= await self._cells.cell_members(unread)
 
-    async def _rank(self, slots: SlotArray, ask: Ask, *, not_to_ask: frozenset[PersonId], searched_m: int) -> Found:
+    async def _rank(
+        self, slots: SlotArray, ask: Ask, *, org_id: OrgId, not_to_ask: frozenset[PersonId], searched_m: int
+    ) -> Found:
         # Who cannot go anyway is ruled out by the table alone; only the others' positions are read.
         records = np.zeros(len(slots), RECORD)
         could_go = np.flatnonzero(self._table.could_go(slots, ask.skill_bit))
@@ -146,6 +177,16 @@ class CandidateSearch:
             fix_now_ms=self._fix_clock.now_ms(),
             silent_ms=WORKER_SILENT_MS,
         )
-        ranking = rank(candidates, ask, weights=self._weights)
+        apart = Apart(
+            asked=np.zeros(0, np.int32),  # the candidates' masks say it
+            blocked=self._rows_in(slots, ask.wants.blocked),
+            preferred=self._rows_in(slots, ask.wants.preferred),
+        )
+        weights = self.policy.weights_for(org_id, ask.wants.service_id)
+        ranking = rank(candidates, ask, weights=weights, apart=apart)
         RANK_SECONDS.observe((self._clock.steady_ns() - started_ns) * S_PER_NS)
         return Found(ranking, candidates, searched_m)
+
+    def _rows_in(self, slots: SlotArray, worker_ids: frozenset[PersonId]) -> IntArray:
+        """Return where in `slots`, ascending, these workers stand; who is not there is left out."""
+        return np.flatnonzero(np.isin(slots, self._table.slots_of(worker_ids))).astype(np.int32)

@@ -6,32 +6,24 @@ from typing import Final
 import numpy as np
 
 from config.limits import SEARCH_RADIUS_M_MAX, WHY_CANDIDATES_MAX
+from engine.matcher.ask import Ask
+from engine.matcher.cost_policy import DEFAULT_WEIGHTS, CostWeights
 from engine.matcher.frame import (
-    DEFAULT_WEIGHTS,
     S_PER_MIN,
+    Apart,
     Candidates,
-    CostWeights,
+    Frame,
     build_frame,
     build_query,
     count_ruled_out,
     explain,
+    laid_over,
     least_cost_min,
-    need_of,
 )
 from engine.matcher.kernels import BLOCK, top_k
 
 SEARCH_RADII_M: Final = (1_500, 3_000, 6_000, SEARCH_RADIUS_M_MAX)
 """How far each step of a search surely looks. A step is the last when nobody beyond it could be cheaper."""
-
-
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """What the ranking needs to know of a booking. The pin is WGS84 degrees, `risk` in [0, 1]."""
-
-    lat_deg: float
-    lng_deg: float
-    skill_bit: int
-    risk: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,28 +52,46 @@ def rank(
     radius_m: float = SEARCH_RADIUS_M_MAX,
     weights: CostWeights = DEFAULT_WEIGHTS,
     k: int = WHY_CANDIDATES_MAX,
+    apart: Apart | None = None,
 ) -> Ranking:
     """Return the `k` cheapest of `candidates` within `radius_m` of the pin; of equal costs the lower slot wins."""
     frame = build_frame(candidates, origin_lat_deg=ask.lat_deg, origin_lng_deg=ask.lng_deg, weights=weights)
-    query = build_query(
-        frame, lat_deg=ask.lat_deg, lng_deg=ask.lng_deg, risk=ask.risk, radius_m=radius_m, weights=weights
-    )
+    return rank_frame(frame, ask, apart or Apart.nobody(), radius_m=radius_m, weights=weights, k=k)
+
+
+def rank_frame(
+    frame: Frame,
+    ask: Ask,
+    apart: Apart,
+    *,
+    radius_m: float = SEARCH_RADIUS_M_MAX,
+    weights: CostWeights = DEFAULT_WEIGHTS,
+    k: int = WHY_CANDIDATES_MAX,
+    now_ms: int = 0,
+) -> Ranking:
+    """Return the `k` cheapest of a frame that was made with these weights; of equal costs the lower row wins."""
+    if not ask.wants.is_in_area:
+        looked_at = len(frame.slots)
+        return Ranking((), looked_at, {"zone": looked_at} if looked_at else {})
+    query = build_query(frame, ask, radius_m=radius_m, weights=weights, now_ms=now_ms)
     rows, costs = np.empty(k, np.int32), np.empty(k, np.float32)
-    buffer = np.empty(BLOCK, np.float32)
-    found = top_k(frame.matrix, frame.mask, need_of(ask.skill_bit), query, rows, costs, buffer)
-    terms = explain(frame, rows[:found], query, weights)
+    buffer = np.empty(BLOCK, np.int32)
+    with laid_over(frame, apart, query):
+        found = top_k(frame.matrix, frame.mask, query.need, query.numbers, rows, costs, buffer)
+        ruled_out = count_ruled_out(frame, ask, query)
+    terms = explain(frame, rows[:found], query, apart)
     return Ranking(
         ranked=tuple(
             Ranked(
-                slot=int(candidates.slots[rows[i]]),
+                slot=int(frame.slots[rows[i]]),
                 cost_min=float(costs[i]),
                 eta_s=round(terms[i]["eta"] * S_PER_MIN),
                 terms=terms[i],
             )
             for i in range(found)
         ),
-        looked_at=len(candidates.slots),
-        ruled_out=count_ruled_out(frame, skill_bit=ask.skill_bit, query=query),
+        looked_at=len(frame.slots),
+        ruled_out=ruled_out,
     )
 
 

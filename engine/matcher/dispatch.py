@@ -6,7 +6,7 @@ that expires; several matchers share the work through claims, and losing a race 
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 from uuid import UUID, uuid4
 
@@ -29,8 +29,10 @@ from engine.core.units import MS_PER_S
 from engine.core.vocabulary import OfferState
 from engine.geo.cell_index import CellIndex
 from engine.geo.followed_mirror import FollowedMirror
+from engine.matcher.ask import Ask, Wants
 from engine.matcher.candidate_search import CandidateSearch, Found
-from engine.matcher.decision import Ask, Ranked
+from engine.matcher.cost_policy import DEFAULT_POLICY, CostPolicy
+from engine.matcher.decision import Ranked
 from engine.matcher.dispatch_store import (
     Claim,
     LogEntry,
@@ -40,9 +42,10 @@ from engine.matcher.dispatch_store import (
     save_offer,
     save_unserved,
 )
-from engine.matcher.frame import DEFAULT_WEIGHTS, CostWeights
+from engine.matcher.live_frame import LiveFrames
 from engine.matcher.offer_store import expire_offers, past_offers, withdraw_idle_offers
 from engine.matcher.offers import PastOffer, is_exhausted, workers_not_to_ask
+from engine.matcher.wants_store import read_wants
 from engine.matcher.worker_feed import WorkerFeed
 from engine.matcher.worker_table import WorkerTable
 from engine.outbox.durable_loop import keep_running
@@ -89,6 +92,7 @@ class _Job:
     claim: Claim
     past: list[PastOffer]
     """Its earlier offers that say something about their worker."""
+    wants: Wants
     search: CandidateSearch
     started_ns: int
 
@@ -104,7 +108,7 @@ class Dispatcher:
         clock: Clock,
         fix_clock: Clock,
         surface: RiskSurface = NEUTRAL,
-        weights: CostWeights = DEFAULT_WEIGHTS,
+        policy: Callable[[], CostPolicy] = lambda: DEFAULT_POLICY,
         new_id: Callable[[], UUID] = uuid4,
         places: FollowedMirror | None = None,
     ) -> None:
@@ -113,21 +117,25 @@ class Dispatcher:
         self._clock = clock
         self._fix_clock = fix_clock
         self._surface = surface
-        self._weights = weights
+        self._policy = policy
         self._new_id = new_id
         self._followed = places
         self._places = asyncio.Semaphore(DISPATCH_PARALLEL_MAX)
         self._due = Wake()
         self._idle = Wake()
         self.table = WorkerTable()
-        mirror = None if places is None else places.mirror
-        self.feed = WorkerFeed(pool=pool, redis=redis, table=self.table, clock=clock, mirror=mirror)
+        self._frames: LiveFrames | None = None
+        if places is not None:
+            self._frames = LiveFrames(self.table, places.mirror)
+            places.tell(self._frames)
+        self.feed = WorkerFeed(pool=pool, redis=redis, table=self.table, clock=clock)
 
     async def run(self) -> None:
         """Dispatch until cancelled, through restarts of both stores."""
         handlers: dict[str, OnNotify] = {
             "clenzy_booking": self._due.set,
             "clenzy_worker": self.feed.notified,
+            "clenzy_zone": self.feed.notified,
             "clenzy_hold": self._held,
         }
         listener = Listener(pool=self._pool, clock=self._clock, handlers=handlers)
@@ -148,15 +156,18 @@ class Dispatcher:
             claims = await claim_due(conn, now_ms=now_ms, limit=DISPATCH_BATCH_MAX)
             asked_before = [claim.booking_id for claim in claims if claim.version > NEW_VERSION]
             past = await past_offers(conn, asked_before) if asked_before else {}
+            wants = await read_wants(conn, [claim.booking_id for claim in claims]) if claims else {}
         search = CandidateSearch(
             self._cells,
             self.table,
             clock=self._clock,
             fix_clock=self._fix_clock,
-            weights=self._weights,
-            mirror=None if self._followed is None else self._followed.whole,
+            policy=self._policy(),
+            frames=self._live_frames(),
         )
-        decisions = (self._decide(claim, past.get(claim.booking_id, []), search) for claim in claims)
+        decisions = (
+            self._decide(claim, past.get(claim.booking_id, []), wants[claim.booking_id], search) for claim in claims
+        )
         results = await asyncio.gather(*decisions, return_exceptions=True)
         for error in results:
             if isinstance(error, BaseException):
@@ -173,6 +184,11 @@ class Dispatcher:
         ENDED.labels(OfferState.WITHDRAWN).inc(withdrawn)
         return expired + withdrawn
 
+    def _live_frames(self) -> LiveFrames | None:
+        """The frames that are kept, while everything that was written is in them."""
+        is_whole = self._followed is not None and self._followed.whole is not None
+        return self._frames if is_whole else None
+
     async def _dispatch_round(self) -> None:
         while await self.dispatch_due() == DISPATCH_BATCH_MAX:
             pass
@@ -186,10 +202,10 @@ class Dispatcher:
         self.feed.notified(payload)
         self._idle.set()
 
-    async def _decide(self, claim: Claim, past: Sequence[PastOffer], search: CandidateSearch) -> None:
+    async def _decide(self, claim: Claim, past: Sequence[PastOffer], wants: Wants, search: CandidateSearch) -> None:
         async with self._places:
             telling = [offer for offer in past if offer.state is not OfferState.WITHDRAWN]
-            job = _Job(claim, telling, search, self._clock.steady_ns())
+            job = _Job(claim, telling, self._placed(claim, wants), search, self._clock.steady_ns())
             try:
                 outcome = await self._outcome(job)
             except Conflict:
@@ -201,6 +217,9 @@ class Dispatcher:
                 log.exception("dispatch.failed", booking_id=str(claim.booking_id))
                 outcome = "failed"
         DECISIONS.labels(outcome).inc()
+
+    def _placed(self, claim: Claim, wants: Wants) -> Wants:
+        return replace(wants, is_in_area=self.feed.areas.has(claim.org_id, claim.lat_deg, claim.lng_deg))
 
     async def _outcome(self, job: _Job) -> str:
         if self._clock.now_ms() >= job.claim.search_until_ms:
@@ -217,7 +236,7 @@ class Dispatcher:
         found, asks_again = await self._find(job, risk=risk, now_ms=now_ms)
         CANDIDATES.observe(found.ranking.looked_at)
         FIND_SECONDS.observe((self._clock.steady_ns() - job.started_ns) * S_PER_NS)
-        detail = _detail(found, risk, table=self.table, asks_again=asks_again)
+        detail = _detail(found, risk, table=self.table, policy=job.search.policy, asks_again=asks_again)
         if not found.ranking.ranked:
             return await self._postpone(job, outcome="nobody", detail=detail)
         asked = await self._save(job, found.ranking.ranked, detail=detail)
@@ -232,13 +251,15 @@ class Dispatcher:
 
     async def _find(self, job: _Job, *, risk: Risk, now_ms: int) -> tuple[Found, bool]:
         claim = job.claim
-        ask = Ask(lat_deg=claim.lat_deg, lng_deg=claim.lng_deg, skill_bit=claim.skill_bit, risk=risk.score)
+        ask = Ask(
+            lat_deg=claim.lat_deg, lng_deg=claim.lng_deg, skill_bit=claim.skill_bit, risk=risk.score, wants=job.wants
+        )
         not_yet = workers_not_to_ask(job.past, ask_again=False, now_ms=now_ms)
         found = await job.search.find(ask, org_id=claim.org_id, not_to_ask=not_yet)
         not_even_again = workers_not_to_ask(job.past, ask_again=True, now_ms=now_ms)
         if found.ranking.ranked or not_even_again == not_yet:
             return found, False
-        return await job.search.find_again(found, ask, not_to_ask=not_even_again), True
+        return await job.search.find_again(found, ask, org_id=claim.org_id, not_to_ask=not_even_again), True
 
     async def _save(self, job: _Job, ranked: Sequence[Ranked], *, detail: dict[str, object]) -> PersonId | None:
         # Nothing was awaited since the ranking: no other booking of this process can have taken this worker.
@@ -282,7 +303,7 @@ class Dispatcher:
         return int((self._clock.steady_ns() - job.started_ns) * US_PER_NS)
 
 
-def _detail(found: Found, risk: Risk, *, table: WorkerTable, asks_again: bool) -> dict[str, object]:
+def _detail(found: Found, risk: Risk, *, table: WorkerTable, policy: CostPolicy, asks_again: bool) -> dict[str, object]:
     """Return what the dispatch log keeps and `GET /v1/bookings/{booking_id}/dispatch` shows. Costs are minutes."""
     return {
         "candidates": [
@@ -298,6 +319,7 @@ def _detail(found: Found, risk: Risk, *, table: WorkerTable, asks_again: bool) -
         "looked_at": found.ranking.looked_at,
         "ruled_out": found.ranking.ruled_out,
         "searched_m": found.searched_m,
+        "policy": policy.label,
         "risk": {"score": round(risk.score, DECIMALS), "terms": {k: round(v, DECIMALS) for k, v in risk.terms.items()}},
         "asks_again": asks_again,
     }

@@ -1,11 +1,13 @@
 """The candidate frame: who could go, as columns that one kernel call scores. Pure.
 
-Places become planar kilometres around an origin, and everything about a worker that does not depend on the booking is
-folded into one `base` column of minutes. All terms of the cost are minutes and none is negative: a worker out of reach
-of a search can never be cheaper than the drive from its edge.
+Places become planar kilometres, and everything about a worker that does not depend on the booking is folded into one
+`base` row of minutes. All terms of the cost are minutes and none is negative: a worker out of reach of a search can
+never be cheaper than the drive from its edge. What rules out is a bit, never a weight.
 """
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import IntFlag
 from typing import Final, TypeAlias
@@ -13,32 +15,23 @@ from typing import Final, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from config.limits import SEARCH_RADIUS_M_MAX
+from config.limits import KIT_BITS, SEARCH_RADIUS_M_MAX
 from engine.core.units import METRES_PER_DEG
 from engine.eta.straight_line import FITTED_M_MAX, S_PER_ROOT_M
-from engine.matcher.kernels import (
-    BASE_MIN,
-    EXPERIENCE,
-    FRAME_ROWS,
-    QUERY_KM2_MAX,
-    QUERY_LENGTH,
-    QUERY_MIN_PER_ROOT_KM,
-    QUERY_RISK,
-    QUERY_RISK_GAP_MIN,
-    QUERY_X_KM,
-    QUERY_Y_KM,
-    X_KM,
-    Y_KM,
-    FloatArray,
-    IntArray,
-)
+from engine.matcher import kernels as at
+from engine.matcher.ask import Ask
+from engine.matcher.cost_policy import DEFAULT_WEIGHTS, CostWeights
+from engine.matcher.kernels import FloatArray, IntArray
 
 DoubleArray: TypeAlias = NDArray[np.float64]
 SlotArray: TypeAlias = NDArray[np.int64]
 
 M_PER_KM: Final = 1000
 S_PER_MIN: Final = 60
+MS_PER_MIN: Final = 60_000
+KM_PER_DEG: Final = METRES_PER_DEG / M_PER_KM
 STARS_MAX: Final = 5.0
+FULL_BATTERY_PCT: Final = 100.0
 SKILL_BITS: Final = 24
 """Skills take the low bits of a mask, `service.skill_bit` each."""
 
@@ -61,9 +54,17 @@ class Ready(IntFlag):
     """Has not said no to this booking, nor let its offer expire."""
     HEARD = 1 << (SKILL_BITS + 4)
     """Has sent a fix within `limits.WORKER_SILENT_MS`."""
+    IN_SHIFT = 1 << (SKILL_BITS + 5)
+    """Within a planned shift, or nobody has planned any."""
+    RESTED = 1 << (SKILL_BITS + 6)
+    """Below every limit of the organisation's working-time rules."""
 
 
-ALL_READY: Final = Ready.ON_DUTY | Ready.FREE | Ready.UNHELD | Ready.UNASKED | Ready.HEARD
+ALL_READY: Final = (
+    Ready.ON_DUTY | Ready.FREE | Ready.UNHELD | Ready.UNASKED | Ready.HEARD | Ready.IN_SHIFT | Ready.RESTED
+)
+UNBLOCKED: Final = 1 << KIT_BITS
+"""The kit bit that everybody has but who was blocked by, or for, this customer."""
 
 WHY_NOT: Final[tuple[tuple[str, Ready], ...]] = (
     ("off_duty", Ready.ON_DUTY),
@@ -71,27 +72,46 @@ WHY_NOT: Final[tuple[tuple[str, Ready], ...]] = (
     ("safety_hold", Ready.UNHELD),
     ("declined_before", Ready.UNASKED),
     ("silent", Ready.HEARD),
+    ("shift", Ready.IN_SHIFT),
+    ("working_time", Ready.RESTED),
 )
-"""Why a candidate with the skill is ruled out, in the order in which the reasons are given."""
+"""Why a candidate with the skill is ruled out, in the order in which the reasons are given; after them `blocked`,
+`certificate`, `tool`, `vehicle`, `too_far`, and `working_time` for whose time ends before the job."""
+
+STATIC_TERMS: Final = ("rating", "fairness", "workload", "earnings", "acceptance", "battery", "fix_age")
+"""The terms that do not depend on the booking, in the order of a frame's `statics`."""
 
 
 @dataclass(frozen=True, slots=True)
-class CostWeights:
-    """What counts how much. A term's weight says how many minutes of drive it is worth."""
+class WorkFacts:
+    """What is known of each candidate's day and kit; a column has one element a worker. Minutes count from now."""
 
-    rating_min_per_star: float = 1.4
-    """Minutes for each star below five."""
-    fairness_min: float = 3.0
-    """Minutes for who has just finished a job; falls to none for who has waited `fairness_idle_s`."""
-    fairness_idle_s: float = 3600.0
-    risk_gap_min: float = 18.0
-    """Minutes at a risk of one and no experience; falls with the square of the gap between them."""
-    fix_age_min_per_s: float = 0.02
-    """Minutes for each second by which a fix is older than `fix_fresh_s`: the worker may be elsewhere by now."""
-    fix_fresh_s: float = 10.0
+    kit: IntArray
+    jobs_today: DoubleArray
+    earned_minor: DoubleArray
+    acceptance_gap: DoubleArray
+    """By how much the likelihood of a yes lies below everybody's, in [0, 1]; 0 for who is above."""
+    battery_pct: DoubleArray
+    shift_left_min: DoubleArray
+    """Infinity where no shift is planned."""
+    work_left_min: DoubleArray
+    levels: FloatArray
+    """Shape (skills, n), each in [0, 1]."""
 
-
-DEFAULT_WEIGHTS: Final = CostWeights()
+    @classmethod
+    def unknown(cls, n: int) -> "WorkFacts":
+        """Return the facts of workers of whom nothing is known: neutral in every term."""
+        none, never = np.zeros(n), np.full(n, np.inf)
+        return cls(
+            kit=np.full(n, UNBLOCKED, np.int32),
+            jobs_today=none,
+            earned_minor=none,
+            acceptance_gap=none,
+            battery_pct=np.full(n, FULL_BATTERY_PCT),
+            shift_left_min=never,
+            work_left_min=never,
+            levels=np.zeros((SKILL_BITS, n), np.float32),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,17 +129,48 @@ class Candidates:
     experience: DoubleArray
     idle_s: DoubleArray
     fix_age_s: DoubleArray
+    facts: WorkFacts | None = None
+    """`None`: nothing is known, as `WorkFacts.unknown`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """Candidates as the kernel reads them. Shapes: matrix (FRAME_ROWS, n), mask (n); planar origin in degrees."""
+    """Candidates as the kernel reads them.
 
-    candidates: Candidates
+    Shapes: slots (n), matrix (LEVELS + SKILL_BITS, n), mask (MASK_ROWS, n), statics (STATIC_TERMS, n); planar origin in
+    degrees; the ends of shifts are minutes after `epoch_ms`.
+    """
+
+    slots: SlotArray
     matrix: FloatArray
     mask: IntArray
+    statics: FloatArray
     origin_lat_deg: float
     origin_lng_deg: float
+    epoch_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A booking as the kernel reads it: `numbers` (QUERY_LENGTH) and `need` (NEED_LENGTH)."""
+
+    numbers: FloatArray
+    need: IntArray
+
+
+@dataclass(frozen=True, slots=True)
+class Apart:
+    """Rows of a frame that are something else to this booking than to others."""
+
+    asked: IntArray
+    blocked: IntArray
+    preferred: IntArray
+
+    @classmethod
+    def nobody(cls) -> "Apart":
+        """Return that nobody is."""
+        none = np.zeros(0, np.int32)
+        return cls(none, none, none)
 
 
 def build_frame(
@@ -128,37 +179,53 @@ def build_frame(
     origin_lat_deg: float,
     origin_lng_deg: float,
     weights: CostWeights = DEFAULT_WEIGHTS,
+    now_ms: int = 0,
+    epoch_ms: int = 0,
 ) -> Frame:
-    """Return the frame of `candidates` around an origin some kilometres away at most."""
-    matrix = np.empty((FRAME_ROWS, len(candidates.slots)), np.float32)
-    x_km, y_km = _planar_km(candidates.lat_deg, candidates.lng_deg, origin_lat_deg, origin_lng_deg)
-    matrix[X_KM] = x_km
-    matrix[Y_KM] = y_km
-    matrix[BASE_MIN] = sum(static_terms(candidates, weights).values())
-    matrix[EXPERIENCE] = candidates.experience
-    return Frame(candidates, matrix, candidates.mask, origin_lat_deg, origin_lng_deg)
+    """Return the frame of `candidates`, whose columns are as of `now_ms`, around an origin anywhere near."""
+    n = len(candidates.slots)
+    facts = candidates.facts or WorkFacts.unknown(n)
+    statics = static_terms(candidates, facts, weights).astype(np.float32)
+    matrix = np.empty((at.LEVELS + SKILL_BITS, n), np.float32)
+    since_epoch_min = (now_ms - epoch_ms) / MS_PER_MIN
+    matrix[at.X_KM] = _east_deg(candidates.lng_deg, origin_lng_deg) * KM_PER_DEG
+    matrix[at.Y_KM] = (candidates.lat_deg - origin_lat_deg) * KM_PER_DEG
+    matrix[at.BASE_MIN] = statics.sum(axis=0)
+    matrix[at.EXPERIENCE] = candidates.experience
+    matrix[at.SHIFT_END_MIN] = facts.shift_left_min + since_epoch_min
+    matrix[at.WORK_END_MIN] = facts.work_left_min + since_epoch_min
+    matrix[at.LEVELS :] = facts.levels
+    mask = np.stack([candidates.mask, facts.kit]).astype(np.int32)
+    return Frame(candidates.slots, matrix, mask, statics, origin_lat_deg, origin_lng_deg, epoch_ms)
 
 
-def build_query(
-    frame: Frame,
-    *,
-    lat_deg: float,
-    lng_deg: float,
-    risk: float,
-    radius_m: float,
-    weights: CostWeights = DEFAULT_WEIGHTS,
-) -> FloatArray:
-    """Return the kernel's query for a booking at this pin; candidates beyond `radius_m` do not count."""
+def build_query(frame: Frame, ask: Ask, *, radius_m: float, weights: CostWeights, now_ms: int = 0) -> Query:
+    """Return the kernel's query for a booking; candidates beyond `radius_m` do not count."""
     assert 0 <= radius_m <= SEARCH_RADIUS_M_MAX
-    x_km, y_km = _planar_km(np.array([lat_deg]), np.array([lng_deg]), frame.origin_lat_deg, frame.origin_lng_deg)
-    query = np.empty(QUERY_LENGTH, np.float32)
-    query[QUERY_X_KM] = x_km[0]
-    query[QUERY_Y_KM] = y_km[0]
-    query[QUERY_MIN_PER_ROOT_KM] = MIN_PER_ROOT_KM
-    query[QUERY_KM2_MAX] = (radius_m / M_PER_KM) ** 2
-    query[QUERY_RISK] = risk
-    query[QUERY_RISK_GAP_MIN] = weights.risk_gap_min
-    return query
+    assert 0 <= ask.skill_bit < SKILL_BITS
+    wants, lat_rad = ask.wants, math.radians(ask.lat_deg)
+    numbers = np.empty(at.QUERY_LENGTH, np.float32)
+    numbers[at.QUERY_X_KM] = _east_deg(ask.lng_deg, frame.origin_lng_deg) * KM_PER_DEG
+    numbers[at.QUERY_Y_KM] = (ask.lat_deg - frame.origin_lat_deg) * KM_PER_DEG
+    # cos of the mean latitude of pin and candidate, to the first order of half of what lies between them.
+    numbers[at.QUERY_EAST_SCALE] = math.cos(lat_rad)
+    numbers[at.QUERY_EAST_SLOPE] = math.sin(lat_rad) * math.radians(1 / KM_PER_DEG) / 2
+    numbers[at.QUERY_MIN_PER_ROOT_KM] = MIN_PER_ROOT_KM
+    numbers[at.QUERY_KM2_MAX] = (radius_m / M_PER_KM) ** 2
+    numbers[at.QUERY_RISK] = ask.risk
+    numbers[at.QUERY_RISK_GAP_MIN] = weights.risk_gap_min
+    numbers[at.QUERY_LEVEL] = wants.level
+    numbers[at.QUERY_LEVEL_GAP_MIN] = weights.level_gap_min
+    numbers[at.QUERY_PARTS_MIN] = weights.parts_min
+    numbers[at.QUERY_LANGUAGE_MIN] = weights.language_min
+    numbers[at.QUERY_END_MIN] = (now_ms - frame.epoch_ms) / MS_PER_MIN + wants.duration_min
+    numbers[at.QUERY_OVERTIME] = weights.overtime_min_per_min
+    numbers[at.QUERY_PREFERENCE_MIN] = weights.preference_min if wants.preferred else 0
+    need = np.array(
+        [need_of(ask.skill_bit), UNBLOCKED | wants.kit, wants.parts, wants.languages, at.LEVELS + ask.skill_bit],
+        np.int32,
+    )
+    return Query(numbers, need)
 
 
 def need_of(skill_bit: int) -> int:
@@ -172,66 +239,86 @@ def least_cost_min(distance_m: float) -> float:
     return MIN_PER_ROOT_KM * math.sqrt(distance_m / M_PER_KM)
 
 
-def static_terms(candidates: Candidates, weights: CostWeights) -> dict[str, DoubleArray]:
-    """Return the terms that do not depend on the booking, in minutes, one column each."""
-    idle_share = np.clip(candidates.idle_s / weights.fairness_idle_s, 0, 1)
-    return {
-        "rating": weights.rating_min_per_star * (STARS_MAX - candidates.rating),
-        "fairness": weights.fairness_min * (1 - idle_share),
-        "fix_age": weights.fix_age_min_per_s * np.maximum(candidates.fix_age_s - weights.fix_fresh_s, 0),
-    }
+def static_terms(candidates: Candidates, facts: WorkFacts, weights: CostWeights) -> DoubleArray:
+    """Return the terms that do not depend on the booking, in minutes: shape (STATIC_TERMS, n)."""
+    w, n = weights, len(candidates.slots)
+    low_pct = w.battery_low_pct
+    return np.array(
+        [
+            w.rating_min_per_star * (STARS_MAX - candidates.rating),
+            w.fairness_min * (1 - np.clip(candidates.idle_s / w.fairness_idle_s, 0, 1)),
+            w.workload_min * np.minimum(facts.jobs_today / w.workload_jobs_full, 1),
+            w.earnings_min * np.minimum(facts.earned_minor / w.earnings_full_minor, 1),
+            w.acceptance_min * facts.acceptance_gap,
+            w.battery_min * np.maximum(low_pct - facts.battery_pct, 0) / low_pct,
+            w.fix_age_min_per_s * np.maximum(candidates.fix_age_s - w.fix_fresh_s, 0),
+        ]
+    ).reshape(len(STATIC_TERMS), n)
 
 
-def explain(frame: Frame, rows: IntArray, query: FloatArray, weights: CostWeights) -> list[dict[str, float]]:
-    """Return the terms of each row's cost in minutes; they add up to the kernel's cost within 1e-4."""
-    part = _select(frame.candidates, rows)
-    gap = np.maximum(float(query[QUERY_RISK]) - part.experience, 0)
+@contextmanager
+def laid_over(frame: Frame, apart: Apart, query: Query) -> Iterator[None]:
+    """Lay what is special to a booking over the few columns that it is about; they are restored afterwards."""
+    ready, kit = frame.mask
+    base = frame.matrix[at.BASE_MIN]
+    was = ready[apart.asked], kit[apart.blocked], base[apart.preferred]
+    ready[apart.asked] &= ~int(Ready.UNASKED)
+    kit[apart.blocked] &= ~UNBLOCKED
+    base[apart.preferred] -= query.numbers[at.QUERY_PREFERENCE_MIN]
+    try:
+        yield
+    finally:
+        ready[apart.asked], kit[apart.blocked], base[apart.preferred] = was
+
+
+def explain(frame: Frame, rows: IntArray, query: Query, apart: Apart) -> list[dict[str, float]]:
+    """Return the terms of each row's cost in minutes; they add up to the kernel's cost within 1e-3."""
+    q, need = query.numbers.astype(np.float64), query.need
+    columns, kit = frame.matrix[:, rows].astype(np.float64), frame.mask[at.MASK_KIT, rows]
+    speaks = (need[at.WISH_LANGUAGES] == 0) | ((kit & need[at.WISH_LANGUAGES]) != 0)
     terms = {
-        "eta": MIN_PER_ROOT_KM * np.sqrt(_distance_km(frame, rows, query)),
-        **static_terms(part, weights),
-        "risk": weights.risk_gap_min * gap**2,
+        "eta": MIN_PER_ROOT_KM * np.sqrt(_distance_km(columns, query)),
+        **dict(zip(STATIC_TERMS, frame.statics[:, rows].astype(np.float64), strict=True)),
+        "risk": q[at.QUERY_RISK_GAP_MIN] * np.maximum(q[at.QUERY_RISK] - columns[at.EXPERIENCE], 0) ** 2,
+        "level": q[at.QUERY_LEVEL_GAP_MIN] * np.maximum(q[at.QUERY_LEVEL] - columns[need[at.LEVEL_ROW]], 0),
+        "parts": q[at.QUERY_PARTS_MIN] * ((kit & need[at.WISH_PARTS]) != need[at.WISH_PARTS]),
+        "language": q[at.QUERY_LANGUAGE_MIN] * ~speaks,
+        "overtime": q[at.QUERY_OVERTIME] * np.maximum(q[at.QUERY_END_MIN] - columns[at.SHIFT_END_MIN], 0),
+        "preference": q[at.QUERY_PREFERENCE_MIN] * ~np.isin(rows, apart.preferred),
     }
     return [{name: float(column[i]) for name, column in terms.items()} for i in range(len(rows))]
 
 
-def count_ruled_out(frame: Frame, *, skill_bit: int, query: FloatArray) -> dict[str, int]:
+def count_ruled_out(frame: Frame, ask: Ask, query: Query) -> dict[str, int]:
     """Return how many candidates do not count, under the first reason that applies to each."""
-    left = np.ones(len(frame.mask), np.bool_)
-    counts = {}
-    for reason, bit in (("skill", 1 << skill_bit), *WHY_NOT):
-        out = left & ((frame.mask & int(bit)) == 0)
-        counts[reason] = int(out.sum())
-        left &= ~out
-    far = left & (_distance_km(frame, np.arange(len(left), dtype=np.int32), query) ** 2 > query[QUERY_KM2_MAX])
-    counts["too_far"] = int(far.sum())
+    ready, kit = frame.mask
+    wants, columns = ask.wants, frame.matrix
+    rules = [
+        ("skill", (ready & (1 << ask.skill_bit)) == 0),
+        *((reason, (ready & int(bit)) == 0) for reason, bit in WHY_NOT),
+        ("blocked", (kit & UNBLOCKED) == 0),
+        ("certificate", (kit & wants.certificates) != wants.certificates),
+        ("tool", (kit & wants.tools) != wants.tools),
+        ("vehicle", (kit & wants.vehicles) != wants.vehicles),
+        ("too_far", _distance_km(columns, query) ** 2 > query.numbers[at.QUERY_KM2_MAX]),
+        ("working_time", query.numbers[at.QUERY_END_MIN] > columns[at.WORK_END_MIN]),
+    ]
+    left = np.ones(len(ready), np.bool_)
+    counts: dict[str, int] = {}
+    for reason, applies in rules:
+        counts[reason] = counts.get(reason, 0) + int(np.count_nonzero(left & applies))
+        left &= ~applies
     return {reason: count for reason, count in counts.items() if count}
 
 
-def _planar_km(
-    lat_deg: DoubleArray, lng_deg: DoubleArray, origin_lat_deg: float, origin_lng_deg: float
-) -> tuple[DoubleArray, DoubleArray]:
-    # As `straight_line.straight_m`: flat earth at the mean latitude, the shorter way round the 180th meridian.
-    km_per_deg = METRES_PER_DEG / M_PER_KM
-    east_deg = (lng_deg - origin_lng_deg + 180) % 360 - 180
-    x_km = east_deg * km_per_deg * np.cos(np.radians((lat_deg + origin_lat_deg) / 2))
-    return x_km, (lat_deg - origin_lat_deg) * km_per_deg
+def _east_deg(lng_deg: DoubleArray | float, origin_lng_deg: float) -> DoubleArray | float:
+    # The shorter way round the 180th meridian, as `straight_line.straight_m`.
+    return (lng_deg - origin_lng_deg + 180) % 360 - 180
 
 
-def _distance_km(frame: Frame, rows: IntArray, query: FloatArray) -> DoubleArray:
-    dx_km = frame.matrix[X_KM][rows].astype(np.float64) - query[QUERY_X_KM]
-    dy_km = frame.matrix[Y_KM][rows].astype(np.float64) - query[QUERY_Y_KM]
-    distance_km: DoubleArray = np.hypot(dx_km, dy_km)
+def _distance_km(columns: NDArray[np.floating], query: Query) -> DoubleArray:
+    q = query.numbers.astype(np.float64)
+    dy_km = columns[at.Y_KM].astype(np.float64) - q[at.QUERY_Y_KM]
+    scale = q[at.QUERY_EAST_SCALE] - q[at.QUERY_EAST_SLOPE] * dy_km
+    distance_km: DoubleArray = np.hypot((columns[at.X_KM] - q[at.QUERY_X_KM]) * scale, dy_km)
     return distance_km
-
-
-def _select(candidates: Candidates, rows: IntArray) -> Candidates:
-    return Candidates(
-        candidates.slots[rows],
-        candidates.mask[rows],
-        candidates.lat_deg[rows],
-        candidates.lng_deg[rows],
-        candidates.rating[rows],
-        candidates.experience[rows],
-        candidates.idle_s[rows],
-        candidates.fix_age_s[rows],
-    )

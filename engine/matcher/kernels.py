@@ -3,12 +3,13 @@
 `engine.matcher.reference` is its plain twin; property tests hold the two to the same ranking.
 
 What makes it fast: one matrix and one mask (few arrays, so that the compiler can prove that they do not overlap and
-vectorises), nothing but adds, multiplies and one square root a candidate, and blocks: a block whose every cost is at
-or above the k-th best so far never reaches the heap. Blocks are compared by counting, because an integer sum vectorises
-with exact arithmetic where a float minimum does not.
+vectorises), and a sieve before the score. Blocks of 256 are sieved with adds and multiplies alone: a cost below the
+k-th best so far means a * sqrt(d) < r, so a^4 * d^2 < r^4, with d^2 at hand and no root taken. Only who passes, some
+dozens of a hundred thousand, is scored exactly and goes to the heap. The sieve is a little wide, never narrow: what it
+lets through is decided by the exact cost, so that the ranking is the reference's to the bit.
 """
 
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,50 +23,92 @@ X_KM: Final = 0
 Y_KM: Final = 1
 BASE_MIN: Final = 2
 EXPERIENCE: Final = 3
-FRAME_ROWS: Final = 4
-"""Rows of a frame's matrix: place, the static part of the cost, experience in [0, 1]."""
+SHIFT_END_MIN: Final = 4
+WORK_END_MIN: Final = 5
+LEVELS: Final = 6
+FRAME_ROWS: Final = 7
+"""Rows of a frame's matrix: place (east in kilometres at the equator's scale, north in kilometres), the static part of
+the cost, experience in [0, 1], minutes of the frame's epoch at which shift and working time end (infinity: never), and
+from `LEVELS` on one row of levels in [0, 1] for each skill that may be asked for, at least one."""
+
+MASK_READY: Final = 0
+MASK_KIT: Final = 1
+MASK_ROWS: Final = 2
+"""Rows of a frame's mask: skills and status, and what a worker has to show and carries."""
+
+NEED_READY: Final = 0
+NEED_KIT: Final = 1
+WISH_PARTS: Final = 2
+WISH_LANGUAGES: Final = 3
+LEVEL_ROW: Final = 4
+NEED_LENGTH: Final = 5
+"""Elements of a need: bits that must be there, kit bits that must be there, parts that should all be there, languages
+of which one should be (0: any will do), and the matrix row of the skill's levels."""
 
 QUERY_X_KM: Final = 0
 QUERY_Y_KM: Final = 1
-QUERY_MIN_PER_ROOT_KM: Final = 2
-QUERY_KM2_MAX: Final = 3
-QUERY_RISK: Final = 4
-QUERY_RISK_GAP_MIN: Final = 5
-QUERY_LENGTH: Final = 6
+QUERY_EAST_SCALE: Final = 2
+QUERY_EAST_SLOPE: Final = 3
+QUERY_MIN_PER_ROOT_KM: Final = 4
+QUERY_KM2_MAX: Final = 5
+QUERY_RISK: Final = 6
+QUERY_RISK_GAP_MIN: Final = 7
+QUERY_LEVEL: Final = 8
+QUERY_LEVEL_GAP_MIN: Final = 9
+QUERY_PARTS_MIN: Final = 10
+QUERY_LANGUAGE_MIN: Final = 11
+QUERY_END_MIN: Final = 12
+QUERY_OVERTIME: Final = 13
+QUERY_PREFERENCE_MIN: Final = 14
+QUERY_LENGTH: Final = 15
 """Elements of a query: one array, because every argument of a compiled call costs time."""
 
 BLOCK: Final = 256
-"""Candidates of a block: their costs stay in the first-level cache."""
+"""Candidates of a block: what the sieve says of them stays in the first-level cache."""
+
+FIRST_BLOCK: Final = 32
+"""Candidates of the first block, which the sieve lets through as a whole; from there blocks double up to `BLOCK`."""
+
+_NEVER: Final = cast("float", np.float32(np.inf))
+_SLACK: Final = np.float32(4e-6)
+"""Rounding of a handful of float32 steps, of the numbers that they are made of."""
+_SLACK_MIN: Final = np.float32(1e-6)
+_SLACK_OF_POWER: Final = np.float32(1.0001)
 
 
 @kernel
 def top_k(
     matrix: FloatArray,
     mask: IntArray,
-    need: int,
+    need: IntArray,
     query: FloatArray,
     rows: IntArray,
     costs: FloatArray,
-    buffer: FloatArray,
+    buffer: IntArray,
 ) -> int:
     """Write the cheapest candidates to `rows` and `costs`, cheapest first; return how many there are.
 
-    cost = ETA + base + risk_gap * max(0, risk - experience)^2, in minutes; ETA = min_per_root_km * sqrt(distance), the
-    form of `engine.eta.straight_line`. A candidate counts when its mask holds every bit of `need` and the square of
-    its distance is within the query's limit. Of equal costs the lower row wins.
+    cost = ETA + base + preference + risk gap + level gap + parts + language + overtime, in minutes, none negative but
+    `base`, which may be as low as minus the preference; ETA = min_per_root_km * sqrt(distance), the form of
+    `engine.eta.straight_line`. A candidate counts when its masks hold every bit of `need`, the square of its distance
+    is within the query's limit and its working time lasts for the job. Of equal costs the lower row wins.
 
-    Shapes: matrix (FRAME_ROWS, n), mask (n), query (QUERY_LENGTH), rows and costs (k), buffer (BLOCK).
+    Shapes: matrix (FRAME_ROWS or more, n), mask (MASK_ROWS, n), need (NEED_LENGTH), query (QUERY_LENGTH), rows and
+    costs (k), buffer (BLOCK).
     """
-    n = mask.shape[0]
+    n = mask.shape[1]
     k = rows.shape[0]
     found = 0
     limit = np.float32(np.inf)
-    for start in range(0, n, BLOCK):
-        stop = min(start + BLOCK, n)
-        if not _score_block(matrix, mask, start, stop, np.int32(need), query, limit, buffer):
+    start, stop = 0, 0
+    while stop < n:
+        start, stop = stop, min(n, stop + min(BLOCK, max(FIRST_BLOCK, stop)))
+        if not _sieve(matrix, mask, start, stop, need, query, limit, buffer):
             continue
         for i in range(stop - start):
-            cost = buffer[i]
+            if not buffer[i]:
+                continue
+            cost = cost_of(matrix, mask, start + i, need, query)
             if not cost < limit:
                 continue
             if found < k:
@@ -79,51 +122,87 @@ def top_k(
     return found
 
 
+@kernel
+def cost_of(matrix: FloatArray, mask: IntArray, row: int, need: IntArray, query: FloatArray) -> float:
+    """Return a candidate's cost in minutes; infinity for whose working time ends before the job does."""
+    zero = np.float32(0)
+    if query[QUERY_END_MIN] > matrix[WORK_END_MIN, row]:
+        return _NEVER
+    dy_km = matrix[Y_KM, row] - query[QUERY_Y_KM]
+    scale = query[QUERY_EAST_SCALE] - query[QUERY_EAST_SLOPE] * dy_km
+    dx_km = (matrix[X_KM, row] - query[QUERY_X_KM]) * scale
+    km2 = dx_km * dx_km + dy_km * dy_km
+    gap = max(zero, query[QUERY_RISK] - matrix[EXPERIENCE, row])
+    cost: float = (query[QUERY_MIN_PER_ROOT_KM] * np.sqrt(np.sqrt(km2)) + matrix[BASE_MIN, row]) + query[
+        QUERY_RISK_GAP_MIN
+    ] * (gap * gap)
+    cost += query[QUERY_PREFERENCE_MIN]
+    cost += query[QUERY_LEVEL_GAP_MIN] * max(zero, query[QUERY_LEVEL] - matrix[need[LEVEL_ROW], row])
+    kit = mask[MASK_KIT, row]
+    if (kit & need[WISH_PARTS]) != need[WISH_PARTS]:
+        cost += query[QUERY_PARTS_MIN]
+    if need[WISH_LANGUAGES] != 0 and (kit & need[WISH_LANGUAGES]) == 0:
+        cost += query[QUERY_LANGUAGE_MIN]
+    cost += query[QUERY_OVERTIME] * max(zero, query[QUERY_END_MIN] - matrix[SHIFT_END_MIN, row])
+    return cost
+
+
 def warm_up() -> None:
     """Compile the kernel, or read it from its cache: once at process start, before readiness."""
     top_k(
         np.zeros((FRAME_ROWS, 1), np.float32),
-        np.zeros(1, np.int32),
-        0,
+        np.zeros((MASK_ROWS, 1), np.int32),
+        np.zeros(NEED_LENGTH, np.int32),
         np.zeros(QUERY_LENGTH, np.float32),
         np.zeros(1, np.int32),
         np.zeros(1, np.float32),
-        np.zeros(BLOCK, np.float32),
+        np.zeros(BLOCK, np.int32),
     )
 
 
 @kernel
-def _score_block(  # noqa: PLR0913, PLR0917 - as `top_k`
+def _sieve(  # noqa: PLR0913, PLR0917 - as `top_k`
     matrix: FloatArray,
     mask: IntArray,
     start: int,
     stop: int,
-    need: np.int32,
+    need: IntArray,
     query: FloatArray,
     limit: np.float32,
-    buffer: FloatArray,
+    buffer: IntArray,
 ) -> np.int32:
-    """Write each candidate's cost, infinity for who does not count; return how many lie below `limit`."""
+    """Write 1 for each candidate whose cost may lie below `limit`, else 0; return how many may."""
     x_km, y_km = matrix[X_KM, start:stop], matrix[Y_KM, start:stop]
     base_min, experience = matrix[BASE_MIN, start:stop], matrix[EXPERIENCE, start:stop]
-    bits = mask[start:stop]
-    to_x_km, to_y_km, min_per_root_km = query[QUERY_X_KM], query[QUERY_Y_KM], query[QUERY_MIN_PER_ROOT_KM]
+    bits, kit = mask[MASK_READY, start:stop], mask[MASK_KIT, start:stop]
+    need_bits, need_kit = np.int32(need[NEED_READY]), np.int32(need[NEED_KIT])
+    to_x_km, to_y_km = query[QUERY_X_KM], query[QUERY_Y_KM]
+    scale, slope = query[QUERY_EAST_SCALE], query[QUERY_EAST_SLOPE]
     km2_max, risk, gap_min = query[QUERY_KM2_MAX], query[QUERY_RISK], query[QUERY_RISK_GAP_MIN]
-    never = np.float32(np.inf)
-    below = np.int32(0)
+    a2 = query[QUERY_MIN_PER_ROOT_KM] * query[QUERY_MIN_PER_ROOT_KM]
+    a4 = a2 * a2
+    zero = np.float32(0)
+    wide = limit + _SLACK * limit + _SLACK_MIN
+    room = wide - query[QUERY_PREFERENCE_MIN]
+    count = np.int32(0)
     for i in range(stop - start):
-        dx_km = x_km[i] - to_x_km
         dy_km = y_km[i] - to_y_km
+        dx_km = (x_km[i] - to_x_km) * (scale - slope * dy_km)
         km2 = dx_km * dx_km + dy_km * dy_km
-        gap = risk - experience[i]
-        gap = max(np.float32(0), gap)
-        cost = (min_per_root_km * np.sqrt(np.sqrt(km2)) + base_min[i]) + gap_min * (gap * gap)
-        cost = cost if km2 <= km2_max else never
+        gap = max(zero, risk - experience[i])
+        left = (room - base_min[i]) - gap_min * (gap * gap) + _SLACK * abs(base_min[i])
+        left2 = left * left
         # np.int32: the bitwise operators of numba widen to 64 bits, which halves the lanes of every step.
-        cost = cost if np.int32(bits[i] & need) == need else never
-        buffer[i] = cost
-        below += np.int32(cost < limit)
-    return below
+        may = (
+            np.int32(km2 <= km2_max)
+            & np.int32(left > zero)
+            & np.int32(a4 * km2 <= left2 * left2 * _SLACK_OF_POWER)
+            & np.int32(np.int32(bits[i] & need_bits) == need_bits)
+            & np.int32(np.int32(kit[i] & need_kit) == need_kit)
+        )
+        buffer[i] = np.int32(may)
+        count += np.int32(may)
+    return count
 
 
 @kernel

@@ -10,20 +10,26 @@ from collections.abc import Sequence
 from typing import Final
 from uuid import UUID
 
-import asyncpg
 import numpy as np
 from prometheus_client import Gauge
 from redis.exceptions import RedisError
 
-from config.limits import STATUS_CHECK_MS, STATUS_WRITE_MS, WORKER_REFRESH_MS, WORKERS_PER_READ_MAX
+from config.limits import (
+    ACCEPTANCE_REFRESH_MS,
+    STATUS_CHECK_MS,
+    STATUS_WRITE_MS,
+    WORKER_REFRESH_MS,
+    WORKERS_PER_READ_MAX,
+)
 from engine.core.clock import Clock
 from engine.core.database import POSTGRES_ERRORS, Pool
-from engine.core.ids import OrgId, PersonId, WorkerSlot
+from engine.core.ids import PersonId
 from engine.core.redis_store import RedisClient, ask
-from engine.core.units import ms_from_utc
 from engine.geo.cell_index import STATUS_KEY, CellIndex
 from engine.geo.mirror import Mirror
-from engine.matcher.worker_table import WorkerRow, WorkerStatus, WorkerTable
+from engine.matcher.wants_store import Areas
+from engine.matcher.worker_facts import read_page, read_tallies, read_workers
+from engine.matcher.worker_table import WorkerRow, WorkerTable
 from engine.outbox.durable_loop import keep_running
 from engine.outbox.listener import Wake
 
@@ -31,20 +37,6 @@ WORKERS = Gauge("clenzy_workers", "Workers by status, as the matcher knows them.
 
 RUNS_MAX: Final = 64
 """More separate changes than this are written as one string."""
-
-_WORKERS: Final = """
-SELECT w.slot, w.worker_id, p.org_id, w.skills, w.rating, w.experience, w.idle_since,
-       w.duty = 'on' AND p.status = 'active' AS takes_part,
-       EXISTS (SELECT FROM booking b
-                WHERE b.worker_id = w.worker_id AND b.state IN ('assigned', 'en_route', 'arrived', 'in_progress')
-       ) AS is_busy,
-       EXISTS (SELECT FROM offer o WHERE o.worker_id = w.worker_id AND o.state = 'open') AS is_offered,
-       EXISTS (SELECT FROM safety_hold h WHERE h.person_id = w.worker_id AND h.released_at IS NULL) AS is_held
-  FROM worker w
-  JOIN person p ON p.person_id = w.worker_id
-"""
-WORKERS_BY_ID: Final = _WORKERS + " WHERE w.worker_id = ANY($1::uuid[])"
-WORKERS_BY_SLOT: Final = _WORKERS + " WHERE w.slot >= $1 ORDER BY w.slot LIMIT $2"
 
 
 class WorkerFeed:
@@ -61,8 +53,11 @@ class WorkerFeed:
         self._clock = clock
         self._to_read: set[PersonId] = set()
         self._read_all_at_ms = 0
+        self._tallies_at_ms = 0
         self._told = Wake()
         self._changed = Wake()
+        self.areas = Areas()
+        """Where organisations work, as old as the last reading of everybody."""
         self.is_loaded = False
         """Whether all workers were read once."""
 
@@ -90,9 +85,12 @@ class WorkerFeed:
             if now_ms >= self._read_all_at_ms:
                 # Before the reading: what is told from now on may not be in it.
                 self._read_all_at_ms = now_ms + WORKER_REFRESH_MS
-                await self._read_all()
+                await self._read_all(now_ms)
+                await self._read_tallies(now_ms)
+                async with self._pool.acquire() as conn:
+                    await self.areas.refresh(conn)
             elif named:
-                self._apply(await self._pool.fetch(WORKERS_BY_ID, list(named)))
+                self._apply(await read_workers(self._pool, list(named), now_ms=now_ms))
         except BaseException:
             self._to_read |= named
             self._read_all_at_ms = min(self._read_all_at_ms, now_ms)
@@ -109,18 +107,24 @@ class WorkerFeed:
         found = await self._cells.statuses()
         await ask(self._redis, [("SETRANGE", STATUS_KEY, start, part) for start, part in changed_runs(found, wanted)])
 
-    async def _read_all(self) -> None:
+    async def _read_all(self, now_ms: int) -> None:
         first_slot = 0
         while True:
-            rows = await self._pool.fetch(WORKERS_BY_SLOT, first_slot, WORKERS_PER_READ_MAX)
+            rows = await read_page(self._pool, first_slot, WORKERS_PER_READ_MAX, now_ms=now_ms)
             self._apply(rows)
             if len(rows) < WORKERS_PER_READ_MAX:
                 break
-            first_slot = rows[-1]["slot"] + 1
+            first_slot = rows[-1].slot + 1
         self.is_loaded = True
 
-    def _apply(self, records: Sequence[asyncpg.Record]) -> None:
-        rows = [_row(record) for record in records]
+    async def _read_tallies(self, now_ms: int) -> None:
+        if now_ms < self._tallies_at_ms:
+            return
+        async with self._pool.acquire() as conn:
+            self._table.apply_tallies(await read_tallies(conn, now_ms=now_ms))
+        self._tallies_at_ms = now_ms + ACCEPTANCE_REFRESH_MS
+
+    def _apply(self, rows: Sequence[WorkerRow]) -> None:
         self._table.apply(rows)
         if self._mirror is not None:
             self._table.describe(self._mirror, np.fromiter((row.slot for row in rows), np.int64, len(rows)))
@@ -147,25 +151,3 @@ def changed_runs(found: bytes, wanted: bytes) -> list[tuple[int, bytes]]:
     if len(runs) > RUNS_MAX:
         return [(0, wanted)]
     return [(int(run[0]), wanted[run[0] : run[-1] + 1]) for run in runs]
-
-
-def _row(row: asyncpg.Record) -> WorkerRow:
-    return WorkerRow(
-        slot=WorkerSlot(row["slot"]),
-        worker_id=PersonId(row["worker_id"]),
-        org_id=OrgId(row["org_id"]),
-        skills=row["skills"],
-        status=_status(row),
-        is_held=row["is_held"],
-        rating=row["rating"],
-        experience=row["experience"],
-        idle_since_ms=0 if row["idle_since"] is None else ms_from_utc(row["idle_since"]),
-    )
-
-
-def _status(row: asyncpg.Record) -> WorkerStatus:
-    if row["is_busy"]:
-        return WorkerStatus.BUSY
-    if not row["takes_part"]:
-        return WorkerStatus.OFF_DUTY
-    return WorkerStatus.OFFERED if row["is_offered"] else WorkerStatus.FREE

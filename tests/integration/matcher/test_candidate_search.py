@@ -1,4 +1,4 @@
-"""The search finds who a look at everybody would find, in a mirror as in Redis' cells."""
+"""The search finds who a look at everybody would find: in the frame that is kept, a mirror, and Redis' cells."""
 
 from uuid import UUID
 
@@ -13,8 +13,10 @@ from engine.geo.cell_index import CellIndex
 from engine.geo.cells import cells_of
 from engine.geo.fixes import RECORD
 from engine.geo.mirror import Mirror
+from engine.matcher.ask import Ask
 from engine.matcher.candidate_search import CandidateSearch
-from engine.matcher.decision import Ask, rank
+from engine.matcher.decision import rank
+from engine.matcher.live_frame import LiveFrames
 from engine.matcher.worker_table import WorkerRow, WorkerStatus, WorkerTable
 from tests.fakes import ManualClock
 
@@ -22,6 +24,10 @@ pytestmark = pytest.mark.integration
 
 ORG = OrgId(UUID(int=1))
 PIN = (41.15, -8.61)
+
+
+class Framed(Mirror):
+    """A mirror with the frame behind it."""
 
 
 class Crowd:
@@ -32,6 +38,7 @@ class Crowd:
     ) -> None:
         self.mirror = mirror
         self.cells, self.clock, self.table = CellIndex(redis), clock, WorkerTable()
+        self.frames = LiveFrames(self.table, mirror) if isinstance(mirror, Framed) else None
         self.slots = np.arange(len(lat_deg))
         self.records = np.zeros(len(lat_deg), RECORD)
         self.records["ts_ms"] = clock.now_ms()
@@ -43,6 +50,8 @@ class Crowd:
             await self.cells.move(self.slots, self.records)
         else:
             self.mirror.moved(self.slots, self.records)
+        if self.frames is not None:
+            self.frames.moved(self.slots, self.records)
         columns = {name: np.broadcast_to(value, len(self.slots)).tolist() for name, value in changes.items()}
         for slot in self.slots.tolist():
             values = {"skills": 1, "status": WorkerStatus.FREE, "is_held": False, "rating": 5.0, "experience": 1.0}
@@ -53,7 +62,9 @@ class Crowd:
             self.table.describe(self.mirror, self.slots)
 
     async def find(self, ask: Ask):
-        search = CandidateSearch(self.cells, self.table, clock=self.clock, fix_clock=self.clock, mirror=self.mirror)
+        search = CandidateSearch(
+            self.cells, self.table, clock=self.clock, fix_clock=self.clock, mirror=self.mirror, frames=self.frames
+        )
         return await search.find(ask, org_id=ORG, not_to_ask=frozenset())
 
     def everybody(self, ask: Ask):
@@ -68,9 +79,9 @@ class Crowd:
         return rank(candidates, ask)
 
 
-@pytest.fixture(params=["cells", "mirror"])
+@pytest.fixture(params=[None, Mirror, Framed], ids=["cells", "mirror", "frame"])
 def mirror(request: pytest.FixtureRequest) -> Mirror | None:
-    return Mirror() if request.param == "mirror" else None
+    return request.param and request.param()
 
 
 @pytest.mark.parametrize("spread_deg", [0.005, 0.03, 0.2])
@@ -87,7 +98,7 @@ async def test_finds_the_cheapest_of_all(redis: Redis, clock: ManualClock, mirro
         found, everybody = await crowd.find(ask), crowd.everybody(ask)
         assert found.ranking.ranked[:1] == everybody.ranked[:1]
         stopped_early += found.searched_m < SEARCH_RADIUS_M_MAX
-    assert stopped_early > 0, "or the search saves nothing"
+    assert stopped_early > 0 or crowd.frames is not None, "or the search saves nothing"
 
 
 async def test_reaches_to_the_limit_in_every_direction_and_no_further(redis: Redis, clock: ManualClock, mirror):
@@ -98,7 +109,7 @@ async def test_reaches_to_the_limit_in_every_direction_and_no_further(redis: Red
         # As far as the mean latitude has it: the measure that `straight_m` uses.
         lng_deg = PIN[1] + metres / 111_319.5 * np.sin(bearings) / np.cos(np.radians((lat_deg + PIN[0]) / 2))
         assert abs(straight_m(lat_deg[3], lng_deg[3], *PIN) - metres) < 1
-        crowd = Crowd(redis, clock, lat_deg, lng_deg, None if mirror is None else Mirror())
+        crowd = Crowd(redis, clock, lat_deg, lng_deg, mirror and type(mirror)())
         await crowd.arrive()
         found = await crowd.find(Ask(*PIN, skill_bit=0, risk=0))
         assert bool(found.ranking.ranked) is is_found
@@ -114,4 +125,4 @@ async def test_a_rare_skill_is_found_behind_a_crowd_without_it(redis: Redis, clo
     await crowd.arrive(skills=skills)
     found = await crowd.find(Ask(*PIN, skill_bit=1, risk=0))
     assert [each.slot for each in found.ranking.ranked] == [n - 1]
-    assert found.ranking.looked_at == CANDIDATES_MAX
+    assert found.ranking.looked_at == (CANDIDATES_MAX if crowd.frames is None else n)

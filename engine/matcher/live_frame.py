@@ -1,0 +1,146 @@
+"""The frame that is kept: of an organisation's workers, brought up to date by column instead of built for each booking.
+
+Who moved, or was read anew, is noted; their columns are written before the next question. What ages by itself (waiting
+times, fixes, shifts) is brought up to date for everybody after `limits.FRAME_REFRESH_MS`. Pure: times are passed in.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from config.limits import FRAME_REFRESH_MS, SLAB_PAGE_SLOTS, WORKER_SILENT_MS
+from engine.core.ids import OrgId
+from engine.core.units import DEG_E7
+from engine.geo.fixes import RecordArray
+from engine.geo.mirror import Mirror
+from engine.matcher.cost_policy import CostWeights
+from engine.matcher.frame import Frame, SlotArray, build_frame
+from engine.matcher.kernels import IntArray
+from engine.matcher.worker_table import WorkerTable
+
+NOBODY: Final = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """Now: by the clock of everything, and by that of fixes (Unix ms)."""
+
+    now_ms: int
+    fix_now_ms: int
+
+
+class LiveFrame:
+    """One organisation's workers under one set of weights; a row is a worker, by ascending slot."""
+
+    def __init__(self, table: WorkerTable, mirror: Mirror, *, org_id: OrgId, weights: CostWeights) -> None:
+        self._table, self._mirror = table, mirror
+        self._org_id, self._weights = org_id, weights
+        self._row_of = np.zeros(0, np.int32)
+        self._frame: Frame | None = None
+        self._dirty: set[int] = set()
+
+    def changed(self, slots: Iterable[int]) -> None:
+        """Note workers whose columns are no longer true."""
+        self._dirty.update(slots)
+
+    def at(self, moment: Moment) -> Frame:
+        """Return the frame, true for this moment; the next call may write to it."""
+        frame = self._frame
+        if frame is None or not 0 <= moment.now_ms - frame.epoch_ms < FRAME_REFRESH_MS:
+            return self._rebuild(moment)
+        if self._dirty:
+            slots = self._table.of_org(np.fromiter(self._dirty, np.int64), self._org_id)
+            if len(self.rows_of(slots.tolist())) < len(slots):
+                return self._rebuild(moment)
+            self._write(frame, slots, moment)
+        return frame
+
+    def rows_of(self, slots: Iterable[int]) -> IntArray:
+        """Return the rows of those of these slots that are in the frame."""
+        wanted = np.fromiter((slot for slot in slots if slot < len(self._row_of)), np.int64)
+        rows = self._row_of[wanted]
+        found: IntArray = rows[rows != NOBODY]
+        return found
+
+    def _rebuild(self, moment: Moment) -> Frame:
+        slots = self._table.of_org(np.arange(len(self._table)), self._org_id)
+        frame = self._built(slots, moment, moment.now_ms)
+        self._row_of = np.full(len(self._table), NOBODY, np.int32)
+        self._row_of[slots] = np.arange(len(slots))
+        self._frame, self._dirty = frame, set()
+        return frame
+
+    def _write(self, frame: Frame, slots: SlotArray, moment: Moment) -> None:
+        part, rows = self._built(slots, moment, frame.epoch_ms), self._row_of[slots]
+        frame.matrix[:, rows], frame.mask[:, rows], frame.statics[:, rows] = part.matrix, part.mask, part.statics
+        self._dirty = set()
+
+    def _built(self, slots: SlotArray, moment: Moment, epoch_ms: int) -> Frame:
+        places = self._mirror.places(slots)
+        candidates = self._table.candidates(
+            slots,
+            places,
+            not_to_ask=frozenset(),
+            now_ms=moment.now_ms,
+            fix_now_ms=moment.fix_now_ms,
+            silent_ms=WORKER_SILENT_MS,
+        )
+        lat_deg, lng_deg = self._origin(places)
+        return build_frame(
+            candidates,
+            origin_lat_deg=lat_deg,
+            origin_lng_deg=lng_deg,
+            weights=self._weights,
+            now_ms=moment.now_ms,
+            epoch_ms=epoch_ms,
+        )
+
+    def _origin(self, places: RecordArray) -> tuple[float, float]:
+        """Return the origin that the frame has; for the first one somewhere among its workers."""
+        if self._frame is not None:
+            return self._frame.origin_lat_deg, self._frame.origin_lng_deg
+        placed = places[places["cell"] != 0]
+        if not len(placed):
+            return 0.0, 0.0
+        return float(np.median(placed["lat_e7"])) / DEG_E7, float(np.median(placed["lng_e7"])) / DEG_E7
+
+
+class LiveFrames:
+    """The frames of a matcher, one for each organisation and set of weights that a booking has asked for.
+
+    It listens to the same feed as the mirror, behind it: what it is told has already been written there.
+    """
+
+    def __init__(self, table: WorkerTable, mirror: Mirror) -> None:
+        self._table, self._mirror = table, mirror
+        self._frames: dict[tuple[OrgId, CostWeights], LiveFrame] = {}
+
+    def moved(self, slots: SlotArray, records: RecordArray) -> None:
+        """Take that workers moved."""
+        self._table.heard(slots, records["battery_pct"])
+        self._tell(slots.tolist())
+
+    def replaced(self, page: int, slots: SlotArray, records: RecordArray) -> None:
+        """Take that a page of the index was read anew: anybody of it may have gone."""
+        self._table.heard(slots, records["battery_pct"])
+        self._tell(range(page * SLAB_PAGE_SLOTS, (page + 1) * SLAB_PAGE_SLOTS))
+
+    def of(self, org_id: OrgId, weights: CostWeights) -> LiveFrame:
+        """Return the frame of an organisation under these weights."""
+        self._tell(self._table.take_changed())
+        key = (org_id, weights)
+        if key not in self._frames:
+            self._frames[key] = LiveFrame(self._table, self._mirror, org_id=org_id, weights=weights)
+        return self._frames[key]
+
+    def keep_only(self, weights: Iterable[CostWeights]) -> None:
+        """Forget the frames under weights that no policy has any more."""
+        kept = set(weights)
+        self._frames = {key: frame for key, frame in self._frames.items() if key[1] in kept}
+
+    def _tell(self, slots: Iterable[int]) -> None:
+        told = list(slots)
+        for frame in self._frames.values():
+            frame.changed(told)
