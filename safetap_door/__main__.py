@@ -15,6 +15,7 @@ from aiohttp import web
 from config.limits import (
     ACCEPT_BACKLOG,
     INTAKE_POOL_MAX,
+    LADDER_POOL_MAX,
     LIVE_CLOSE_MS,
     READY_PROBE_MS,
     SAFETAP_POOL_MAX,
@@ -66,7 +67,9 @@ async def root(process: Process) -> None:
     clock = SystemClock()
     tokens = open_tokens(settings)
     async with AsyncExitStack() as stack:
-        pool = await opened_pool(stack, settings, size=SAFETAP_POOL_MAX, sealing=Sealing(open_keyring(settings)))
+        sealing = Sealing(open_keyring(settings))
+        pool = await opened_pool(stack, settings, size=SAFETAP_POOL_MAX, sealing=sealing)
+        ladder_pool = await opened_pool(stack, settings, size=LADDER_POOL_MAX, sealing=sealing)
         intake_pool = await opened_pool(stack, settings, size=INTAKE_POOL_MAX)
         keys = KeyTable(pool=intake_pool, clock=clock)
         phones = PhoneDoors(pool=pool, clock=clock)
@@ -76,7 +79,7 @@ async def root(process: Process) -> None:
         unverified = await open_unverified_lane(stack, settings, clock)
         due = Wake()
         pulses = {part: Pulse(clock) for part in (Part.DOOR, Part.ESCALATOR)}
-        escalation = EscalationLoop(pool=pool, wake=due, new_id=uuid4, on_round=pulses[Part.ESCALATOR].beat)
+        escalation = EscalationLoop(pool=ladder_pool, wake=due, new_id=uuid4, on_round=pulses[Part.ESCALATOR].beat)
         seat = f"{gethostname()}:{settings.safetap_port}"
         peers = PeerWatch(pool=pool, clock=clock, seat=seat, pulses=pulses)
         news = PeerNews(pool=pool, clock=clock, show=desks.show_watch)

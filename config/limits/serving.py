@@ -67,6 +67,8 @@ GATEWAY_POOL_MAX: Final = 4
 """The same of a gateway."""
 SAFETAP_POOL_MAX: Final = 4
 """The same of SafeTap's door."""
+LADDER_POOL_MAX: Final = 1
+"""The escalator's own connection: after a restart of Postgres it waits behind no desk and no listener."""
 ZONES_POOL_MAX: Final = 3
 """The same of the zone watch: its turn, its listener, its probe."""
 STATEMENT_TIMEOUT_MS: Final = 5_000

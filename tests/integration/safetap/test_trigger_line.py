@@ -9,7 +9,9 @@ from uuid import uuid4
 import orjson
 import pytest
 
+from config.limits import STRANGERS_TICK_MS, UNVERIFIED_ANSWER_MS
 from engine.people.tokens import AccessTokens
+from safetap_door.strangers_turns import StrangersTurns
 from tests.integration.safetap.doors import CLOCK, ORIGIN, OpenDoor
 from tests.integration.safetap.world import World
 
@@ -115,3 +117,43 @@ async def test_who_hangs_up_loses_no_alarm_and_harms_nobody(door: OpenDoor, worl
         while not await world.pool.fetchval("SELECT count(*) FROM safetap_trigger"):
             await CLOCK.sleep_ms(20)
     assert (await door.trigger(token, body))[0] == 200
+
+
+async def test_a_crowd_of_strangers_does_not_hold_up_whom_the_door_knows(
+    door: OpenDoor, world: World, token: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Strangers have no time at all here: known phones are answered, also on new connections; the others wait."""
+    body = trigger()
+    async with line_to(door) as known, line_to(door) as stranger:
+        known.writer.write(posted(token, body))
+        assert (await known.answer())[0] == 200
+        with monkeypatch.context() as patch:
+            patch.setattr(StrangersTurns, "has_time", lambda _turns: False)
+            stranger.writer.write(posted("forged", trigger()))
+            known.writer.write(posted(token, body))
+            assert (await known.answer())[0] == 200
+            async with line_to(door) as another:
+                another.writer.write(posted(token, body))
+                assert (await another.answer())[0] == 200
+            assert (await door.trigger(token, body, through_socket=True))[0] == 200
+            waiting = asyncio.ensure_future(stranger.answer())
+            done, _ = await asyncio.wait({waiting}, timeout=(UNVERIFIED_ANSWER_MS + 10 * STRANGERS_TICK_MS) / 1000)
+            assert not done
+        assert (await waiting)[0] == 202
+    assert await world.pool.fetchval("SELECT count(*) FROM safetap_trigger") == 1
+
+
+async def test_nobody_keeps_their_standing_by_forging(
+    door: OpenDoor, token: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with line_to(door) as line:
+        for sent in (token, "forged"):
+            line.writer.write(posted(sent, trigger()))
+            await line.answer()
+        with monkeypatch.context() as patch:
+            patch.setattr(StrangersTurns, "has_time", lambda _turns: False)
+            line.writer.write(posted("forged anew", trigger()))
+            waiting = asyncio.ensure_future(line.answer())
+            done, _ = await asyncio.wait({waiting}, timeout=(UNVERIFIED_ANSWER_MS + 10 * STRANGERS_TICK_MS) / 1000)
+            assert not done
+        assert (await waiting)[0] == 202
