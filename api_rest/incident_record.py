@@ -16,6 +16,7 @@ from engine.core.errors import Conflict, InvalidInput, NotAllowed, NotFound
 from engine.core.ids import IncidentId, PersonId
 from engine.safetap import incident_work as work
 from engine.safetap.call_card import read_call_card
+from engine.safetap.cap_export import export_cap
 from engine.safetap.incident_reads import note_read
 from engine.safetap.incident_report import read_report
 from engine.safetap.incident_statistics import read_statistics
@@ -24,6 +25,7 @@ from engine.safetap.incident_views import incident_view
 from engine.safetap.report_page import report_page
 
 HTML: Final = "text/html"
+CAP: Final = "application/cap+xml"
 JURISDICTIONS: Final = load_jurisdictions()
 """Read with the table of routes: a broken file stops the process before it serves anything."""
 
@@ -232,6 +234,15 @@ async def get_call_card(call: Call[NoBody, NoQuery]) -> Reply:
     return Reply(await read_call_card(call.conn, incident_id, jurisdictions=JURISDICTIONS, now_ms=call.now_ms))
 
 
+async def get_cap(call: Call[NoBody, NoQuery]) -> Reply:
+    """Return the incident's next CAP message."""
+    incident_id = await _read(call, "cap")
+    message = await export_cap(
+        call.conn, incident_id, actor=call.principal, jurisdictions=JURISDICTIONS, now_ms=call.now_ms
+    )
+    return Reply(message, media_type=CAP)
+
+
 async def get_report(call: Call[NoBody, ReportQuery]) -> Reply:
     """Return the report on an incident."""
     incident_id = await _read(call, "report")
@@ -328,6 +339,17 @@ ROUTES: tuple[AnyRoute, ...] = (
         summary="What to say to the police",
         uses=Uses.TRANSACTION,
         answer=CallCard,
+        errors=(NotFound, NotAllowed),
+    ),
+    Route(
+        method="GET",
+        path="/v1/incidents/{incident_id}/cap",
+        access=DESK,
+        handler=get_cap,
+        summary="The incident as the next CAP 1.2 message: first an alert, then updates, at its end a cancel",
+        uses=Uses.TRANSACTION,
+        answer=None,
+        other_media_types=(CAP,),
         errors=(NotFound, NotAllowed),
     ),
     Route(

@@ -132,8 +132,9 @@ def _key_parameter(route: AnyRoute) -> list[Json]:
 
 def _responses(route: AnyRoute) -> Json:
     done: Json = {"description": "Done."}
-    if route.answer is not None:
-        done["content"] = _content(JSON, route.answer) | {other: {} for other in route.other_media_types}
+    if route.answer is not None or route.other_media_types:
+        own = {} if route.answer is None else _content(JSON, route.answer)
+        done["content"] = own | {other: {} for other in route.other_media_types}
     responses: Json = {str(status): done for status in (route.status, *route.other_statuses)}
     by_status: dict[int, list[type[ClenzyError]]] = {}
     for error in errors_of(route):

@@ -28,7 +28,7 @@ from tests.integration.safetap.test_intake import take
 from tests.integration.safetap.world import NOW_MS, World
 
 LATER_MS = NOW_MS + 60_000
-PARTS = ("trail", "call_card", "report", "evidence")
+PARTS = ("trail", "call_card", "report", "cap", "evidence")
 
 
 @pytest.fixture

@@ -111,6 +111,7 @@ ONLY = {
     "POST /v1/safetap/evidence": {"customer", "worker"},
     "GET /v1/incidents/statistics": {"dispatcher", "admin"},
     "GET /v1/incidents/{incident_id}/call-card": {"dispatcher", "admin"},
+    "GET /v1/incidents/{incident_id}/cap": {"dispatcher", "admin"},
     "GET /v1/incidents/{incident_id}/report": {"dispatcher", "admin"},
     "GET /v1/incidents/{incident_id}/trail": {"dispatcher", "admin"},
     "POST /v1/incidents/{incident_id}/notes": {"dispatcher", "admin"},

@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 from uuid import uuid4
+from xml.etree import ElementTree as ET
 
 import pytest
 
@@ -15,6 +16,8 @@ from engine.geo.trail_partitions import keep_days
 from engine.people.audit import append_audit
 from engine.safetap import incident_work as work
 from engine.safetap.call_card import read_call_card
+from engine.safetap.cap import NAMESPACE
+from engine.safetap.cap_export import export_cap
 from engine.safetap.chain import GENESIS, link_hash
 from engine.safetap.chain_reading import verify_incident
 from engine.safetap.desk import acknowledge, close
@@ -389,3 +392,32 @@ async def test_statistics_keep_drills_apart_and_count_nobody(world: World) -> No
     assert (drills["incidents"], drills["acknowledge_p50_s"]) == (1, 5.0)
     assert list(real["by_kind"]) == ["button"]
     assert list(drills["by_kind"]) == ["drill"]
+
+
+async def test_cap_messages_name_each_other_and_every_one_is_on_record(world: World, incident_id: IncidentId) -> None:
+    async def export(at_ms: int) -> ET.Element:
+        async with world.pool.acquire() as conn, conn.transaction():
+            actor = world.principal(world.dispatcher)
+            await note_read(conn, incident_id=incident_id, actor=actor, what="cap", now_ms=at_ms)
+            return ET.fromstring(
+                await export_cap(conn, incident_id, actor=actor, jurisdictions=JURISDICTIONS, now_ms=at_ms)
+            )
+
+    def said(root: ET.Element, name: str) -> str | None:
+        return root.findtext(f"{{{NAMESPACE}}}{name}")
+
+    alert, update = await export(LATER_MS), await export(LATER_MS + 60_000)
+    async with world.pool.acquire() as conn:
+        actor = world.principal(world.dispatcher)
+        await close(conn, incident_id=incident_id, actor=actor, reason="safe", now_ms=LATER_MS + 90_000)
+    cancel = await export(LATER_MS + 120_000)
+    assert [said(root, "msgType") for root in (alert, update, cancel)] == ["Alert", "Update", "Cancel"]
+    sender = f"safetap@{world.org_id}"
+    names = [f"{sender},{said(root, 'identifier')},{said(root, 'sent')}" for root in (alert, update)]
+    assert said(alert, "references") is None
+    assert said(update, "references") == names[0]
+    assert said(cancel, "references") == " ".join(names)
+    assert len(alert.findall(f"{{{NAMESPACE}}}info")) == 2, "the world is in Portugal"
+    assert (await kinds(world)).count("cap_exported") == 3
+    reads = await world.pool.fetch("SELECT subject FROM audit_log WHERE action = 'incident.cap_read'")
+    assert [row["subject"] for row in reads] == [f"person:{world.worker}"] * 3
