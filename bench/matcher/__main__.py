@@ -10,9 +10,14 @@ from rich.console import Console
 
 from bench.matcher.assignment import assignment_rows
 from bench.matcher.quality import quality_rows
+from bench.matcher.tasks import gmission_rows, technician_rows
 from bench.report import Row, exit_code, save, show
 
-PARTS: Final[dict[str, Callable[[np.random.Generator], list[Row]]]] = {"assignment": assignment_rows}
+PARTS: Final[dict[str, Callable[[np.random.Generator], list[Row]]]] = {
+    "assignment": assignment_rows,
+    "gmission": lambda _: gmission_rows(),
+    "technicians": lambda _: technician_rows(),
+}
 """Each part returns its rows; `--only` runs some of them."""
 
 

@@ -25,7 +25,12 @@ NOW: Final = 0
 def nearest_first(city: City) -> None:
     """Give each waiting job, oldest first, the nearest idle worker within the cap."""
     idle = np.flatnonzero(city.state == IDLE)
-    for job in city.waiting().tolist():
+    waiting = city.waiting()
+    if not len(idle) or not len(waiting):
+        return
+    apart = city.job_xy[waiting][:, None] - city.xy[idle]
+    reachable = np.hypot(apart[..., 0], apart[..., 1]).min(axis=1) * S_PER_KM <= CAP_S
+    for job in waiting[reachable].tolist():
         if not len(idle):
             return
         drive_s = np.hypot(*(city.xy[idle] - city.job_xy[job]).T) * S_PER_KM
