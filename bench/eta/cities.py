@@ -5,6 +5,7 @@ from typing import Final
 import numpy as np
 
 from engine.eta.road_graph import RoadGraph, Roads, assemble
+from engine.eta.road_snap import M_PER_E7
 
 BLOCK_M: Final = 120
 MISSING: Final = 0.18
@@ -24,8 +25,8 @@ def made_city(nodes: int, seed: int = 7) -> RoadGraph:
     row, column = (axis.ravel() for axis in np.mgrid[0:side, 0:side])
     shift_m = random.uniform(-0.3 * BLOCK_M, 0.3 * BLOCK_M, (2, side * side))
     south, west = SOUTH_WEST_E7
-    lat_e7 = (south + (row * BLOCK_M + shift_m[0]) / 0.0111195).astype(np.int32)
-    lng_e7 = (west + (column * BLOCK_M + shift_m[1]) / 0.0111195 / np.cos(np.radians(48))).astype(np.int32)
+    lat_e7 = (south + (row * BLOCK_M + shift_m[0]) / M_PER_E7).astype(np.int32)
+    lng_e7 = (west + (column * BLOCK_M + shift_m[1]) / M_PER_E7 / np.cos(np.radians(48))).astype(np.int32)
     node = np.arange(side * side, dtype=np.int32).reshape(side, side)
     tail = np.concatenate([node[:, :-1].ravel(), node[:-1].ravel()])
     head = np.concatenate([node[:, 1:].ravel(), node[1:].ravel()])
@@ -34,7 +35,7 @@ def made_city(nodes: int, seed: int = 7) -> RoadGraph:
     kept = (random.random(len(tail)) > MISSING) | (kmh > STREET_KMH)
     tail, head, kmh = tail[kept], head[kept], kmh[kept]
     east = (lng_e7[head] - lng_e7[tail]) * np.cos(np.radians(48))
-    metres = np.hypot(lat_e7[head] - lat_e7[tail], east) * 0.0111195
+    metres = np.hypot(lat_e7[head] - lat_e7[tail], east) * M_PER_E7
     ms = (metres / kmh * 3600 * random.uniform(0.9, 1.1, len(tail))).astype(np.int32)
     is_one_way = (random.random(len(tail)) < ONE_WAY) & (kmh == STREET_KMH)
     ends = np.column_stack([tail, head]).ravel()

@@ -3,6 +3,7 @@
 import csv
 import gzip
 import lzma
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
@@ -24,6 +25,11 @@ SECONDS: Final = (120, 3_600)
 STRAIGHT_M_MIN: Final = 300.0
 PORTO_KMH: Final = (90, 70, 48, 42, 36, 30, 26, 24, 20)
 """By the number of the road class in the file, motorways first: a choice; what trips teach scales it."""
+
+
+def open_data() -> Path:
+    """Return the folder of open data: `CLENZY_OPEN_DATA`, or `shared/data` beside the checkout."""
+    return Path(os.environ.get("CLENZY_OPEN_DATA", Path(__file__).parents[3] / "shared" / "data"))
 
 
 @dataclass(frozen=True, slots=True)
