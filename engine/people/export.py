@@ -49,6 +49,12 @@ SECTIONS: Final[Mapping[str, str]] = {
     "offers": """
         SELECT offer_id, booking_id, state, eta_s, sent_at, answered_at
           FROM offer WHERE worker_id = $1 ORDER BY sent_at DESC LIMIT $2""",
+    "kit": "SELECT code, expires_at FROM worker_kit WHERE worker_id = $1 LIMIT $2",
+    "levels": "SELECT skill_bit, level FROM worker_level WHERE worker_id = $1 LIMIT $2",
+    "shifts": "SELECT starts_at, ends_at FROM shift WHERE worker_id = $1 ORDER BY starts_at DESC LIMIT $2",
+    "duty": "SELECT began_at, ended_at FROM duty_period WHERE worker_id = $1 ORDER BY began_at DESC LIMIT $2",
+    "wishes": "SELECT worker_id, wish FROM customer_worker WHERE customer_id = $1 AND said_by = 'customer' LIMIT $2",
+    "languages": "SELECT code FROM customer_language WHERE customer_id = $1 LIMIT $2",
     "devices": "SELECT kind, label, created_at, revoked_at FROM device WHERE person_id = $1 LIMIT $2",
     "trigger_keys": "SELECT label, created_at, revoked_at FROM trigger_key WHERE person_id = $1 LIMIT $2",
     "phone_door": "SELECT phone, is_call_alarm, updated_at FROM phone_door WHERE person_id = $1 LIMIT $2",
