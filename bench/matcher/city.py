@@ -10,6 +10,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.matcher.assignment.finish import remaining
+
 KMH: Final = 22.0
 DETOUR: Final = 1.3
 S_PER_KM: Final = 3600 / KMH * DETOUR
@@ -144,10 +146,10 @@ class City:
         here[driving] += (self.job_xy[self.job[on_road]] - here[driving]) * np.clip(share, 0, 1)[:, None]
         return here
 
-    def expected_free_s(self, workers: Ints) -> Doubles:
-        """When these working workers should be free, as far as anybody knows."""
-        estimate = self.begun_s[workers] + self.expected_s[self.job[workers]]
-        return np.asarray(np.maximum(estimate, self.now_s + 60.0))
+    def expected_left_min(self, workers: Ints) -> tuple[Doubles, Doubles]:
+        """Return the minutes until these working workers should be free, as far as anybody knows, and the spread."""
+        expected_min = self.expected_s[self.job[workers]] / 60
+        return remaining(expected_min, (self.now_s - self.begun_s[workers]) / 60, cv=self.scenario.finish_cv)
 
     def _step(self, worker: int) -> None:
         job, at_s = int(self.job[worker]), float(self.until_s[worker])

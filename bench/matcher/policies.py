@@ -111,15 +111,13 @@ def _held_jobs(city: City, holders: Ints) -> Ints:
 
 def _problem(city: City, jobs: Ints, holders: Ints, rules: WindowRules) -> tuple[Seats, Workers, Candidates, Ints]:
     soon = (city.state == WORKING) & (city.next_job < 0)
-    soon[soon] = city.expected_free_s(np.flatnonzero(soon)) - city.now_s <= rules.look_ahead_min * 60
+    soon[soon] = city.expected_left_min(np.flatnonzero(soon))[0] <= rules.look_ahead_min
     columns = np.concatenate((holders, np.flatnonzero((city.state == IDLE) | soon)))
     working = city.state[columns] == WORKING
-    free_s = np.full(len(columns), city.now_s)
-    free_s[working] = city.expected_free_s(columns[working])
-    sd_min = np.zeros(len(columns))
-    sd_min[working] = city.scenario.finish_cv * city.expected_s[city.job[columns[working]]] / 60
-    workers = Workers(((free_s - city.now_s) * 1_000).astype(np.int64), sd_min)
-    wait_min = (free_s - city.now_s) / 60 + rules.finish_margin_sd * sd_min
+    left_min, sd_min = np.zeros(len(columns)), np.zeros(len(columns))
+    left_min[working], sd_min[working] = city.expected_left_min(columns[working])
+    workers = Workers((left_min * 60_000).astype(np.int64), sd_min)
+    wait_min = left_min + rules.finish_margin_sd * sd_min
     all_jobs = np.concatenate((jobs, _held_jobs(city, holders)))
     to = city.job_xy[all_jobs]
     barred = _barred(city, all_jobs, columns)
