@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.eta.source import Floats
+from engine.geo.cells import parents_of
 
 Keys: TypeAlias = NDArray[np.int64]
 
@@ -31,6 +32,8 @@ DAY_PART_OF_HOUR: Final = np.array([0] * 7 + [1] * 3 + [2] * 6 + [3] * 4 + [0] *
 DAY_PARTS: Final = 4
 LOG_RATIO_MAX: Final = 1.4
 """A trip that took over 4 times as long, or under a quarter, says no more than that: it waited, or is a bad record."""
+FOLDS: Final = 5
+"""Each fifth is judged by what the others teach: fits on half of the trips would make intervals too wide."""
 ROUNDS: Final = 4
 """The effects are fitted in turn, each to what all others leave over; then they have settled."""
 K_MIN: Final = 2.0
@@ -41,6 +44,8 @@ LEAN_TRIPS: Final = 60
 PRIOR_LOW: Final = 0.65
 PRIOR_HIGH: Final = 1.66
 """The interval before anything is learned: the straight line's."""
+PAIR_RESOLUTION: Final = 6
+"""Hexagons of 36 km2, as wide as a quarter."""
 EFFECTS: Final = ("band", "hour", "week_hour", "from_cell", "to_cell", "pair", "cell_hour")
 
 
@@ -59,7 +64,7 @@ class Trips:
             "band": np.searchsorted(BAND_EDGES_S, self.base_s).astype(np.int64),
             "hour": self.hour % HOURS,
             "week_hour": self.hour,
-            "pair": (self.from_cell * MIX) ^ self.to_cell,
+            "pair": (_wider(self.from_cell) * MIX) ^ _wider(self.to_cell),
             "from_cell": self.from_cell,
             "to_cell": self.to_cell,
             "cell_hour": (self.to_cell * MIX) ^ (self.hour % HOURS),
@@ -68,6 +73,11 @@ class Trips:
     def chosen(self, rows: NDArray[Any]) -> "Trips":
         """Return some of the trips."""
         return Trips(self.base_s[rows], self.hour[rows], self.from_cell[rows], self.to_cell[rows])
+
+
+def _wider(cells: Keys) -> Keys:
+    """Return the cell around each: pairs of ends are too many for the cells themselves."""
+    return parents_of(cells.astype(np.uint64), PAIR_RESOLUTION).astype(np.int64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,11 +129,12 @@ def unlearned(ratio: float = 1.0) -> LearnedTimes:
 
 
 def learn(trips: Trips, real_s: Floats) -> LearnedTimes:
-    """Return what trips teach: effects from all of them, intervals from trips that stayed out of a fit (two folds)."""
+    """Return what trips teach: effects from all of them, intervals from trips that stayed out of a fit."""
     everybody = np.arange(len(real_s))
     held_out = np.empty(len(real_s))
-    for fold in (0, 1):
-        inside, outside = everybody[everybody % 2 != fold], everybody[everybody % 2 == fold]
+    for fold in range(FOLDS):
+        is_outside = everybody % FOLDS == fold
+        inside, outside = everybody[~is_outside], everybody[is_outside]
         city, effects = _effects(trips.chosen(inside), real_s[inside])
         held_out[outside] = _bare(city, effects).seconds(trips.chosen(outside))
     low, high = _quantiles(held_out, trips.hour, real_s / held_out)
