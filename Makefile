@@ -57,7 +57,7 @@ spell: setup
 	@$(BIN)/codespell $(SOURCES) docs migrations console/src Makefile *.md
 
 # ---------------------------------------------------------------- test
-.PHONY: test load chaos drops e2e bench bench-geo bench-stream bench-safetap bench-matcher
+.PHONY: test load chaos drops e2e bench bench-eta bench-geo bench-stream bench-safetap bench-matcher
 test: setup pages  ## All tests: real Postgres, Redis, processes, browser
 	@$(BIN)/pytest -n 2 --dist loadfile $(ARGS)
 
@@ -73,7 +73,10 @@ drops: setup  ## Cut 10,000 connections, kill gateways, relays and Redis; no dur
 e2e: setup pages  ## The browser tests only
 	@$(BIN)/pytest -m browser $(ARGS)
 
-bench: bench-geo bench-stream bench-safetap bench-matcher  ## All side-by-side benchmarks; each writes bench/out/NAME.json
+bench: bench-geo bench-stream bench-safetap bench-eta bench-matcher  ## All side-by-side benchmarks; each writes bench/out/NAME.json
+
+bench-eta: setup  ## Travel times over roads beside Dijkstra, label sizes, and real trips where they are (ARGS=--huge)
+	@exec $(BIN)/python -m bench.eta $(ARGS)
 
 bench-geo: setup  ## The cell index and the mirror beside Redis' own geo commands
 	@exec $(BIN)/python -m bench.geo $(ARGS)
