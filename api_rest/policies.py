@@ -69,6 +69,8 @@ class PolicyBody(Body):
     webhook_url: Url | None = None
     monitoring_centre: MonitoringCentre | None = None
     volunteers_enabled: bool = False
+    two_person_close: bool = False
+    """A close counts once a second person of the desk closes too; until then everything goes on. Drills need one."""
     safe_pin: Literal["stands_down", "closes"] | None = None
     """Whether a safe PIN leaves the closing to a human (null, the default) or ends the incident."""
 

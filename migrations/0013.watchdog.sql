@@ -39,3 +39,9 @@ CREATE TABLE centre_alarm (
   ended_at    timestamptz
 );
 CREATE INDEX centre_alarm_live ON centre_alarm (due_at) WHERE ended_at IS NULL;
+
+-- Who asked for an incident's close where two people must agree, and at which version: what happens to it later than
+-- that (another press, a duress PIN) makes the asking void.
+ALTER TABLE incident
+  ADD COLUMN close_asked_by      uuid REFERENCES person,
+  ADD COLUMN close_asked_version integer;

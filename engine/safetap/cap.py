@@ -106,7 +106,8 @@ def cap_xml(alert: Alert) -> bytes:
     local = SPOKEN_IN.get(alert.country_code)
     for words in (ENGLISH, *([] if local is None else [local])):
         _add_info(root, alert, words, is_over=is_over)
-    return b'<?xml version="1.0" encoding="UTF-8"?>\n' + tostring(root, encoding="utf-8")
+    body: bytes = tostring(root, encoding="utf-8")
+    return b'<?xml version="1.0" encoding="UTF-8"?>\n' + body
 
 
 def _add_info(root: Element, alert: Alert, words: Words, *, is_over: bool) -> None:

@@ -27,7 +27,7 @@ REVIEWED: Final = "reviewed"
 
 # The row lock orders everything that happens to one incident; the timer's lock is only ever taken after it.
 LOCK_INCIDENT: Final = """
-SELECT i.state, i.acknowledged_by, i.person_id, i.policy::text AS policy, b.customer_id, b.worker_id,
+SELECT i.state, i.acknowledged_by, i.person_id, i.policy::text AS policy, i.is_drill, b.customer_id, b.worker_id,
        EXISTS (SELECT FROM person WHERE person_id = $3 AND org_id = $2 AND role = $4 AND status = 'active') AS may_act
   FROM incident i LEFT JOIN booking b USING (booking_id)
  WHERE i.incident_id = $1 AND i.org_id = $2
@@ -52,6 +52,17 @@ UPDATE incident
    SET state = 'closed', closed_at = $3, closed_by = $2, close_reason = $4
  WHERE incident_id = $1 AND state <> 'closed'
 """
+
+# Asked once the incident is locked, so that an alarm which came while waiting for the lock is seen.
+CLOSE_ASKED_BY: Final = """
+SELECT i.close_asked_by FROM incident i
+ WHERE i.incident_id = $1
+   AND NOT EXISTS (SELECT FROM incident_event e
+                    WHERE e.incident_id = i.incident_id AND e.version > i.close_asked_version
+                      AND e.kind IN ('retriggered', 'vouched', 'duress'))
+"""
+# Nothing else changes: whatever told people goes on telling them until a second one agrees.
+ASK_CLOSE: Final = "UPDATE incident SET close_asked_by = $2, close_asked_version = version WHERE incident_id = $1"
 
 STOP_TIMER: Final = "DELETE FROM incident_timer WHERE incident_id = $1"
 
@@ -113,6 +124,9 @@ async def close(
 ) -> dict[str, object]:
     """End an incident with a reason and return it. One transaction.
 
+    Where the policy wants two people, the first one's closing only asks: the ladder and its follow-up go on until
+    somebody else closes it too. A further alarm makes the asking void; a drill needs one person.
+
     Its safety hold outlives it: dispatch leaves the person and the door alone until a human says that they looked. Who
     begins the reason with the word `reviewed` says so and releases the hold; closing a closed incident again with such
     a reason does it later, and any other second closing changes nothing.
@@ -128,6 +142,10 @@ async def close(
     async with conn.transaction():
         incident = await lock_incident(conn, incident_id, actor)
         if incident["state"] != IncidentState.CLOSED:
+            if await _wants_another(conn, incident, incident_id, actor):
+                await record(conn, incident_id, actor, "close_asked", {"reason": told}, now_ms=now_ms)
+                await conn.execute(ASK_CLOSE, incident_id, actor.person_id)
+                return await incident_view(conn, incident_id)
             await conn.execute(CLOSE, incident_id, actor.person_id, utc_from_ms(now_ms), told)
             await conn.execute(STOP_TIMER, incident_id)
             await conn.execute(STOP_NOTICES, incident_id)
@@ -135,6 +153,12 @@ async def close(
         if says_reviewed(told):
             await _release_hold(conn, incident_id, actor, told, now_ms=now_ms)
         return await incident_view(conn, incident_id)
+
+
+async def _wants_another(conn: Connection, incident: asyncpg.Record, incident_id: IncidentId, actor: Principal) -> bool:
+    if incident["is_drill"] or not read_policy(incident["policy"], incident_id).two_person_close:
+        return False
+    return await conn.fetchval(CLOSE_ASKED_BY, incident_id) in (None, actor.person_id)
 
 
 def says_reviewed(reason: str) -> bool:

@@ -130,6 +130,8 @@ class Policy:
     follow_up_s: int
     webhook_url: str | None = None
     monitoring_centre: MonitoringCentre | None = None
+    two_person_close: bool = False
+    """Whoever closes an incident must not be the only one who says that it is over."""
 
     @property
     def everybody(self) -> tuple[Route, ...]:
@@ -205,6 +207,7 @@ def parse_policy(body: object) -> Policy:
         follow_up_s=_seconds(fields.get("follow_up_s"), "follow_up_s", low=POLICY_REPEAT_S_MIN),
         webhook_url=_url(fields.get("webhook_url"), "webhook_url"),
         monitoring_centre=_monitoring_centre(fields.get("monitoring_centre")),
+        two_person_close=_two_person_close(fields),
     )
     _check_volunteers(policy, is_enabled=fields.get("volunteers_enabled", False))
     _check_centre(policy)
@@ -224,6 +227,15 @@ def _check_volunteers(policy: Policy, *, is_enabled: object) -> None:
         raise InvalidInput("true or false.", field="volunteers_enabled")
     if policy.tells(Target.VOLUNTEERS) and not is_enabled:
         raise InvalidInput("A step tells volunteers: enable them first.", field="volunteers_enabled")
+
+
+def _two_person_close(fields: Mapping[object, object]) -> bool:
+    wanted = fields.get("two_person_close", False)
+    if not isinstance(wanted, bool):
+        raise InvalidInput("true or false.", field="two_person_close")
+    if wanted and fields.get("safe_pin") == "closes":
+        raise InvalidInput("A safe PIN that closes leaves nobody to agree: choose one.", field="two_person_close")
+    return wanted
 
 
 def _check_centre(policy: Policy) -> None:

@@ -13,6 +13,7 @@ from engine.core.units import ms_from_utc
 from engine.core.vocabulary import IncidentKind, IncidentState, Role
 from engine.safetap.desk import acknowledge, close, says_reviewed
 from engine.safetap.incident_views import Position, incident_detail, incident_view, list_incidents
+from engine.safetap.policy import default_policy, parse_policy
 from engine.safetap.trigger_store import store_trigger
 from tests.integration.safetap.world import NOW_MS, World
 
@@ -204,3 +205,55 @@ async def test_a_drill_is_closed_like_anything_else(world: World) -> None:
         drill = await store_trigger(conn, world.received(kind=IncidentKind.DRILL), new_id=uuid4)
     assert (await end(world, drill, world.admin, "reviewed"))["is_drill"] is True
     assert await world.events() == ["triggered", "closed"]
+
+
+@pytest.fixture
+async def shared(world: World) -> IncidentId:
+    """An incident whose close two people must agree on."""
+    await world.set_policy(two_person_close=True)
+    async with world.pool.acquire() as conn:
+        return IncidentId(await store_trigger(conn, world.received(booking_id=world.booking_id), new_id=uuid4))
+
+
+async def test_one_person_alone_only_asks_and_the_follow_up_stays(world: World, shared: IncidentId) -> None:
+    await ack(world, shared, world.dispatcher)
+    timer = await world.pool.fetchrow("SELECT step, loop, due_at FROM incident_timer")
+    for _ in range(2):
+        view = await end(world, shared, world.dispatcher, "reviewed, all is well")
+        assert (view["state"], view["close_reason"]) == ("acknowledged", None)
+    assert await world.pool.fetchrow("SELECT step, loop, due_at FROM incident_timer") == timer
+    assert await world.pool.fetchval("SELECT count(*) FROM safety_hold WHERE released_at IS NULL") == 1
+    view = await end(world, shared, world.admin, "reviewed with Dora")
+    assert (view["state"], view["close_reason"]) == ("closed", "reviewed with Dora")
+    assert await world.pool.fetchval("SELECT count(*) FROM safety_hold WHERE released_at IS NULL") == 0
+    assert await world.pool.fetchval("SELECT count(*) FROM incident_timer") == 0
+    wanted = ["triggered", "acknowledged", "close_asked", "close_asked", "closed", "hold_released"]
+    assert await world.events() == wanted
+
+
+async def test_an_open_ladder_goes_on_while_a_second_person_is_missing(world: World, shared: IncidentId) -> None:
+    due_at = await world.pool.fetchval("SELECT due_at FROM incident_timer")
+    assert (await end(world, shared, world.dispatcher))["state"] == "open"
+    assert await world.pool.fetchval("SELECT due_at FROM incident_timer") == due_at
+
+
+async def test_a_further_alarm_makes_the_asking_void(world: World, shared: IncidentId) -> None:
+    await end(world, shared, world.dispatcher)
+    async with world.pool.acquire() as conn:
+        await store_trigger(conn, world.received(booking_id=world.booking_id), new_id=uuid4)
+    assert (await end(world, shared, world.admin))["state"] == "open", "the first to ask again"
+    assert (await end(world, shared, world.dispatcher))["state"] == "closed"
+
+
+async def test_a_drill_needs_nobody_else(world: World) -> None:
+    await world.set_policy(two_person_close=True)
+    async with world.pool.acquire() as conn:
+        drill = await store_trigger(conn, world.received(kind=IncidentKind.DRILL), new_id=uuid4)
+    assert (await end(world, drill, world.dispatcher))["state"] == "closed"
+
+
+@pytest.mark.parametrize("changes", [{"two_person_close": "yes"}, {"two_person_close": True, "safe_pin": "closes"}])
+def test_a_policy_that_two_people_could_not_keep_is_refused(changes: dict[str, object]) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        parse_policy(default_policy() | changes)
+    assert refused.value.field == "two_person_close"
