@@ -47,7 +47,7 @@ PORTUGUESE: Final = Words(
     "Alarme silencioso: não telefone à pessoa nem toque à campainha. Contacte a organização.", "local desconhecido",
 )  # fmt: skip
 GERMAN: Final = Words(
-    "de", "Persönlicher Notfallalarm", "ÜBUNG, niemand ist in Gefahr: ", "Der Alarm ist beendet: ",
+    "de", "Persönlicher Notfallalarm", "ÜBUNG, niemand ist in Gefahr: ", "Alarm beendet: ",
     "Stiller Alarm: die Person nicht anrufen und nicht klingeln. Die Organisation anrufen.", "Ort unbekannt",
 )  # fmt: skip
 SPANISH: Final = Words(
@@ -55,7 +55,7 @@ SPANISH: Final = Words(
     "Alarma silenciosa: no llame a la persona ni al timbre. Llame a la organización.", "lugar desconocido",
 )  # fmt: skip
 FRENCH: Final = Words(
-    "fr", "Alarme de sécurité personnelle", "EXERCICE, personne n'est en danger : ", "L'alarme est terminée : ",
+    "fr", "Alarme de sécurité personnelle", "SIMULATION, personne n'est en danger : ", "L'alarme est terminée : ",
     "Alarme silencieuse : n'appelez pas la personne et ne sonnez pas. Appelez l'organisation.", "lieu inconnu",
 )  # fmt: skip
 SPOKEN_IN: Final[Mapping[str, Words]] = {
