@@ -27,6 +27,8 @@ from clenzy.child import CannotStartError
 from clenzy.installation import PUBLIC_PORTS, without_password
 from clenzy.migrations import pending
 from config.settings import Settings
+from engine.matcher.cost_policy import PolicyError
+from engine.matcher.policy_watch import SHIPPED, read_policy
 
 FSYNC_SAMPLES: Final = 200
 FSYNC_P99_MS_MAX: Final = 20.0
@@ -66,6 +68,7 @@ def examine(settings: Settings, *, is_running: bool) -> list[Finding]:
         check_python(),
         check_packages(),
         check_pages(pages.console_folder()),
+        check_cost_policy(SHIPPED),
         check_open_files(resource.getrlimit(resource.RLIMIT_NOFILE)[1]),
         check_disk(settings.state_dir),
         check_fsync(settings.state_dir),
@@ -122,6 +125,16 @@ def check_pages(console: Path) -> Finding:
     return Finding(
         "web pages", Verdict.WARN, "not built from the present sources", "run: make pages (demo does so itself)"
     )
+
+
+def check_cost_policy(path: Path) -> Finding:
+    """Look whether the matcher's policy file can be used."""
+    try:
+        return Finding("cost policy", Verdict.OK, read_policy(path).label)
+    except PolicyError as error:
+        return Finding(
+            "cost policy", Verdict.WARN, str(error), "mend the file: an older policy stays in force until then"
+        )
 
 
 def check_open_files(limit: int) -> Finding:

@@ -79,7 +79,7 @@ WHY_NOT: Final[tuple[tuple[str, Ready], ...]] = (
 `certificate`, `tool`, `vehicle`, `too_far`, and `working_time` for whose time ends before the job."""
 
 STATIC_TERMS: Final = ("rating", "fairness", "workload", "earnings", "acceptance", "battery", "fix_age")
-"""The terms that do not depend on the booking, in the order of a frame's `statics`."""
+"""The terms that do not depend on the booking, in the order of a frame's `fixed`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,14 +137,14 @@ class Candidates:
 class Frame:
     """Candidates as the kernel reads them.
 
-    Shapes: slots (n), matrix (LEVELS + SKILL_BITS, n), mask (MASK_ROWS, n), statics (STATIC_TERMS, n); planar origin in
+    Shapes: slots (n), matrix (LEVELS + SKILL_BITS, n), mask (MASK_ROWS, n), fixed (STATIC_TERMS, n); planar origin in
     degrees; the ends of shifts are minutes after `epoch_ms`.
     """
 
     slots: SlotArray
     matrix: FloatArray
     mask: IntArray
-    statics: FloatArray
+    fixed: FloatArray
     origin_lat_deg: float
     origin_lng_deg: float
     epoch_ms: int
@@ -185,18 +185,18 @@ def build_frame(
     """Return the frame of `candidates`, whose columns are as of `now_ms`, around an origin anywhere near."""
     n = len(candidates.slots)
     facts = candidates.facts or WorkFacts.unknown(n)
-    statics = static_terms(candidates, facts, weights).astype(np.float32)
+    fixed = static_terms(candidates, facts, weights).astype(np.float32)
     matrix = np.empty((at.LEVELS + SKILL_BITS, n), np.float32)
     since_epoch_min = (now_ms - epoch_ms) / MS_PER_MIN
     matrix[at.X_KM] = _east_deg(candidates.lng_deg, origin_lng_deg) * KM_PER_DEG
     matrix[at.Y_KM] = (candidates.lat_deg - origin_lat_deg) * KM_PER_DEG
-    matrix[at.BASE_MIN] = statics.sum(axis=0)
+    matrix[at.BASE_MIN] = fixed.sum(axis=0)
     matrix[at.EXPERIENCE] = candidates.experience
     matrix[at.SHIFT_END_MIN] = facts.shift_left_min + since_epoch_min
     matrix[at.WORK_END_MIN] = facts.work_left_min + since_epoch_min
     matrix[at.LEVELS :] = facts.levels
     mask = np.stack([candidates.mask, facts.kit]).astype(np.int32)
-    return Frame(candidates.slots, matrix, mask, statics, origin_lat_deg, origin_lng_deg, epoch_ms)
+    return Frame(candidates.slots, matrix, mask, fixed, origin_lat_deg, origin_lng_deg, epoch_ms)
 
 
 def build_query(frame: Frame, ask: Ask, *, radius_m: float, weights: CostWeights, now_ms: int = 0) -> Query:
@@ -278,7 +278,7 @@ def explain(frame: Frame, rows: IntArray, query: Query, apart: Apart) -> list[di
     speaks = (need[at.WISH_LANGUAGES] == 0) | ((kit & need[at.WISH_LANGUAGES]) != 0)
     terms = {
         "eta": MIN_PER_ROOT_KM * np.sqrt(_distance_km(columns, query)),
-        **dict(zip(STATIC_TERMS, frame.statics[:, rows].astype(np.float64), strict=True)),
+        **dict(zip(STATIC_TERMS, frame.fixed[:, rows].astype(np.float64), strict=True)),
         "risk": q[at.QUERY_RISK_GAP_MIN] * np.maximum(q[at.QUERY_RISK] - columns[at.EXPERIENCE], 0) ** 2,
         "level": q[at.QUERY_LEVEL_GAP_MIN] * np.maximum(q[at.QUERY_LEVEL] - columns[need[at.LEVEL_ROW]], 0),
         "parts": q[at.QUERY_PARTS_MIN] * ((kit & need[at.WISH_PARTS]) != need[at.WISH_PARTS]),

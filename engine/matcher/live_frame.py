@@ -74,7 +74,7 @@ class LiveFrame:
 
     def _write(self, frame: Frame, slots: SlotArray, moment: Moment) -> None:
         part, rows = self._built(slots, moment, frame.epoch_ms), self._row_of[slots]
-        frame.matrix[:, rows], frame.mask[:, rows], frame.statics[:, rows] = part.matrix, part.mask, part.statics
+        frame.matrix[:, rows], frame.mask[:, rows], frame.fixed[:, rows] = part.matrix, part.mask, part.fixed
         self._dirty = set()
 
     def _built(self, slots: SlotArray, moment: Moment, epoch_ms: int) -> Frame:

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
+from clenzy.doctor import Verdict, check_cost_policy
 from engine.matcher.cost_policy import DEFAULT_POLICY, WEIGHT_NAMES, CostWeights, PolicyError, parse_policy
 from engine.matcher.policy_watch import SHIPPED, PolicyWatch, read_policy
 from tests.fakes import ManualClock
@@ -103,3 +104,12 @@ def test_a_wrong_file_keeps_the_policy_in_force_until_it_is_mended(tmp_path: Pat
     assert watch.load_if_changed()
     assert not watch.load_if_changed()
     assert (watch.policy.label, watch.problem) == ("own@12", None)
+
+
+def test_the_doctor_names_a_wrong_file(tmp_path: Path):
+    assert check_cost_policy(SHIPPED).verdict is Verdict.OK
+    path = tmp_path / "own.toml"
+    path.write_text('name = "own"\nversion = 1\n[weights]\nparts_min = -4\n')
+    finding = check_cost_policy(path)
+    assert finding.verdict is Verdict.WARN
+    assert "own.toml: weights.parts_min" in finding.found

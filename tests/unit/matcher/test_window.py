@@ -68,8 +68,12 @@ def test_who_finishes_beyond_the_look_ahead_is_no_candidate() -> None:
 
 def test_an_uncertain_finish_counts_as_later() -> None:
     drives = [{0: 6, 1: 1}]
-    sure = plan(seats(1), drives, workers(0, 4, sd_min=0), rules=WindowRules(finish_wait_weight=1))
-    unsure = plan(seats(1), drives, workers(0, 4, sd_min=8), rules=WindowRules(finish_wait_weight=1))
+    sure = plan(
+        seats(1), drives, workers(0, 4, sd_min=0), rules=WindowRules(finish_wait_weight=1, finish_margin_sd=0.25)
+    )
+    unsure = plan(
+        seats(1), drives, workers(0, 4, sd_min=8), rules=WindowRules(finish_wait_weight=1, finish_margin_sd=0.25)
+    )
     assert (sure.worker.tolist(), unsure.worker.tolist()) == ([1], [0])
 
 
