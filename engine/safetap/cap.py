@@ -47,7 +47,7 @@ PORTUGUESE: Final = Words(
     "Alarme silencioso: não telefone à pessoa nem toque à campainha. Contacte a organização.", "local desconhecido",
 )  # fmt: skip
 GERMAN: Final = Words(
-    "de", "Persönlicher Notfallalarm", "ÜBUNG, niemand ist in Gefahr: ", "Alarm beendet: ",
+    "de", "Persönlicher Notfallalarm", "ÜBUNG, für niemanden besteht Gefahr: ", "Alarm beendet: ",
     "Stiller Alarm: die Person nicht anrufen und nicht klingeln. Die Organisation anrufen.", "Ort unbekannt",
 )  # fmt: skip
 SPANISH: Final = Words(
