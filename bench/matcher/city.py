@@ -10,8 +10,6 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.matcher.assignment.finish import remaining
-
 KMH: Final = 22.0
 DETOUR: Final = 1.3
 S_PER_KM: Final = 3600 / KMH * DETOUR
@@ -23,6 +21,8 @@ DRIVE_GUESS_S: Final = 240.0
 SIDE_KM_2000: Final = 28.0
 """Side of the city of 2,000 workers; others have the same density."""
 HOT_SPOTS: Final = 12
+OVERDUE_MIN: Final = 1.0
+"""A job past its estimate is expected to end after this long: what is reserved by it may change until it does."""
 ANSWER_S: Final = 6.0
 """A worker who says no takes this long to do so."""
 
@@ -149,7 +149,8 @@ class City:
     def expected_left_min(self, workers: Ints) -> tuple[Doubles, Doubles]:
         """Return the minutes until these working workers should be free, as far as anybody knows, and the spread."""
         expected_min = self.expected_s[self.job[workers]] / 60
-        return remaining(expected_min, (self.now_s - self.begun_s[workers]) / 60, cv=self.scenario.finish_cv)
+        left_min = expected_min - (self.now_s - self.begun_s[workers]) / 60
+        return np.maximum(left_min, OVERDUE_MIN), self.scenario.finish_cv * expected_min
 
     def _step(self, worker: int) -> None:
         job, at_s = int(self.job[worker]), float(self.until_s[worker])

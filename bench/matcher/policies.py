@@ -13,7 +13,7 @@ from engine.matcher.assignment.window_seats import Candidates, Seats, Workers
 
 CAP_S: Final = 480.0
 """Nobody is sent who would arrive later than this from now: the honest baseline needs it, see matching figures."""
-PROMISE_S: Final = 720.0
+PROMISE_S: Final = 480.0
 """Nobody is promised who would arrive later than this from now, the wait for the end of a job included."""
 CANDIDATES: Final = 24
 ASKS_MAX: Final = 6
