@@ -13,6 +13,7 @@ from config.limits import KIT_BITS
 from engine.core.database import Connection
 from engine.core.errors import InvalidInput, NotFound
 from engine.core.ids import OrgId, PersonId
+from engine.core.units import rfc3339
 
 Row = dict[str, object]
 
@@ -106,13 +107,19 @@ async def read_worker(conn: Connection, worker_id: PersonId, org_id: OrgId) -> R
     codes = {row["skill_bit"]: row["code"] for row in reversed(await conn.fetch(SKILL_BITS, org_id))}
     return {
         "worker_id": worker_id,
-        "kit": [dict(row) for row in await conn.fetch(WORKER_KIT, worker_id)],
+        "kit": [
+            {"code": row["code"], "expires_at": row["expires_at"] and rfc3339(row["expires_at"])}
+            for row in await conn.fetch(WORKER_KIT, worker_id)
+        ],
         "levels": {
             codes[row["skill_bit"]]: round(row["level"], 4)
             for row in await conn.fetch(WORKER_LEVELS, worker_id)
             if row["skill_bit"] in codes
         },
-        "shifts": [dict(row) for row in await conn.fetch(SHIFTS, worker_id)],
+        "shifts": [
+            {"starts_at": rfc3339(row["starts_at"]), "ends_at": rfc3339(row["ends_at"])}
+            for row in await conn.fetch(SHIFTS, worker_id)
+        ],
         "blocked_customers": [row["customer_id"] for row in await conn.fetch(BLOCKED_CUSTOMERS, worker_id)],
     }
 
