@@ -28,8 +28,8 @@ PORTO_KMH: Final = (90, 70, 48, 42, 36, 30, 26, 24, 20)
 
 
 def open_data() -> Path:
-    """Return the folder of open data: `CLENZY_OPEN_DATA`, or `shared/data` beside the checkout."""
-    return Path(os.environ.get("CLENZY_OPEN_DATA", Path(__file__).parents[3] / "shared" / "data"))
+    """Return the folder of open data: `CLENZY_DATA`, or the one beside the checkout."""
+    return Path(os.environ.get("CLENZY_DATA", Path(__file__).parents[3] / "shared" / "data"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,9 +44,9 @@ WHY_CANDIDATES_MAX: Final = 10
 WEIGHT_MIN_MAX: Final = 600
 """Minutes that a weight of a cost policy is worth at most; a file with more is refused."""
 POLICY_CHECK_MS: Final = 2_000
-"""How often the matcher looks whether its cost policy's file has changed; a hang-up signal makes it look at once."""
+"""How often the matcher looks whether its cost policy's file has changed."""
 FRAME_REFRESH_MS: Final = 1_000
-"""What ages by itself (waiting, fixes, shifts) is at most this old in a frame that is kept; who changed is anew at once."""
+"""What ages by itself (waiting, fixes, shifts) is at most this old in a kept frame; who changed is written at once."""
 KIT_BITS: Final = 30
 """Certificates, tools, parts, vehicles and languages that one organisation may name."""
 ACCEPTANCE_REFRESH_MS: Final = 300_000

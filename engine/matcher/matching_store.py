@@ -1,6 +1,6 @@
 """What people say for the matcher, in Postgres: kit, levels, shifts, working time, what services need, and wishes.
 
-Each writing replaces what was said before of the same thing. The triggers of migration 0015 wake the matcher.
+Each writing replaces what was said before of the same thing. The triggers of migration 0014 wake the matcher.
 """
 
 from collections.abc import Iterable, Sequence

@@ -54,7 +54,7 @@ def test_a_service_goes_before_its_organisation_and_the_rest_is_the_policys():
         ({"services": []}, ["services", "table"]),
         ({"version": 0}, ["version", "from 1 on"]),
         ({"name": "No spaces"}, ["name", "lower-case"]),
-        ({"wieghts": {}}, ["wieghts", "unknown"]),
+        ({"weight": {}}, ["weight", "unknown"]),
         ({"version": "1", "weights": {"parts_min": "much"}}, ["version", "weights.parts_min"]),
     ],
 )

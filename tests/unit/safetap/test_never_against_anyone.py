@@ -32,8 +32,8 @@ def test_what_decides_on_work_does_not_read_the_record(package: str) -> None:
 
 READ_BY_DECISIONS = {
     "address", "booking", "booking_event", "customer_language", "customer_worker", "dispatch_log", "duty_period",
-    "kit_item", "offer", "person", "person_key", "region", "safety_hold", "service", "service_kit", "shift", "worker",
-    "worker_kit", "worker_level", "working_time_rule",
+    "kit_item", "offer", "org", "person", "person_key", "region", "safety_hold", "service", "service_kit", "shift",
+    "worker", "worker_kit", "worker_level", "working_time_rule",
 }  # fmt: skip
 """Every table that what decides on work reads or writes. A table more is a decision: may what it holds count?"""
 WITHIN_STATEMENTS = {"due", "place"}

@@ -1,5 +1,5 @@
 -- What a worker has to show, carries and may work; what a service needs; whom a customer wishes for.
--- depends: 0012.privacy
+-- depends: 0013.watchdog
 
 -- ---------------------------------------------------------------- kit
 -- What an organisation names: bit by bit, so that a matcher compares thirty of them in one step.
