@@ -15,6 +15,7 @@ from clenzy.ports import any_free
 from clenzy.stores.home import store_home
 from clenzy.stores.postgres import Postgres
 from clenzy.stores.redis import Redis
+from engine.people.keyring import ensure_keyring
 from tests.acceptance.safetap_chaos.history import Kill
 from tests.acceptance.safetap_chaos.victims import ProcessVictim, StoreVictim, Victim
 from tests.conftest import TokenKeys
@@ -70,6 +71,7 @@ class Installation:
             "CLENZY_SAFETAP_SOCKET": str(self.disk(0) / "safetap.sock"),
             "CLENZY_SAFETAP_PUBLIC_URL": f"http://127.0.0.1:{door_ports[0]}",
             "CLENZY_STATE_DIR": str(folder),
+            "CLENZY_PERSON_KEYS_FILE": str(ensure_keyring(folder / "person-keys.json")),
             "CLENZY_LOG_LEVEL": "ERROR",
         }
         self.doors = [self._door(number, port) for number, port in enumerate(door_ports)]

@@ -38,6 +38,7 @@ SETTLE_S = 90
 WATCH_S = 0.5
 REPORT_S = 10
 LAST_ACTS_S = 3
+UNREADABLE = b"envelope.unreadable"
 """So long humans go on after the last press; what they leave is open at the end."""
 Progress = Callable[[str], object]
 
@@ -243,6 +244,7 @@ async def _judge(scene: Scene, harm: Harm, responders: Responders, silent: set[s
         *(f"nobody died at {name}" for name in sorted(named_in_the_code() - died_at)),
         *([] if harm.bytes_lost else ["no disk was lost with an alarm on it"]),
         *([] if is_whole else [chain]),
+        *(["an address that was sealed cannot be opened"] if UNREADABLE in installation.log.read_bytes() else []),
     ]
     late = lateness(changes, history.kills, last_step=len(STEPS_S))
     return Outcome(
