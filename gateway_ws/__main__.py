@@ -1,7 +1,6 @@
 """The gateway's composition root: opens what it needs, serves, and closes in reverse order."""
 
 import asyncio
-import gc
 from contextlib import AsyncExitStack
 
 from aiohttp import web
@@ -14,6 +13,7 @@ from engine.wiring import open_access_tokens, open_fix_clock, open_redis
 from gateway_ws.engine_calls import EngineCalls
 from gateway_ws.gateway import Gateway, Stores
 from gateway_ws.safetap_client import SafeTapClient
+from ops.garbage import collect_seldom
 from ops.http import app_runner, ops_server, tls_context
 from ops.process import Process, run
 
@@ -47,21 +47,11 @@ async def root(process: Process) -> None:
                 ssl_context=tls_context(settings),
             )
             await site.start()
-            _collect_seldom()
+            collect_seldom(GC_OBJECTS)
             await process.stop.wait()
             await site.stop()
             await gateway.drain(settings.drain_within_ms, process.hurry)
         connecting.cancel()
-
-
-def _collect_seldom() -> None:
-    """Keep the garbage collector from a third of a core: what a gateway holds is long-lived, and freed by count.
-
-    At its default of 700 new objects it walks through every session of thousands again and again.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(GC_OBJECTS, 20, 100)
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         for row in safetap_rows(on, triggers=options.triggers, timers=options.timers, say=say):
             rows.append(row)
-            say(f"{row.row}: {row.ours:.1f} {row.unit} {row.target}{'' if row.gate else ' - NOT RIGHT'}")
+            say(f"{row.row}: {row.ours:.1f} {row.unit} {row.target}{' - NOT RIGHT' if row.gate is False else ''}")
     finally:  # what was measured is not lost to what failed afterwards
         show(f"SafeTap, gateway and its flood on core {on.server_cpu}, all else on core {on.client_cpu}", rows, console)
         console.print(f"written to {save('safetap', rows)}")

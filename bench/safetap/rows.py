@@ -142,7 +142,7 @@ def _beside_the_gateway(rig: Rig, under_test: Product, folder: Path, triggers: i
 
 def _delay_rows(seen: "Seen", naive: Calls, gates: dict[int, bool]) -> list[Row]:
     def row(name: str, ours_ms: float, most: float, calls: Calls) -> Row:
-        is_right = gates[id(calls)] and not calls.states.keys() - {"committed", "spooled"}
+        is_right = gates[id(calls)] and not (+calls.states).keys() - {"committed", "spooled"}
         return less_is_better(
             name, ours_ms, naive.percentile(99), anchor_name=NAIVE, unit="ms", most=most, gate=is_right
         )
