@@ -81,9 +81,14 @@ class Scene:
 
 
 @pytest.fixture
-async def scene(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Scene]:
-    executable = needed_chromium()
-    async with open_twilio() as twilio, browsing(executable) as browser, aiohttp.ClientSession() as http:
+def chromium() -> str:
+    """The looking for it asks Playwright, which will not be asked from within an event loop."""
+    return needed_chromium()
+
+
+@pytest.fixture
+async def scene(chromium: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Scene]:
+    async with open_twilio() as twilio, browsing(chromium) as browser, aiohttp.ClientSession() as http:
         monkeypatch.setenv("CLENZY_PHONE_API_URL", twilio.url)
         monkeypatch.setenv("CLENZY_PHONE_ACCOUNT", ACCOUNT)
         monkeypatch.setenv("CLENZY_PHONE_SECRET", SECRET)
