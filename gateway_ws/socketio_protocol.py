@@ -69,7 +69,7 @@ class ProtocolServer(socketio.AsyncServer):
         except ClenzyError as error:
             await self.broken(eio_sid, error)
         except Exception as error:  # noqa: BLE001 - whatever a stranger's packet makes the library raise
-            log.debug("socketio.library_raised", error=type(error).__name__)
+            log.debug("socketio.packet_refused", error=type(error).__name__)
             await self.broken(eio_sid, WireError("this is not a packet of Socket.IO"))
 
     async def _handle_event(self, eio_sid: str, namespace: str | None, id: int | None, data: Any) -> None:  # noqa: A002, ANN401 - the library's signature

@@ -197,5 +197,5 @@ def _places(random: np.random.Generator, spots: Doubles, side: float, count: int
     )
     spot = spots[random.integers(0, HOT_SPOTS, count)] + random.normal(0, 1.5 * scale, (count, 2))
     anywhere = random.random((count, 2)) * side
-    placed: Doubles = np.clip(np.where(kind < 0.5, core, np.where(kind < 0.8, spot, anywhere)), 0, side)  # noqa: PLR2004
+    placed: Doubles = np.clip(np.where(kind < 0.5, core, np.where(kind < 0.8, spot, anywhere)), 0, side)  # noqa: PLR2004 - shares
     return placed

@@ -69,7 +69,7 @@ class Phone:
             self._take(msgpack.unpackb(frame) if frame else [])
 
     def _take(self, frame: list[object]) -> None:
-        if len(frame) == 3 and frame[0] == 2 and frame[2] == COMMITTED and frame[1] in self.called:  # noqa: PLR2004
+        if len(frame) == 3 and frame[0] == 2 and frame[2] == COMMITTED and frame[1] in self.called:  # noqa: PLR2004 - the wire
             seq = frame[1]
             assert isinstance(seq, int)
             trigger_id, due = self.called.pop(seq)
@@ -79,7 +79,7 @@ class Phone:
     def _send(self, data: "bytes | memoryview") -> None:
         self.socket.setblocking(True)  # noqa: FBT003 - socket's signature
         self.socket.sendall(data)
-        self.socket.setblocking(False)  # noqa: FBT003
+        self.socket.setblocking(False)  # noqa: FBT003 - as above
 
 
 def run(phones: list[Phone], seconds: float) -> None:

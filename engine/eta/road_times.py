@@ -126,7 +126,7 @@ def _many_to_one(  # noqa: PLR0913, PLR0917 - a leaf takes its arrays one by one
     if to_edge < 0:
         found_ms[:] = OFF_GRAPH_MS
         return
-    tail, onward_ms, head, back_ms = _ends(to_edge, to_share, roads, True)  # noqa: FBT003
+    tail, onward_ms, head, back_ms = _ends(to_edge, to_share, roads, True)  # noqa: FBT003 - as `_ends` says
     _spread(tail, onward_ms, labels, by_hub)
     if head >= 0:
         _spread(head, back_ms, labels, by_hub)
@@ -135,7 +135,7 @@ def _many_to_one(  # noqa: PLR0913, PLR0917 - a leaf takes its arrays one by one
         if edge < 0:
             found_ms[i] = OFF_GRAPH_MS
             continue
-        ahead, ahead_ms, behind, behind_ms = _ends(edge, share, roads, False)  # noqa: FBT003
+        ahead, ahead_ms, behind, behind_ms = _ends(edge, share, roads, False)  # noqa: FBT003 - as above
         best = ahead_ms + _best(ahead, labels, by_hub)
         if behind >= 0:
             best = min(best, behind_ms + _best(behind, labels, by_hub))

@@ -119,7 +119,7 @@ class Harm:
             await door.start()
 
     async def _until_spooled(self, doors: Sequence[Victim]) -> None:
-        """Wait until each of the doors has put something on its disk and has told a phone so."""
+        """Wait until each of the doors has put something on its disk, and a moment longer."""
         disks = {door: self.installation.doors.index(door) for door in doors}
         before = {door: self.installation.spooled_bytes(disk) for door, disk in disks.items()}
         async with asyncio.timeout(WAIT_S):
@@ -127,6 +127,7 @@ class Harm:
                 door.is_dead() or self.installation.spooled_bytes(disk) > before[door] for door, disk in disks.items()
             ):
                 await asyncio.sleep(0.02)
+        # The answer is on its way: whether it arrived before the kill is one more thing that is left to chance.
         await asyncio.sleep(0.2)
 
     @asynccontextmanager
