@@ -11,6 +11,7 @@ import urllib.error
 import urllib.request
 import uuid
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +90,6 @@ def send(url: str, method: str, body: object = None, *, token: str | None = None
     request = urllib.request.Request(url, method=method, data=data, headers=headers)
     try:
         with urllib.request.urlopen(request, timeout=10) as response:
-            return json.load(response)
+            return json.load(response) if response.status != HTTPStatus.NO_CONTENT else None
     except urllib.error.HTTPError as error:
         raise AssertionError(f"{method} {url}: {error.code} {error.read()[:500]!r}") from error

@@ -4,6 +4,7 @@ Sources: https://firebase.google.com/docs/cloud-messaging/send/v1-api and, for t
 https://developers.google.com/identity/protocols/oauth2/service-account#httprest (RFC 7523).
 """
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -65,6 +66,7 @@ class FcmNotifier:
         self._now_ms = now_ms
         self._token = ""
         self._token_until_ms = 0
+        self._asking = asyncio.Lock()
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
@@ -127,11 +129,16 @@ class FcmNotifier:
         )
 
     async def _access_token(self, account: ServiceAccount) -> str:
-        """Return a token that is good for a while yet; two at once may ask twice, which does no harm."""
-        now_ms = self._now_ms()
-        if now_ms < self._token_until_ms - RENEW_BEFORE_MS:
+        """Return a token that is good for a while yet. Many senders at once ask for one together."""
+        async with self._asking:
+            now_ms = self._now_ms()
+            if now_ms >= self._token_until_ms - RENEW_BEFORE_MS:
+                self._token, good_s = await self._ask_for_token(account, now_ms // MS_PER_S)
+                self._token_until_ms = now_ms + good_s * MS_PER_S
             return self._token
-        now_s = now_ms // MS_PER_S
+
+    async def _ask_for_token(self, account: ServiceAccount, now_s: int) -> tuple[str, int]:
+        """Return a new token and for how many seconds it is good."""
         claims = {
             "iss": account.client_email,
             "scope": SCOPE,
@@ -145,8 +152,7 @@ class FcmNotifier:
         token, good_s = body.get("access_token"), body.get("expires_in")
         if status != HTTPStatus.OK or not isinstance(token, str) or not isinstance(good_s, int):
             raise NotSent(f"Firebase's token server answered {status}")
-        self._token, self._token_until_ms = token, now_ms + good_s * MS_PER_S
-        return token
+        return token, good_s
 
     async def _post(
         self, url: str, body: bytes | aiohttp.FormData, headers: dict[str, str]
