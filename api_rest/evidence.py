@@ -13,18 +13,18 @@ from api_rest.safety_pins import PROTECTED
 from api_rest.schemas import Answer
 from config.limits import EVIDENCE_CHUNK_BYTES_MAX, EVIDENCE_CHUNKS_MAX
 from engine.core.errors import Conflict, InvalidInput, NotAllowed, NotFound
-from engine.core.ids import IncidentId
+from engine.core.ids import IncidentId, PersonId
 from engine.safetap.chain import GENESIS
 from engine.safetap.evidence import (
     Chunk,
     add_chunk,
-    check_recording,
     incident_of_desk,
     incident_of_trigger,
     list_evidence,
     read_chunk,
 )
 from engine.safetap.incident_reads import note_read
+from engine.safetap.sound import check_sound
 
 BYTES: Final = "application/octet-stream"
 BASE64_CHARS_MAX: Final = 4 * (EVIDENCE_CHUNK_BYTES_MAX // 3 + 1)
@@ -87,13 +87,13 @@ async def add_from_desk(call: Call[DeskChunk, NoQuery]) -> Reply:
     """Keep a chunk that somebody at the desk adds."""
     wanted = IncidentId(call.ids["incident_id"])
     incident_id = await incident_of_desk(call.conn, incident_id=wanted, actor=call.principal)
-    return await _kept(call, incident_id, call.body)
+    return await _kept(call, incident_id, call.body, from_phone_of=None)
 
 
 async def add_from_phone(call: Call[PhoneChunk, NoQuery]) -> Reply:
     """Keep a chunk of whoever called for help."""
     incident_id = await incident_of_trigger(call.conn, trigger_id=call.body.trigger_id, actor=call.principal)
-    return await _kept(call, incident_id, call.body)
+    return await _kept(call, incident_id, call.body, from_phone_of=call.principal.person_id)
 
 
 async def list_pieces(call: Call[NoBody, NoQuery]) -> Reply:
@@ -110,9 +110,19 @@ async def get_chunk(call: Call[NoBody, ChunkQuery]) -> Reply:
 
 
 async def _kept(
-    call: "Call[DeskChunk, NoQuery] | Call[PhoneChunk, NoQuery]", incident_id: IncidentId, body: DeskChunk
+    call: "Call[DeskChunk, NoQuery] | Call[PhoneChunk, NoQuery]",
+    incident_id: IncidentId,
+    body: DeskChunk,
+    *,
+    from_phone_of: PersonId | None,
 ) -> Reply:
-    await check_recording(call.conn, incident_id, body.media_type, jurisdictions=call.services.jurisdictions)
+    await check_sound(
+        call.conn,
+        incident_id,
+        body.media_type,
+        jurisdictions=call.services.jurisdictions,
+        from_phone_of=from_phone_of,
+    )
     chunk = Chunk(
         evidence_id=body.evidence_id,
         n=body.n,

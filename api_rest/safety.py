@@ -1,6 +1,7 @@
 """What people choose for the case that they call for help, who is trained to look after them, and which desks watch."""
 
-from typing import Annotated, Any
+from dataclasses import asdict
+from typing import Annotated, Any, Literal
 from uuid import UUID, uuid4
 
 from pydantic import AwareDatetime, Field
@@ -24,6 +25,7 @@ from engine.safetap.safety_setup import (
     save_setup,
     set_training,
 )
+from engine.safetap.sound import SoundRule, sound_rule
 
 CALLERS = frozenset({Role.CUSTOMER, Role.WORKER})
 
@@ -49,6 +51,8 @@ class Setup(Body):
     """A worker who agrees to look after others from outside; it takes training too."""
     cue: Cue = Cue.DOT
     """How the person's own phone shows them that their alarm has arrived."""
+    records_sound: bool = False
+    """They agree that their phone records sound for their alarm; kept only where `sound.is_allowed`."""
     contacts: Annotated[list[Contact], Field(max_length=CONTACTS_PER_PERSON_MAX, default_factory=list)]
 
 
@@ -61,14 +65,27 @@ class ContactAnswer(Answer):
     may_be_at_address: bool
 
 
+class SoundAnswer(Answer):
+    """Whether sound may be recorded where the person belongs, and whose consent that takes."""
+
+    is_allowed: bool
+    country: str
+    """ISO 3166-1, or `ELSEWHERE`: the country has no file."""
+    consent: Literal["all_parties", "one_party", "unclear"]
+    consent_basis: str | None
+    """How everybody consents, in the words of who runs the installation."""
+
+
 class SetupAnswer(Answer):
-    """What a person chose."""
+    """What a person chose, and what the law of their place lets their phone do."""
 
     contact_mode: ContactMode
     code_word: str | None
     decoy_text: str | None
     is_volunteer: bool
     cue: Cue
+    records_sound: bool
+    sound: SoundAnswer
     contacts: list[ContactAnswer]
 
 
@@ -104,16 +121,25 @@ class DeskList(Answer):
 
 async def get_setup(call: Call[NoBody, NoQuery]) -> Reply:
     """Return what the person chose."""
-    return _answer(await load_setup(call.conn, call.principal.person_id))
+    return _answer(await load_setup(call.conn, call.principal.person_id), await _sound(call))
 
 
 async def put_setup(call: Call[Setup, NoQuery]) -> Reply:
     """Write what the person chooses; who calls for help next is looked after so."""
     body = call.body
     contacts = tuple(ContactPlan(one.name, one.phone, one.email, one.may_be_at_address) for one in body.contacts)
-    setup = SafetySetup(body.contact_mode, body.code_word, body.decoy_text, body.is_volunteer, contacts, body.cue)
+    setup = SafetySetup(
+        contact_mode=body.contact_mode,
+        code_word=body.code_word,
+        decoy_text=body.decoy_text,
+        is_volunteer=body.is_volunteer,
+        contacts=contacts,
+        cue=body.cue,
+        records_sound=body.records_sound,
+    )
     ids = [uuid4() for _ in contacts]
-    return _answer(await save_setup(call.conn, setup, principal=call.principal, contact_ids=ids, now_ms=call.now_ms))
+    kept = await save_setup(call.conn, setup, principal=call.principal, contact_ids=ids, now_ms=call.now_ms)
+    return _answer(kept, await _sound(call))
 
 
 async def put_training(call: Call[Training, NoQuery]) -> Reply:
@@ -147,7 +173,11 @@ async def list_desks(call: Call[NoBody, NoQuery]) -> Reply:
     return Reply({"is_armed": bool(items), "items": items})
 
 
-def _answer(setup: SafetySetup) -> Reply:
+async def _sound(call: "Call[NoBody, NoQuery] | Call[Setup, NoQuery]") -> SoundRule:
+    return await sound_rule(call.conn, call.principal.person_id, jurisdictions=call.services.jurisdictions)
+
+
+def _answer(setup: SafetySetup, sound: SoundRule) -> Reply:
     contacts: list[dict[str, Any]] = [
         {
             "name": one.name,
@@ -164,6 +194,8 @@ def _answer(setup: SafetySetup) -> Reply:
             "decoy_text": setup.decoy_text,
             "is_volunteer": setup.is_volunteer,
             "cue": setup.cue.value,
+            "records_sound": setup.records_sound,
+            "sound": asdict(sound),
             "contacts": contacts,
         }
     )

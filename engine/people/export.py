@@ -59,7 +59,7 @@ SECTIONS: Final[Mapping[str, str]] = {
     "trigger_keys": "SELECT label, created_at, revoked_at FROM trigger_key WHERE person_id = $1 LIMIT $2",
     "phone_door": "SELECT phone, is_call_alarm, updated_at FROM phone_door WHERE person_id = $1 LIMIT $2",
     "safety_setup": """
-        SELECT contact_mode, code_word, decoy_text, volunteers, updated_at
+        SELECT contact_mode, code_word, decoy_text, volunteers, records_sound, updated_at
           FROM safety_setup WHERE person_id = $1 LIMIT $2""",
     "safety_contacts": """
         SELECT ROW(k.wrapped, c.name_sealed, c.name)::sealed_text AS name,

@@ -14,10 +14,9 @@ from uuid import UUID
 
 import asyncpg
 
-from config.jurisdictions import Jurisdictions
 from config.limits import EVIDENCE_CHUNK_BYTES_MAX, EVIDENCE_CHUNKS_MAX, EVIDENCE_PIECES_MAX
 from engine.core.database import Connection
-from engine.core.errors import Conflict, InvalidInput, NotAllowed, NotFound, Unavailable
+from engine.core.errors import Conflict, InvalidInput, NotFound, Unavailable
 from engine.core.ids import IncidentId, PersonId
 from engine.core.units import rfc3339, utc_from_ms
 from engine.people.envelopes import OVERHEAD_BYTES
@@ -69,12 +68,6 @@ SELECT k.erased_at,
  WHERE e.incident_id = $1 AND e.evidence_id = $2 AND c.n = $3
 """
 PERSON_OF: Final = "SELECT person_id FROM incident WHERE incident_id = $1"
-
-
-COUNTRY_OF: Final = "SELECT r.country_code FROM incident i JOIN region r USING (region_id) WHERE i.incident_id = $1"
-
-SOUND: Final = ("audio/", "video/")
-"""Media types that hold the spoken word. What calls itself something else is taken for what it says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,21 +132,6 @@ async def add_chunk(conn: Connection, *, incident_id: IncidentId, actor: Princip
         )
         await _tell(conn, incident_id, actor, "evidence_complete", body, now_ms=now_ms)
     return digest
-
-
-async def check_recording(
-    conn: Connection, incident_id: IncidentId, media_type: str, *, jurisdictions: Jurisdictions
-) -> None:
-    """Refuse sound where the law of the incident's place, or who runs the installation, has not let it be recorded.
-
-    Raises:
-        NotAllowed: with the country.
-    """
-    if not media_type.startswith(SOUND):
-        return
-    rules = jurisdictions.of(await conn.fetchval(COUNTRY_OF, incident_id))
-    if not rules.recording.enabled:
-        raise NotAllowed(f"Sound is not recorded in {rules.name}: config/jurisdictions/{rules.country}.toml.")
 
 
 async def list_evidence(conn: Connection, incident_id: IncidentId) -> list[dict[str, object]]:

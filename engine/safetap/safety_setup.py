@@ -67,12 +67,14 @@ class SafetySetup:
     is_volunteer: bool
     contacts: tuple[ContactPlan, ...]
     cue: Cue = Cue.DOT
+    records_sound: bool = False
+    """They agree that their phone records sound for their alarm; its place must allow it too."""
 
 
 NOTHING_CHOSEN: Final = SafetySetup(ContactMode.NONE, None, None, is_volunteer=False, contacts=())
 
 SETUP: Final = """
-SELECT contact_mode, code_word, decoy_text, volunteers, cue FROM safety_setup WHERE person_id = $1
+SELECT contact_mode, code_word, decoy_text, volunteers, cue, records_sound FROM safety_setup WHERE person_id = $1
 """
 
 CONTACTS: Final = """
@@ -84,11 +86,12 @@ SELECT ROW(k.wrapped, c.name_sealed, c.name)::sealed_text AS name,
 """
 
 SAVE: Final = """
-INSERT INTO safety_setup (person_id, contact_mode, code_word, decoy_text, volunteers, updated_at, cue)
-VALUES ($1, $2, $3, $4, $5, $6, $7)
+INSERT INTO safety_setup (person_id, contact_mode, code_word, decoy_text, volunteers, updated_at, cue, records_sound)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
 ON CONFLICT (person_id) DO UPDATE
    SET contact_mode = excluded.contact_mode, code_word = excluded.code_word, decoy_text = excluded.decoy_text,
-       volunteers = excluded.volunteers, updated_at = excluded.updated_at, cue = excluded.cue
+       volunteers = excluded.volunteers, updated_at = excluded.updated_at, cue = excluded.cue,
+       records_sound = excluded.records_sound
 """
 
 FORGET_CONTACTS: Final = "DELETE FROM safety_contact WHERE person_id = $1"
@@ -126,6 +129,7 @@ async def load_setup(conn: Connection, person_id: PersonId) -> SafetySetup:
         is_volunteer=row["volunteers"],
         contacts=contacts,
         cue=Cue(row["cue"]),
+        records_sound=row["records_sound"],
     )
 
 
@@ -140,7 +144,9 @@ async def save_setup(
     kept = checked(setup, role=principal.role)
     person_id, now = principal.person_id, utc_from_ms(now_ms)
     mode, cue = kept.contact_mode.value, kept.cue.value
-    await conn.execute(SAVE, person_id, mode, kept.code_word, kept.decoy_text, kept.is_volunteer, now, cue)
+    await conn.execute(
+        SAVE, person_id, mode, kept.code_word, kept.decoy_text, kept.is_volunteer, now, cue, kept.records_sound
+    )
     await conn.execute(FORGET_CONTACTS, person_id)
     key = await person_key(conn, person_id, now_ms=now_ms)
     await conn.executemany(
@@ -160,7 +166,11 @@ async def save_setup(
         action="safety_setup.saved",
         subject=f"person:{person_id}",
         now_ms=now_ms,
-        detail={"contacts": len(kept.contacts), "contact_mode": kept.contact_mode.value},
+        detail={
+            "contacts": len(kept.contacts),
+            "contact_mode": kept.contact_mode.value,
+            "records_sound": kept.records_sound,
+        },
     )
     return kept
 

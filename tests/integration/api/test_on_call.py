@@ -209,6 +209,8 @@ async def test_nobody_is_contacted_who_did_not_choose_it(api: Api, worker: Perso
         "decoy_text": None,
         "is_volunteer": False,
         "cue": "dot",
+        "records_sound": False,
+        "sound": {"is_allowed": False, "country": "PT", "consent": "all_parties", "consent_basis": None},
         "contacts": [],
     }
     assert (await api.get("/v1/me/safety", by=customer)).body == nothing
@@ -217,11 +219,13 @@ async def test_nobody_is_contacted_who_did_not_choose_it(api: Api, worker: Perso
         "code_word": "pineapple",
         "is_volunteer": True,
         "cue": "buzz",
+        "records_sound": True,
         "contacts": [{"name": "Rui", "phone": "00351 912 345 678", "email": "Rui@Example.com"}],
     }
     said = await api.call("PUT", "/v1/me/safety", chosen, by=worker)
     assert said.status == 200, said.body
     (contact,) = said.body["contacts"]
+    assert said.body["records_sound"] is True
     assert (contact["phone"], contact["email"]) == ("+351912345678", "rui@example.com")
     assert (await api.get("/v1/me/safety", by=worker)).body == said.body
     assert (await api.call("PUT", "/v1/me/safety", {}, by=worker)).body == nothing

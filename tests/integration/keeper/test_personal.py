@@ -1,23 +1,26 @@
 """The keeper seals what lies in the clear, and deletes what a country lets be kept no longer, unless it is held."""
 
+from contextlib import suppress
 from datetime import timedelta
 from uuid import uuid4
 
 import asyncpg
 import pytest
 
-from config.jurisdictions import load_jurisdictions
+from config.jurisdictions import ELSEWHERE, Jurisdictions, load_jurisdictions
+from engine.core.database import Connection
 from engine.core.errors import NotAllowed
-from engine.core.ids import IncidentId
+from engine.core.ids import IncidentId, PersonId
 from engine.core.units import MS_PER_DAY, utc_from_ms
 from engine.people.legal_holds import Held, lift_hold, set_hold
 from engine.run_keeper import PersonalKeeper
 from engine.safetap.chain import GENESIS, link_hash
 from engine.safetap.chain_reading import verify_everything
 from engine.safetap.desk import acknowledge, close
-from engine.safetap.evidence import Chunk, add_chunk, check_recording, read_chunk
+from engine.safetap.evidence import Chunk, add_chunk, read_chunk
 from engine.safetap.incident_statistics import read_statistics
 from engine.safetap.incident_trail import read_incident_trail
+from engine.safetap.sound import check_sound
 from tests.fakes import ManualClock
 from tests.integration.safetap.test_incident_record import add_trail
 from tests.integration.safetap.test_intake import take
@@ -161,5 +164,29 @@ async def test_sound_is_refused_where_nobody_switched_it_on(world: World) -> Non
     async with world.pool.acquire() as conn:
         for media_type in ("audio/ogg", "video/mp4"):
             with pytest.raises(NotAllowed, match="Portugal"):
-                await check_recording(conn, incident_id, media_type, jurisdictions=RULES)
-        await check_recording(conn, incident_id, "image/png", jurisdictions=RULES)
+                await check_sound(conn, incident_id, media_type, jurisdictions=RULES, from_phone_of=None)
+        await check_sound(conn, incident_id, "image/png", jurisdictions=RULES, from_phone_of=world.worker)
+
+
+async def test_a_phones_sound_takes_the_law_and_the_persons_own_word(world: World) -> None:
+    incident_id = IncidentId(await take(world, world.received(booking_id=world.booking_id)))
+    portugal = RULES.of("PT")
+    allowing = portugal.model_copy(update={"recording": portugal.recording.model_copy(update={"enabled": True})})
+    rules = Jurisdictions({"PT": allowing, ELSEWHERE: RULES.of(ELSEWHERE)})
+
+    async def kept(conn: Connection, from_phone_of: PersonId | None) -> bool:
+        with suppress(NotAllowed):
+            await check_sound(conn, incident_id, "audio/ogg", jurisdictions=rules, from_phone_of=from_phone_of)
+            return True
+        return False
+
+    async with world.pool.acquire() as conn:
+        assert (await kept(conn, None), await kept(conn, world.worker)) == (True, False)
+        for agrees in (False, True):
+            await conn.execute(
+                """INSERT INTO safety_setup (person_id, contact_mode, updated_at, records_sound)
+                   VALUES ($1, 'none', $2, $3)
+                   ON CONFLICT (person_id) DO UPDATE SET records_sound = excluded.records_sound""",
+                world.worker, utc_from_ms(NOW_MS), agrees,
+            )  # fmt: skip
+            assert await kept(conn, world.worker) is agrees
