@@ -13,12 +13,20 @@ OFFER_TTL_MS: Final = 20_000
 """An unanswered offer expires and the next best worker is asked."""
 BOOKING_SEARCH_MS_MAX: Final = 1_800_000
 """A booking that found nobody by then becomes `unserved`."""
+OFFERS_AT_ONCE_MAX: Final = 5
+"""Workers who are asked together for one booking; a policy that says more gets as many."""
+OFFER_ANSWER_S_MIN: Final = 5
+OFFER_ANSWER_S_MAX: Final = 300
+"""A policy whose offers last shorter or longer than these is refused."""
 OFFERS_PER_BOOKING_MAX: Final = 25
 """A booking that was offered so often without a yes becomes `unserved`: the desk calls."""
 OFFER_ASK_AGAIN_MS: Final = 120_000
-"""Who said no, or nothing, is asked again for that booking only when nobody else is left, and after this long."""
+"""Who said no, or nothing, is asked again for that booking only when nobody else is left, and after this long; twice as
+long after each further no."""
 DISPATCH_RETRY_MS: Final = 2_000
-"""A booking for which nobody was found is tried again after this long."""
+"""A booking for which nobody was found is tried again after this long at first."""
+DISPATCH_RETRY_MS_MAX: Final = 10_000
+"""The same for one that has been searching for some minutes."""
 DISPATCH_BATCH_MAX: Final = 64
 """Bookings of one claim; the next claim follows at once."""
 DISPATCH_POLL_MS: Final = 500
@@ -41,6 +49,8 @@ STATUS_CHECK_MS: Final = 1_000
 """Without a change, what Redis holds is compared this often: it may have been restarted."""
 WHY_CANDIDATES_MAX: Final = 10
 """Ranked candidates kept in the dispatch log of a decision."""
+ETA_CANDIDATES_MAX: Final = 30
+"""The cheapest by the straight line whose travel times are asked for; whoever comes after them is not considered."""
 WEIGHT_MIN_MAX: Final = 600
 """Minutes that a weight of a cost policy is worth at most; a file with more is refused."""
 POLICY_CHECK_MS: Final = 2_000
@@ -61,10 +71,18 @@ SHIFTS_PER_WORKER_MAX: Final = 62
 """Planned shifts that one request may write; they replace those that were planned."""
 
 # Window mode
-WINDOW_MS: Final = 5_000
+WINDOW_MS: Final = 1_000
 """Bookings of this long are given out together while there is somebody for each."""
-WINDOW_BUSY_MS: Final = 10_000
+WINDOW_BUSY_MS: Final = 2_000
 """The same while more is asked for than there are hands: then the choice matters more than a moment."""
+WINDOW_BOOKINGS_MAX: Final = 512
+"""Bookings that one window decides together; the next ones follow at once."""
+PRESSURE_OVER_MS: Final = 300_000
+"""Over this long the bookings that came in say how busy it is."""
+PRESSURE_BOOKINGS_MIN: Final = 10
+"""Fewer bookings than this say nothing about how busy it is: they are given out at once."""
+PRESSURE_BOOKINGS_MAX: Final = 50_000
+"""Bookings of an organisation that are counted; of more, the newest."""
 WINDOW_ON_LOAD: Final = 0.6
 """Offered load (work asked for / work that all on duty can do) from which bookings are given out in windows."""
 WINDOW_OFF_LOAD: Final = 0.5
@@ -89,6 +107,29 @@ REMATCHES_MAX: Final = 2
 """A booking whose worker was exchanged so often keeps the one it has."""
 CREW_STEPS_MAX: Final = 200
 """Steps of the search for crews and shared resources; beyond it the best found is taken and its gap is told."""
+
+# Regions
+MATCHER_PROCESSES_MAX: Final = 16
+"""Matchers that one supervisor runs; more is refused as a setting."""
+MATCHER_BEAT_MS: Final = 1_000
+"""How often a matcher renews its lease and looks at who holds which region."""
+MATCHER_LEASE_MS: Final = 5_000
+"""Who has not renewed for this long no longer takes part: the others take its regions."""
+REGION_TAKEOVER_MS_MAX: Final = 7_000
+"""Within this long of a matcher's end, however it ended, others dispatch in its regions; `clenzy doctor` fails later."""
+MATCHER_LEAVE_MS: Final = 2_000
+"""A matcher that stops in good order hands over within this; else its lease runs out."""
+MATCHER_KEPT_MS: Final = 3_600_000
+"""A matcher that was not heard of for this long is forgotten."""
+REGION_RESOLUTION_MAX: Final = 6
+"""Resolution of the cell that a booking keeps: regions cannot be finer."""
+REGION_BORDER_M: Final = 15_000
+"""Workers this far beyond a region are seen by its matcher: the search radius, and how far a cell sticks out of the
+coarser one that it belongs to."""
+REGION_IDLE_MS: Final = 3_600_000
+"""A region where nobody has asked for anything for this long is closed; the next booking founds it again."""
+REGION_BUSY_NOTE_MS: Final = 60_000
+"""How exactly is kept when somebody last asked in a region."""
 
 # Outbox relay
 RELAY_BATCH_MAX: Final = 500

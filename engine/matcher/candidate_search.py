@@ -6,7 +6,7 @@ instead, ring by ring: a booking does not wait for a copy.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -20,9 +20,10 @@ from engine.geo.cells import cell_of, disk, rings_for
 from engine.geo.fixes import RECORD, RecordArray
 from engine.geo.mirror import Mirror, Wanted
 from engine.matcher.ask import Ask
-from engine.matcher.cost_policy import DEFAULT_POLICY, CostPolicy
-from engine.matcher.decision import SEARCH_RADII_M, Ranking, is_surely_best, rank, rank_frame
-from engine.matcher.frame import Apart, Candidates, SlotArray
+from engine.matcher.cost_policy import DEFAULT_POLICY, CostPolicy, CostWeights
+from engine.matcher.decision import SEARCH_RADII_M, Ranking, Shortlist, is_surely_best, ranking_of, shortlist_of
+from engine.matcher.finishing import Soon
+from engine.matcher.frame import Apart, Candidates, Frame, Ready, SlotArray, build_frame
 from engine.matcher.kernels import IntArray
 from engine.matcher.live_frame import LiveFrames, Moment
 from engine.matcher.worker_table import WorkerStatus, WorkerTable
@@ -34,12 +35,17 @@ MIRROR_REACH: Final = 1.002
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A ranking, and what it was made of: the candidates within `searched_m`, and some beyond."""
+    """The cheapest, and what they were chosen from: the candidates within `searched_m`, and some beyond."""
 
-    ranking: Ranking
+    shortlist: Shortlist
     candidates: Candidates | None
     """`None`: the whole organisation, in its frame."""
     searched_m: int
+
+    @property
+    def ranking(self) -> Ranking:
+        """Their ranking by the straight line."""
+        return ranking_of(self.shortlist)
 
 
 RANK_SECONDS = Histogram(
@@ -75,6 +81,7 @@ class CandidateSearch:
         self._fix_clock = fix_clock
         self.policy = policy
         self._members: dict[int, list[int]] = {}
+        self._soon: dict[tuple[OrgId, CostWeights], Frame] = {}
 
     async def find(self, ask: Ask, *, org_id: OrgId, not_to_ask: frozenset[PersonId]) -> Found:
         """Return the cheapest workers of an organisation for a booking.
@@ -114,9 +121,46 @@ class CandidateSearch:
             blocked=live.rows_of(self._table.slots_of(ask.wants.blocked)),
             preferred=live.rows_of(self._table.slots_of(ask.wants.preferred)),
         )
-        ranking = rank_frame(frame, ask, apart, weights=weights, now_ms=now_ms)
+        shortlist = shortlist_of(frame, ask, apart, weights=weights, now_ms=now_ms)
         RANK_SECONDS.observe((self._clock.steady_ns() - started_ns) * S_PER_NS)
-        return Found(ranking, None, SEARCH_RADII_M[-1])
+        return Found(shortlist, None, SEARCH_RADII_M[-1])
+
+    async def soon_free(self, ask: Ask, soon: Soon, *, org_id: OrgId, not_to_ask: frozenset[PersonId]) -> Shortlist:
+        """Return the cheapest of those who are about to finish, as if they were free where they work now.
+
+        Raises:
+            RedisError: Redis did not answer.
+        """
+        weights = self.policy.weights_for(org_id, ask.wants.service_id)
+        frame = self._soon.get((org_id, weights))
+        if frame is None:
+            frame = await self._soon_frame(soon, ask, org_id=org_id, weights=weights)
+            self._soon[org_id, weights] = frame
+        apart = Apart(
+            asked=self._rows_in(frame.slots, not_to_ask),
+            blocked=self._rows_in(frame.slots, ask.wants.blocked),
+            preferred=self._rows_in(frame.slots, ask.wants.preferred),
+        )
+        return shortlist_of(frame, ask, apart, weights=weights)
+
+    async def _soon_frame(self, soon: Soon, ask: Ask, *, org_id: OrgId, weights: CostWeights) -> Frame:
+        slots = self._table.of_org(soon.slots, org_id)
+        at = np.searchsorted(soon.slots, slots)
+        candidates = self._table.candidates(
+            slots,
+            await self._cells.records(slots) if len(slots) else np.zeros(0, RECORD),
+            not_to_ask=frozenset(),
+            now_ms=self._clock.now_ms(),
+            fix_now_ms=self._fix_clock.now_ms(),
+            silent_ms=WORKER_SILENT_MS,
+        )
+        there = replace(
+            candidates,
+            lat_deg=soon.lat_deg[at],
+            lng_deg=soon.lng_deg[at],
+            mask=candidates.mask | np.int32(Ready.FREE),
+        )
+        return build_frame(there, origin_lat_deg=ask.lat_deg, origin_lng_deg=ask.lng_deg, weights=weights)
 
     async def _widen(self, slots: SlotArray, ask: Ask, *, org_id: OrgId, radius_m: int) -> SlotArray:
         """Return `slots` with those of the cells up to `radius_m`, ascending; at the limit the new ones give way."""
@@ -183,9 +227,10 @@ class CandidateSearch:
             preferred=self._rows_in(slots, ask.wants.preferred),
         )
         weights = self.policy.weights_for(org_id, ask.wants.service_id)
-        ranking = rank(candidates, ask, weights=weights, apart=apart)
+        frame = build_frame(candidates, origin_lat_deg=ask.lat_deg, origin_lng_deg=ask.lng_deg, weights=weights)
+        shortlist = shortlist_of(frame, ask, apart, weights=weights)
         RANK_SECONDS.observe((self._clock.steady_ns() - started_ns) * S_PER_NS)
-        return Found(ranking, candidates, searched_m)
+        return Found(shortlist, candidates, searched_m)
 
     def _rows_in(self, slots: SlotArray, worker_ids: frozenset[PersonId]) -> IntArray:
         """Return where in `slots`, ascending, these workers stand; who is not there is left out."""

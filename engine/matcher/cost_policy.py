@@ -18,7 +18,7 @@ FULL_MARKS: Final = frozenset({
     "fairness_idle_s", "workload_jobs_full", "earnings_full_minor", "battery_low_pct", "fix_fresh_s",
 })  # fmt: skip
 """Weights that say where a term is at its full or at none; the rest are minutes."""
-DIVISORS: Final = FULL_MARKS - {"fix_fresh_s"}
+ABOVE_ZERO: Final = (FULL_MARKS - {"fix_fresh_s"}) | {"eta_cap_min"}
 MARK_MAX: Final = 1e9
 
 
@@ -48,6 +48,7 @@ class CostWeights:
     risk_gap_min: float = 18.0
     fix_age_min_per_s: float = 0.02
     fix_fresh_s: float = 10.0
+    eta_cap_min: float = 45.0
 
 
 WEIGHT_NAMES: Final = tuple(each.name for each in fields(CostWeights))
@@ -137,7 +138,7 @@ def _broken_rule(name: str, value: object) -> str | None:
         return "a finite number"
     if value < 0:
         return f"{value} is negative: a search stops where nobody beyond can be cheaper, so no term may be below zero"
-    if name in DIVISORS and value == 0:
+    if name in ABOVE_ZERO and value == 0:
         return "must be above zero"
     most = MARK_MAX if name in FULL_MARKS else WEIGHT_MIN_MAX
     return None if value <= most else f"{value} is above {most:g}"

@@ -8,7 +8,7 @@ never be cheaper than the drive from its edge. What rules out is a bit, never a 
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntFlag
 from typing import Final, TypeAlias
 
@@ -75,8 +75,13 @@ WHY_NOT: Final[tuple[tuple[str, Ready], ...]] = (
     ("shift", Ready.IN_SHIFT),
     ("working_time", Ready.RESTED),
 )
-"""Why a candidate with the skill is ruled out, in the order in which the reasons are given; after them `blocked`,
-`certificate`, `tool`, `vehicle`, `too_far`, and `working_time` for whose time ends before the job."""
+"""Why a candidate with the skill is ruled out by what everybody must be."""
+
+REASONS: Final = (
+    "skill", *(reason for reason, _ in WHY_NOT), "blocked", "certificate", "tool", "vehicle", "too_far", "working_time",
+)  # fmt: skip
+"""Why a candidate does not count, in the order in which the reasons are given; the last `working_time` is of whose time
+ends before the job does."""
 
 STATIC_TERMS: Final = ("rating", "fairness", "workload", "earnings", "acceptance", "battery", "fix_age")
 """The terms that do not depend on the booking, in the order of a frame's `fixed`."""
@@ -271,12 +276,12 @@ def laid_over(frame: Frame, apart: Apart, query: Query) -> Iterator[None]:
         ready[apart.asked], kit[apart.blocked], base[apart.preferred] = was
 
 
-def explain(frame: Frame, rows: IntArray, query: Query, apart: Apart) -> list[dict[str, float]]:
+def term_columns(frame: Frame, rows: IntArray, query: Query, apart: Apart) -> dict[str, DoubleArray]:
     """Return the terms of each row's cost in minutes; they add up to the kernel's cost within 1e-3."""
     q, need = query.numbers.astype(np.float64), query.need
     columns, kit = frame.matrix[:, rows].astype(np.float64), frame.mask[at.MASK_KIT, rows]
     speaks = (need[at.WISH_LANGUAGES] == 0) | ((kit & need[at.WISH_LANGUAGES]) != 0)
-    terms = {
+    return {
         "eta": MIN_PER_ROOT_KM * np.sqrt(_distance_km(columns, query)),
         **dict(zip(STATIC_TERMS, frame.fixed[:, rows].astype(np.float64), strict=True)),
         "risk": q[at.QUERY_RISK_GAP_MIN] * np.maximum(q[at.QUERY_RISK] - columns[at.EXPERIENCE], 0) ** 2,
@@ -286,29 +291,48 @@ def explain(frame: Frame, rows: IntArray, query: Query, apart: Apart) -> list[di
         "overtime": q[at.QUERY_OVERTIME] * np.maximum(q[at.QUERY_END_MIN] - columns[at.SHIFT_END_MIN], 0),
         "preference": q[at.QUERY_PREFERENCE_MIN] * ~np.isin(rows, apart.preferred),
     }
-    return [{name: float(column[i]) for name, column in terms.items()} for i in range(len(rows))]
+
+
+def straight_eta_min(frame: Frame, query: Query) -> DoubleArray:
+    """Return the minutes from each row's place to the pin by the law that the kernel has."""
+    return MIN_PER_ROOT_KM * np.sqrt(_distance_km(frame.matrix, query))
+
+
+def places_deg(frame: Frame) -> tuple[DoubleArray, DoubleArray]:
+    """Return the rows' latitudes and longitudes, to some millimetres."""
+    x_km, y_km = frame.matrix[at.X_KM].astype(np.float64), frame.matrix[at.Y_KM].astype(np.float64)
+    lng_deg = (frame.origin_lng_deg + x_km / KM_PER_DEG + 180) % 360 - 180
+    return frame.origin_lat_deg + y_km / KM_PER_DEG, lng_deg
+
+
+def part_of(frame: Frame, rows: IntArray) -> Frame:
+    """Return a frame of these rows alone, in their order: a copy."""
+    return replace(
+        frame,
+        slots=frame.slots[rows],
+        matrix=frame.matrix[:, rows],
+        mask=frame.mask[:, rows],
+        fixed=frame.fixed[:, rows],
+    )
 
 
 def count_ruled_out(frame: Frame, ask: Ask, query: Query) -> dict[str, int]:
     """Return how many candidates do not count, under the first reason that applies to each."""
-    ready, kit = frame.mask
-    wants, columns = ask.wants, frame.matrix
-    rules = [
-        ("skill", (ready & (1 << ask.skill_bit)) == 0),
-        *((reason, (ready & int(bit)) == 0) for reason, bit in WHY_NOT),
-        ("blocked", (kit & UNBLOCKED) == 0),
-        ("certificate", (kit & wants.certificates) != wants.certificates),
-        ("tool", (kit & wants.tools) != wants.tools),
-        ("vehicle", (kit & wants.vehicles) != wants.vehicles),
-        ("too_far", _distance_km(columns, query) ** 2 > query.numbers[at.QUERY_KM2_MAX]),
-        ("working_time", query.numbers[at.QUERY_END_MIN] > columns[at.WORK_END_MIN]),
-    ]
-    left = np.ones(len(ready), np.bool_)
-    counts: dict[str, int] = {}
-    for reason, applies in rules:
-        counts[reason] = counts.get(reason, 0) + int(np.count_nonzero(left & applies))
-        left &= ~applies
-    return {reason: count for reason, count in counts.items() if count}
+    wants = ask.wants
+    counts = np.zeros(len(REASONS), np.int64)
+    at.count_excluded(
+        frame.matrix,
+        frame.mask,
+        np.array([1 << ask.skill_bit, *(int(bit) for _, bit in WHY_NOT)], np.int32),
+        np.array([UNBLOCKED, wants.certificates, wants.tools, wants.vehicles], np.int32),
+        query.numbers,
+        counts,
+    )
+    found: dict[str, int] = {}
+    for reason, count in zip(REASONS, counts.tolist(), strict=True):
+        if count:
+            found[reason] = found.get(reason, 0) + count
+    return found
 
 
 def _east_deg(lng_deg: DoubleArray | float, origin_lng_deg: float) -> DoubleArray | float:

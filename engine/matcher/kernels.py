@@ -147,17 +147,49 @@ def cost_of(matrix: FloatArray, mask: IntArray, row: int, need: IntArray, query:
     return cost
 
 
+@kernel
+def count_excluded(
+    matrix: FloatArray,
+    mask: IntArray,
+    ready_rules: IntArray,
+    kit_rules: IntArray,
+    query: FloatArray,
+    counts: NDArray[np.int64],
+) -> None:
+    """Add each candidate who does not count to the first of `counts` that says why.
+
+    The reasons: a bit of each of `ready_rules` that is missing, then of `kit_rules`, then too far, then working time
+    that ends before the job. Shapes: ready_rules (a), kit_rules (b), counts (a + b + 2).
+    """
+    a, b = len(ready_rules), len(kit_rules)
+    for row in range(mask.shape[1]):
+        ready, kit = mask[MASK_READY, row], mask[MASK_KIT, row]
+        reason = 0
+        while reason < a and (ready & ready_rules[reason]) == ready_rules[reason]:
+            reason += 1
+        while a <= reason < a + b and (kit & kit_rules[reason - a]) == kit_rules[reason - a]:
+            reason += 1
+        if reason == a + b and not _is_far(matrix, row, query):
+            reason += 1
+            if not query[QUERY_END_MIN] > matrix[WORK_END_MIN, row]:
+                continue
+        counts[reason] += 1
+
+
 def warm_up() -> None:
-    """Compile the kernel, or read it from its cache: once at process start, before readiness."""
-    top_k(
-        np.zeros((FRAME_ROWS, 1), np.float32),
-        np.zeros((MASK_ROWS, 1), np.int32),
-        np.zeros(NEED_LENGTH, np.int32),
-        np.zeros(QUERY_LENGTH, np.float32),
-        np.zeros(1, np.int32),
-        np.zeros(1, np.float32),
-        np.zeros(BLOCK, np.int32),
-    )
+    """Compile the kernels, or read them from their cache: once at process start, before readiness."""
+    matrix, mask = np.zeros((FRAME_ROWS, 1), np.float32), np.zeros((MASK_ROWS, 1), np.int32)
+    query, one = np.zeros(QUERY_LENGTH, np.float32), np.zeros(1, np.int32)
+    buffer = np.zeros(BLOCK, np.int32)
+    top_k(matrix, mask, np.zeros(NEED_LENGTH, np.int32), query, one, np.zeros(1, np.float32), buffer)
+    count_excluded(matrix, mask, one, one, query, np.zeros(4, np.int64))
+
+
+@kernel
+def _is_far(matrix: FloatArray, row: int, query: FloatArray) -> bool:
+    dy_km = matrix[Y_KM, row] - query[QUERY_Y_KM]
+    dx_km = (matrix[X_KM, row] - query[QUERY_X_KM]) * (query[QUERY_EAST_SCALE] - query[QUERY_EAST_SLOPE] * dy_km)
+    return bool(dx_km * dx_km + dy_km * dy_km > query[QUERY_KM2_MAX])
 
 
 @kernel
