@@ -12,8 +12,10 @@ from uuid import uuid4
 
 from aiohttp import web
 
+from config.jurisdictions import load_jurisdictions
 from config.limits import (
     ACCEPT_BACKLOG,
+    COMMITTERS,
     GC_OBJECTS,
     INTAKE_POOL_MAX,
     LADDER_POOL_MAX,
@@ -40,6 +42,7 @@ from engine.safetap.key_table import KeyTable
 from engine.safetap.phone_doors import PhoneDoors
 from engine.safetap.senders import Senders
 from engine.safetap.spool import Spool
+from engine.safetap.trigger_store import rehearse
 from engine.safetap.unverified_lane import UnverifiedLane
 from engine.safetap.watchdog.health import Part
 from engine.safetap.watchdog.peer_watch import PeerWatch, Pulse
@@ -48,7 +51,8 @@ from ops.http import add_guards, add_ops_routes, app_runner, guards, tls_context
 from ops.process import Process, run
 from ops.readiness import Readiness
 from safetap_door.cancelling import add_cancel_route
-from safetap_door.database import open_pool
+from safetap_door.check_ins import add_check_in_route
+from safetap_door.database import NewConnection, keep_open, open_pool
 from safetap_door.live_desks import LiveDesks
 from safetap_door.locked_phone import LockedPhoneServices, add_locked_phone_routes
 from safetap_door.peer_news import PeerNews
@@ -70,9 +74,9 @@ async def root(process: Process) -> None:
     tokens = open_tokens(settings)
     async with AsyncExitStack() as stack:
         sealing = Sealing(open_keyring(settings))
-        pool = await opened_pool(stack, settings, size=SAFETAP_POOL_MAX, sealing=sealing)
-        ladder_pool = await opened_pool(stack, settings, size=LADDER_POOL_MAX, sealing=sealing)
-        intake_pool = await opened_pool(stack, settings, size=INTAKE_POOL_MAX)
+        pool = await opened_pool(stack, settings, size=SAFETAP_POOL_MAX, prepare=sealing.prepare)
+        ladder_pool = await opened_pool(stack, settings, size=LADDER_POOL_MAX, prepare=sealing.prepare)
+        intake_pool = await opened_pool(stack, settings, size=INTAKE_POOL_MAX, prepare=rehearse)
         keys = KeyTable(pool=intake_pool, clock=clock)
         phones = PhoneDoors(pool=pool, clock=clock)
         desks = LiveDesks(pool=pool, clock=clock, tokens=tokens, origins=settings.origins, name_of=keys.name_of)
@@ -81,7 +85,10 @@ async def root(process: Process) -> None:
         unverified = await open_unverified_lane(stack, settings, clock)
         due = Wake()
         pulses = {part: Pulse(clock) for part in (Part.DOOR, Part.ESCALATOR)}
-        escalation = EscalationLoop(pool=ladder_pool, wake=due, new_id=uuid4, on_round=pulses[Part.ESCALATOR].beat)
+        rules = load_jurisdictions(own=settings.jurisdictions_dir)
+        escalation = EscalationLoop(
+            pool=ladder_pool, wake=due, new_id=uuid4, jurisdictions=rules, on_round=pulses[Part.ESCALATOR].beat
+        )
         seat = f"{gethostname()}:{settings.safetap_port}"
         peers = PeerWatch(pool=pool, clock=clock, seat=seat, pulses=pulses)
         news = PeerNews(pool=pool, clock=clock, show=desks.show_watch)
@@ -109,6 +116,7 @@ async def root(process: Process) -> None:
         passwords = Passwords(threads=1)
         stack.callback(passwords.close)
         add_cancel_route(app, passwords)
+        add_check_in_route(app)
         add_locked_phone_routes(app, LockedPhoneServices(keys=keys, phones=phones, senders=services.senders))
         await serve(stack, settings, app, services)
         async with asyncio.TaskGroup() as tasks:
@@ -118,6 +126,7 @@ async def root(process: Process) -> None:
                 tasks.create_task(phones.run()),
                 tasks.create_task(desks.run()),
                 tasks.create_task(desks.watch_standing()),
+                tasks.create_task(keep_open(intake_pool, clock, size=COMMITTERS)),
                 tasks.create_task(intake.run()),
                 tasks.create_task(intake.replay_loop()),
                 tasks.create_task(unverified.run()),
@@ -135,9 +144,11 @@ async def root(process: Process) -> None:
                 task.cancel()
 
 
-async def opened_pool(stack: AsyncExitStack, settings: Settings, *, size: int, sealing: Sealing | None = None) -> Pool:
+async def opened_pool(
+    stack: AsyncExitStack, settings: Settings, *, size: int, prepare: NewConnection | None = None
+) -> Pool:
     """Open a pool until `stack` ends. Every write is one transaction: there is nothing to wait for then."""
-    pool = await open_pool(settings, size=size, sealing=sealing)
+    pool = await open_pool(settings, size=size, prepare=prepare)
     stack.callback(pool.terminate)
     return pool
 

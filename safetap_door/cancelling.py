@@ -4,6 +4,8 @@ The same deed in the same silence as the API's: see `engine.safetap.pin_cancel`.
 one at a time: whoever calls for help meanwhile waits for none of it.
 """
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Annotated, Final
 from uuid import UUID
@@ -41,7 +43,7 @@ class Cancel(BaseModel):
 
 @dataclass(slots=True)
 class Turns:
-    """How many cancellations are being judged."""
+    """How many PINs are being judged."""
 
     taken: int = 0
 
@@ -62,13 +64,10 @@ async def cancel_alarm(request: web.Request) -> web.Response:
     A token that has expired is as good as for a trigger: a phone cannot refresh it while the API is down. While
     Postgres is away too, nobody can tell one PIN from another, and every one is answered `unavailable`.
     """
-    services, turns = request.app[SERVICES], request.app[TURNS]
-    principal = _protected(services, request)
+    services = request.app[SERVICES]
+    principal = protected(services, request)
     asked = _parse(await request.read())
-    if turns.taken >= DOOR_CANCELS_MAX:
-        raise Unavailable
-    turns.taken += 1
-    try:
+    async with turn(request):
         async with services.pool.acquire() as conn:
             await check_standing(conn, principal)
         await cancel(
@@ -78,14 +77,35 @@ async def cancel_alarm(request: web.Request) -> web.Response:
             person_id=principal.person_id,
             pin=asked.pin,
             trigger_id=asked.trigger_id,
-            raise_duress=lambda: _raise_duress(request, principal, asked),
+            raise_duress=lambda: raise_duress(request, principal, asked.fix),
         )
-    finally:
-        turns.taken -= 1
     return web.Response(body=CANCELLED, content_type="application/json")
 
 
-def _protected(services: DoorServices, request: web.Request) -> Principal:
+@asynccontextmanager
+async def turn(request: web.Request) -> AsyncIterator[None]:
+    """Hold one of the places of those whose PINs are judged.
+
+    Raises:
+        Unavailable: all are taken.
+    """
+    turns = request.app[TURNS]
+    if turns.taken >= DOOR_CANCELS_MAX:
+        raise Unavailable
+    turns.taken += 1
+    try:
+        yield
+    finally:
+        turns.taken -= 1
+
+
+def protected(services: DoorServices, request: web.Request) -> Principal:
+    """Return the customer or worker who asks; an expired token counts.
+
+    Raises:
+        NotSignedIn: the token is not ours.
+        NotAllowed: they are of those who answer alarms.
+    """
     token = bearer_token(request.headers.get("Authorization", ""))
     principal = services.tokens.verify(token, services.clock.now_ms(), allow_expired=True)
     if principal.role not in (Role.CUSTOMER, Role.WORKER):
@@ -101,10 +121,11 @@ def _parse(body: bytes) -> Cancel:
         raise InvalidInput("A PIN of 4 to 8 digits.", field=places[0] if places else None) from None
 
 
-async def _raise_duress(request: web.Request, principal: Principal, asked: Cancel) -> None:
+async def raise_duress(request: web.Request, principal: Principal, fix: object) -> None:
+    """Raise the alarm of somebody who has given their duress PIN."""
     services = request.app[SERVICES]
     now_ms = services.clock.now_ms()
-    fields = {"trigger_id": str(services.new_id()), "kind": IncidentKind.DURESS_PIN.value, "fix": asked.fix}
+    fields = {"trigger_id": str(services.new_id()), "kind": IncidentKind.DURESS_PIN.value, "fix": fix}
     trigger = parse_trigger(orjson.dumps(fields))
     is_expired = principal.expires_at_ms <= now_ms
     await services.intake.take(

@@ -20,7 +20,7 @@ from engine.core.errors import NotAllowed, NotFound
 from engine.core.ids import IncidentId
 from engine.core.vocabulary import Acknowledgement, Channel, Door, IncidentKind
 from engine.outbox.durable_loop import end_if_cancelled
-from engine.safetap.alarm_id import alarm_id
+from engine.safetap.alarm_id import alarm_id, message_alarm_id
 from engine.safetap.bare_trigger import bare_trigger
 from engine.safetap.button_secret import button_secret
 from engine.safetap.channels.phone_number import e164
@@ -30,8 +30,10 @@ from engine.safetap.metrics import REPLIES, TRIGGERS
 from engine.safetap.phone_doors import PhoneDoor, PhoneDoors
 from engine.safetap.reply_codes import acknowledge_by_code, code_in, is_awaited
 from engine.safetap.senders import KEY_SCHEME, Sender, Senders, Shown, Stranger
+from engine.safetap.silence.text_answer import Asked
 from engine.safetap.trigger import ReceivedTrigger, TokenState, Trigger
 from engine.safetap.unverified import UnverifiedTrigger
+from safetap_door.check_ins import take_text_answer
 from safetap_door.provider_requests import NOTHING_TO_SAY, PROVIDERS, signed_fields, xml
 from safetap_door.routes import SERVICES, STATUS_OF, TRIGGERING_ROLES, DoorServices, source_of
 
@@ -63,7 +65,7 @@ def add_locked_phone_routes(app: web.Application, services: LockedPhoneServices)
 
 
 async def take_text_message(request: web.Request) -> web.Response:
-    """Take what was written to our number: a responder's answer, or somebody's word.
+    """Take what was written to our number: somebody's word, their answer to a check-in, or a responder's answer.
 
     Always the same empty answer: no message goes back to a phone that somebody else may be looking at.
     """
@@ -72,7 +74,11 @@ async def take_text_message(request: web.Request) -> web.Response:
     phone = e164(fields.get("From", "")) or ""
     owners = request.app[LOCKED].phones.of(phone)
     meant = [owner for owner in owners if owner.is_meant_by(text)]
-    if meant or not await _is_answer(request, phone, text):
+    is_answer = not meant and (
+        await _is_check_in(request, phone, text, fields.get("MessageSid", ""), owners)
+        or await _is_answer(request, phone, text)
+    )
+    if not is_answer:
         await _by_phone(request, Door.SMS, fields.get("From", ""), meant, owners)
     return xml(NOTHING_TO_SAY)
 
@@ -118,6 +124,26 @@ async def take_shortcut(request: web.Request) -> web.Response:
     sender = await request.app[LOCKED].senders.tell(shown, request.app[SERVICES].clock.now_ms())
     device = hashlib.sha256(credential.strip().encode(errors="surrogateescape")).hexdigest()
     return await _answer(request, sender, Door.SHORTCUT, _trigger(request, body, device))
+
+
+async def _is_check_in(
+    request: web.Request, phone: str, text: str, message_id: str, owners: Sequence[PhoneDoor]
+) -> bool:
+    """Return whether a message answers a check-in, and act on it; its duress PIN is an alarm like any other."""
+
+    async def raise_for(asked: Asked) -> None:
+        sender = Sender(asked.person_id, asked.role, asked.org_id, asked.region_id, TokenState.KEY, None)
+        trigger = Trigger(message_alarm_id(message_id, asked.person_id), IncidentKind.DURESS_PIN)
+        await _take(request, sender, Door.SMS, trigger, source=None)
+
+    return await take_text_answer(
+        request,
+        phone=phone,
+        text=text,
+        reply_id=message_id,
+        owners=[owner.person_id for owner in owners],
+        raise_for=raise_for,
+    )
 
 
 async def _is_answer(request: web.Request, phone: str, text: str) -> bool:

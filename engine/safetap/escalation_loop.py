@@ -44,6 +44,8 @@ log = structlog.get_logger(__name__)
 ReadClock = Callable[[Connection], Awaitable[int]]
 """Returns the Unix milliseconds that a whole cycle goes by: `incident_store.read_clock`, or a test's own time."""
 
+GAUGE_MS: Final = 1_000
+"""How often the open incidents are counted: the count reads all of them."""
 PAUSE_MS_MIN: Final = 10
 """What is due may be in another loop's hands: look again this soon, but do not spin."""
 
@@ -172,6 +174,7 @@ class EscalationLoop:
         self._wake = wake
         self._new_id = new_id
         self._read_clock = read_clock
+        self._counted_at_ms = 0
         self._jurisdictions = load_jurisdictions() if jurisdictions is None else jurisdictions
 
     async def run(self, clock: Clock) -> Never:
@@ -201,7 +204,9 @@ class EscalationLoop:
             while await self.cycle(conn, now_ms) == ESCALATION_BATCH_MAX:
                 now_ms = await self._read_clock(conn)
             next_due_ms = await conn.fetchval(NEXT_DUE)
-            OPEN_INCIDENTS.set(await conn.fetchval(LIVE_INCIDENTS))
+            if now_ms >= self._counted_at_ms + GAUGE_MS:
+                self._counted_at_ms = now_ms
+                OPEN_INCIDENTS.set(await conn.fetchval(LIVE_INCIDENTS))
         until_due_ms = ESCALATION_POLL_MS if next_due_ms is None else next_due_ms - now_ms
         return min(ESCALATION_POLL_MS, max(PAUSE_MS_MIN, until_due_ms))
 

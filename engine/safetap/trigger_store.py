@@ -221,6 +221,12 @@ SELECT position, raised_id AS incident_id FROM taken UNION ALL SELECT position, 
 )
 
 
+async def rehearse(conn: Connection) -> None:
+    """Store nothing: Postgres plans what it is asked first on a connection, and no alarm shall wait for that."""
+    await conn.execute(TAKE_TURNS, TURNS, [])
+    await _fetch(conn, [])
+
+
 async def store_triggers(
     conn: Connection, received: Sequence[StorableTrigger], *, new_id: Callable[[], UUID]
 ) -> list[IncidentId | None]:
@@ -265,12 +271,16 @@ async def _store(conn: Connection, rows: Sequence[dict[str, Any]]) -> list[tuple
 
 
 async def _store_once(conn: Connection, rows: Sequence[dict[str, Any]]) -> list[asyncpg.Record]:
-    given = (orjson.dumps(rows, default=str).decode(), orjson.dumps(default_policy()).decode(), SEVERITY_MAX)
     if len(rows) == 1:  # holds one incident, and so is in no circle: the statement itself waits for its turn
-        return await conn.fetch(TAKE_TRIGGERS, *given)
+        return await _fetch(conn, rows)
     async with conn.transaction():
         await conn.execute(TAKE_TURNS, TURNS, sorted({row["turn"] for row in rows}))
-        return await conn.fetch(TAKE_TRIGGERS, *given)
+        return await _fetch(conn, rows)
+
+
+async def _fetch(conn: Connection, rows: Sequence[dict[str, Any]]) -> list[asyncpg.Record]:
+    given = (orjson.dumps(rows, default=str).decode(), orjson.dumps(default_policy()).decode(), SEVERITY_MAX)
+    return await conn.fetch(TAKE_TRIGGERS, *given)
 
 
 def _turn(person_id: PersonId) -> int:
