@@ -51,6 +51,22 @@ WHY_CANDIDATES_MAX: Final = 10
 """Ranked candidates kept in the dispatch log of a decision."""
 ETA_CANDIDATES_MAX: Final = 30
 """The cheapest by the straight line whose travel times are asked for; whoever comes after them is not considered."""
+NEAR_LOSERS_MAX: Final = 10
+"""Workers kept in a decision's record whom a rule excluded: those who would have been cheapest."""
+DECISION_RECORD_BYTES_MAX: Final = 16_384
+"""Bytes of a decision's record; rows and names are bounded so that it stays below, and Postgres refuses more."""
+WINDOW_RECORD_BYTES_MAX: Final = 1_048_576
+"""Bytes of the problem of one window; a larger one is not kept, and its decisions say so and cannot be replayed."""
+DECISION_RECORD_DAYS: Final = 30
+"""Days for which records of decisions are kept; fewer where trails are kept for fewer."""
+DECISION_RECORD_SLOTS: Final = 32
+"""Tables that the days of the records take turns with; the oldest is emptied as a whole."""
+DECISION_RECORDS_BYTES_MAX: Final = 8_589_934_592
+"""Bytes of all records on disk; beyond it the oldest days go before their time, down to today."""
+DECISION_KEEP_EVERY_MS: Final = 600_000
+"""How often the keeper looks at both."""
+COST_POLICY_BYTES_MAX: Final = 262_144
+"""Bytes of a cost policy with all its overrides; a file that says more is refused."""
 WEIGHT_MIN_MAX: Final = 600
 """Minutes that a weight of a cost policy is worth at most; a file with more is refused."""
 POLICY_CHECK_MS: Final = 2_000

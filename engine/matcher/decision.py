@@ -13,6 +13,7 @@ from config.limits import ETA_CANDIDATES_MAX, SEARCH_RADIUS_M_MAX, WHY_CANDIDATE
 from engine.eta.source import EtaMatrix, EtaOutcome
 from engine.matcher.ask import Ask
 from engine.matcher.cost_policy import DEFAULT_WEIGHTS, CostWeights
+from engine.matcher.excluded import OUT_OF_AREA, Excluded, excluded_of, near_excluded, rows_in
 from engine.matcher.frame import (
     S_PER_MIN,
     Apart,
@@ -31,6 +32,7 @@ from engine.matcher.frame import (
 )
 from engine.matcher.kernels import BLOCK, FloatArray, IntArray, top_k
 from engine.matcher.plan import ALONE, Share
+from engine.risk.score import Risk
 
 SEARCH_RADII_M: Final = (1_500, 3_000, 6_000, SEARCH_RADIUS_M_MAX)
 """How far each step of a search surely looks. A step is the last when nobody beyond it could be cheaper."""
@@ -53,6 +55,11 @@ class Shortlist:
     cost_min: FloatArray
     looked_at: int
     ruled_out: dict[str, int]
+    excluded: Excluded
+    """The near losers, for the record."""
+    radius_m: float
+    k: int
+    """How far was looked, and how many fitted on the list."""
 
     def __len__(self) -> int:
         """Return how many are on it."""
@@ -91,20 +98,45 @@ class Ranking:
     ruled_out: dict[str, int]
 
 
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A worker who may be asked."""
+
+    slot: int
+    cost_min: float
+    eta_s: int
+
+
+@dataclass(frozen=True, slots=True)
+class Circumstances:
+    """What a decision names but is not made from."""
+
+    policy: str
+    risk: Risk
+    searched_m: int
+    asks_again: bool
+    """Nobody else was left: who had said no long ago could be asked again."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Decision:
     """What was decided about a booking, and everything it was decided from.
 
-    `ranking_of(shortlist, arrivals)` gives `ranking` again, and `plan_window(*share.problem...)` the share.
+    The same shortlist and arrivals give the same ranking, `share.problem.solve()` the same plan.
     """
 
     shortlist: Shortlist
     arrivals: EtaMatrix | None
-    """`None`: nobody was on the list, or the straight line is all that is wanted."""
-    ranking: Ranking
-    to_ask: tuple[Ranked, ...]
-    """Whom to ask: the first who still can be; empty: nobody, for now."""
+    """`None`: nobody was on the list."""
+    to_ask: tuple[Choice, ...]
+    """Whom to ask: the first, and for whom of these cannot be asked any more the next. Empty: nobody, for now."""
+    circumstances: Circumstances
     share: Share = ALONE
+
+    @property
+    def ranking(self) -> Ranking:
+        """The cheapest of the shortlist with their terms, and why others were ruled out."""
+        return ranking_of(self.shortlist, self.arrivals)
 
 
 def shortlist_of(
@@ -119,21 +151,27 @@ def shortlist_of(
 ) -> Shortlist:
     """Return the `k` cheapest of a frame that was made with these weights; of equal costs the lower row wins."""
     query = build_query(frame, ask, radius_m=radius_m, weights=weights, now_ms=now_ms)
-    looked_at = len(frame.slots)
-    if not ask.wants.is_in_area:
-        nobody = np.zeros(0, np.int32)
-        ruled_out = {"zone": looked_at} if looked_at else {}
-        part = part_of(frame, nobody)
-        return Shortlist(
-            ask, weights, now_ms, part, query, Apart.nobody(), np.zeros(0, np.float32), looked_at, ruled_out
-        )
     rows, costs, buffer = np.empty(k, np.int32), np.empty(k, np.float32), np.empty(BLOCK, np.int32)
     with laid_over(frame, apart, query):
-        found = top_k(frame.matrix, frame.mask, query.need, query.numbers, rows, costs, buffer)
-        ruled_out = count_ruled_out(frame, ask, query)
+        found, ruled_out = 0, {OUT_OF_AREA: len(frame.slots)} if len(frame.slots) else {}
+        if ask.wants.is_in_area:
+            found = top_k(frame.matrix, frame.mask, query.need, query.numbers, rows, costs, buffer)
+            ruled_out = count_ruled_out(frame, ask, query)
+        near = near_excluded(frame, ask, query, k=k)
     kept = rows[:found]
     return Shortlist(
-        ask, weights, now_ms, part_of(frame, kept), query, _apart_in(kept, apart), costs[:found], looked_at, ruled_out
+        ask=ask,
+        weights=weights,
+        now_ms=now_ms,
+        frame=part_of(frame, kept),
+        query=query,
+        apart=rows_in(kept, apart),
+        cost_min=costs[:found],
+        looked_at=len(frame.slots),
+        ruled_out=ruled_out,
+        excluded=excluded_of(frame, near, apart),
+        radius_m=radius_m,
+        k=k,
     )
 
 
@@ -176,10 +214,20 @@ def ranking_of(
     )
 
 
-def decide(shortlist: Shortlist, arrivals: EtaMatrix | None) -> Decision:
+def choices_of(shortlist: Shortlist, prices: Priced, *, k: int = WHY_CANDIDATES_MAX) -> tuple[Choice, ...]:
+    """Return the `k` cheapest as they may be asked."""
+    return tuple(choice_at(shortlist, prices, row) for row in prices.order[:k].tolist())
+
+
+def choice_at(shortlist: Shortlist, prices: Priced, row: int) -> Choice:
+    """Return one row of a shortlist as a choice."""
+    eta_s = round(float(prices.eta_min[row]) * S_PER_MIN)
+    return Choice(int(shortlist.frame.slots[row]), float(prices.cost_min[row]), eta_s)
+
+
+def decide(shortlist: Shortlist, arrivals: EtaMatrix | None, circumstances: Circumstances) -> Decision:
     """Return whom to ask for a booking that is alone: the cheapest, then the next."""
-    ranking = ranking_of(shortlist, arrivals)
-    return Decision(shortlist, arrivals, ranking, ranking.ranked)
+    return Decision(shortlist, arrivals, choices_of(shortlist, priced(shortlist, arrivals)), circumstances)
 
 
 def rank(
@@ -214,9 +262,3 @@ def rank_frame(
 def is_surely_best(ranking: Ranking, *, searched_m: float) -> bool:
     """Whether nobody beyond `searched_m` can be cheaper than the first of this ranking, by the straight line."""
     return bool(ranking.ranked) and ranking.ranked[0].cost_min <= least_cost_min(searched_m)
-
-
-def _apart_in(rows: IntArray, apart: Apart) -> Apart:
-    """Return where in `rows` those stand who are apart; who is asked before, or blocked, is on no list."""
-    none = np.zeros(0, np.int32)
-    return Apart(none, none, np.flatnonzero(np.isin(rows, apart.preferred)).astype(np.int32))

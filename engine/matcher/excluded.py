@@ -1,0 +1,114 @@
+"""Who would have been among the cheapest but for a rule: the near losers of a ranking, for its record. Pure.
+
+Only those with the skill are looked for: of the others a count is enough, or one skill of twenty would leave room for
+nobody else.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from config.limits import NEAR_LOSERS_MAX
+from engine.matcher import kernels as at
+from engine.matcher.ask import Ask
+from engine.matcher.frame import (
+    REASONS,
+    UNBLOCKED,
+    WHY_NOT,
+    Apart,
+    Frame,
+    Query,
+    part_of,
+)
+from engine.matcher.kernels import BLOCK, FloatArray, IntArray, top_k
+
+OUT_OF_AREA: Final = "zone"
+RULES: Final = (OUT_OF_AREA, *REASONS)
+"""Every rule that a worker of a frame can break, in the order in which they are given as reasons."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Excluded:
+    """The near losers of a ranking."""
+
+    frame: Frame
+    """A copy, of their rows alone, ascending; nothing is laid over it."""
+    apart: Apart
+    """In rows of this frame."""
+
+
+def near_excluded(frame: Frame, ask: Ask, query: Query, *, k: int) -> IntArray:
+    """Return the rows, ascending, of the cheapest whom a rule excludes, `limits.NEAR_LOSERS_MAX` at most.
+
+    They are looked for among so many more than `k` who are cheapest without rules. To be called while what is apart is
+    laid over the frame.
+    """
+    wanted = k + NEAR_LOSERS_MAX
+    rows, costs, buffer = np.empty(wanted, np.int32), np.empty(wanted, np.float32), np.empty(BLOCK, np.int32)
+    found = top_k(frame.matrix, frame.mask, *_without_rules(ask, query, knows_ends=False), rows, costs, buffer)
+    near = rows[:found]
+    return np.sort(near[broken_rules(part_of(frame, near), ask, query) != 0][:NEAR_LOSERS_MAX])
+
+
+def excluded_of(frame: Frame, rows: IntArray, apart: Apart) -> Excluded:
+    """Return a copy of these rows and who of them is apart."""
+    return Excluded(part_of(frame, rows), rows_in(rows, apart))
+
+
+def broken_rules(frame: Frame, ask: Ask, query: Query) -> IntArray:
+    """Return for each row the bits of the `RULES` that it breaks, with `apart` laid over."""
+    ready, kit = frame.mask
+    wants = ask.wants
+    applies = (
+        np.full(len(ready), not wants.is_in_area),
+        (ready & (1 << ask.skill_bit)) == 0,
+        *((ready & int(bit)) == 0 for _, bit in WHY_NOT),
+        (kit & UNBLOCKED) == 0,
+        *((kit & bits) != bits for bits in (wants.certificates, wants.tools, wants.vehicles)),
+        _km2(frame.matrix, query.numbers) > query.numbers[at.QUERY_KM2_MAX],
+        query.numbers[at.QUERY_END_MIN] > frame.matrix[at.WORK_END_MIN],
+    )
+    bits = np.zeros(len(ready), np.int32)
+    for i, broken in enumerate(applies):
+        bits |= broken.astype(np.int32) << i
+    return bits
+
+
+def costs_without_rules(frame: Frame, ask: Ask, query: Query) -> FloatArray:
+    """Return what each row would cost, in minutes, as if it broke no rule, with `apart` laid over."""
+    n = frame.mask.shape[1]
+    rows, costs, buffer = np.empty(n, np.int32), np.empty(n, np.float32), np.empty(BLOCK, np.int32)
+    matrix = frame.matrix.copy()
+    matrix[at.WORK_END_MIN] = np.inf
+    found = top_k(matrix, frame.mask, *_without_rules(ask, query, knows_ends=True), rows, costs, buffer)
+    unruled = np.full(n, np.inf, np.float32)
+    unruled[rows[:found]] = costs[:found]
+    return unruled
+
+
+def rows_in(rows: IntArray, apart: Apart) -> Apart:
+    """Return where in `rows` those stand who are apart."""
+    asked, blocked, preferred = (
+        np.flatnonzero(np.isin(rows, some)).astype(np.int32) for some in (apart.asked, apart.blocked, apart.preferred)
+    )
+    return Apart(asked, blocked, preferred)
+
+
+def _without_rules(ask: Ask, query: Query, *, knows_ends: bool) -> tuple[IntArray, FloatArray]:
+    """Return need and query that nobody with the skill is excluded by."""
+    need, numbers = query.need.copy(), query.numbers.copy()
+    need[at.NEED_READY], need[at.NEED_KIT] = 1 << ask.skill_bit, 0
+    numbers[at.QUERY_KM2_MAX] = np.inf
+    if not knows_ends:
+        numbers[at.QUERY_END_MIN] = -np.inf
+    return need, numbers
+
+
+def _km2(matrix: FloatArray, numbers: FloatArray) -> FloatArray:
+    """Return the squares of the distances in the kernel's steps, rounded as there."""
+    dy_km = matrix[at.Y_KM] - numbers[at.QUERY_Y_KM]
+    scale = numbers[at.QUERY_EAST_SCALE] - numbers[at.QUERY_EAST_SLOPE] * dy_km
+    dx_km = (matrix[at.X_KM] - numbers[at.QUERY_X_KM]) * scale
+    km2: FloatArray = dx_km * dx_km + dy_km * dy_km
+    return km2
