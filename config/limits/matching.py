@@ -132,7 +132,7 @@ MATCHER_BEAT_MS: Final = 1_000
 MATCHER_LEASE_MS: Final = 5_000
 """Who has not renewed for this long no longer takes part: the others take its regions."""
 REGION_TAKEOVER_MS_MAX: Final = 7_000
-"""Within this long of a matcher's end, however it ended, others dispatch in its regions; `clenzy doctor` fails later."""
+"""Within this long of a matcher's end, however it ended, others dispatch in its regions; else `clenzy doctor` fails."""
 MATCHER_LEAVE_MS: Final = 2_000
 """A matcher that stops in good order hands over within this; else its lease runs out."""
 MATCHER_KEPT_MS: Final = 3_600_000

@@ -16,6 +16,7 @@ ContactId = NewType("ContactId", UUID)
 NoticeId = NewType("NoticeId", UUID)
 DeviceId = NewType("DeviceId", UUID)
 ZoneId = NewType("ZoneId", UUID)
+MatcherId = NewType("MatcherId", UUID)
 
 WorkerSlot = NewType("WorkerSlot", int)
 """A worker's small number (0, 1, 2, ...): its row in every fixed-width table. Never reused."""

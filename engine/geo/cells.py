@@ -41,14 +41,19 @@ def cells_of(lat_e7: NDArray[np.int32], lng_e7: NDArray[np.int32]) -> CellArray:
 
 
 def parents_of(cells: CellArray, resolution: int) -> CellArray:
-    """Return the ancestor of each cell at `resolution`; 0 stays 0.
+    """Return the ancestor of each cell at `resolution`; 0 stays 0."""
+    clear, fill = map(np.uint64, ancestor_bits(resolution))
+    return np.where(cells == 0, np.uint64(0), (cells & clear) | fill)
+
+
+def ancestor_bits(resolution: int) -> tuple[int, int]:
+    """Return `clear` and `fill`: `cell & clear | fill` is the ancestor of a cell at `resolution`. Both are below 2^63.
 
     The bits of an H3 index: clear the resolution's four, set the wanted one, fill the unused digits with 7.
     Source: https://h3geo.org/docs/core-library/h3Indexing
     """
-    clear = np.uint64(~(0xF << _RESOLUTION_SHIFT) & (2**64 - 1))
-    fill = np.uint64((resolution << _RESOLUTION_SHIFT) | ((1 << 3 * (15 - resolution)) - 1))
-    return np.where(cells == 0, np.uint64(0), (cells & clear) | fill)
+    clear = ~(0xF << _RESOLUTION_SHIFT) & (2**63 - 1)
+    return clear, (resolution << _RESOLUTION_SHIFT) | ((1 << 3 * (15 - resolution)) - 1)
 
 
 def parent_of(cell: int, resolution: int) -> int:
