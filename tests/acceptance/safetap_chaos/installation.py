@@ -72,7 +72,7 @@ class Installation:
             "CLENZY_SAFETAP_PUBLIC_URL": f"http://127.0.0.1:{door_ports[0]}",
             "CLENZY_STATE_DIR": str(folder),
             "CLENZY_PERSON_KEYS_FILE": str(ensure_keyring(folder / "person-keys.json")),
-            "CLENZY_LOG_LEVEL": "ERROR",
+            "CLENZY_LOG_LEVEL": "WARNING",
         }
         self.doors = [self._door(number, port) for number, port in enumerate(door_ports)]
         self.senders = [self._process(f"notify-{n}", "notify", "engine.run_notify", "CLENZY_OPS_PORT") for n in (0, 1)]
