@@ -15,7 +15,7 @@ from engine.core.ids import BookingId, OrgId, PersonId
 from engine.core.vocabulary import IncidentKind, Role, WatchPhase, WatchStage
 from engine.safetap.incident_store import read_clock
 from engine.safetap.safety_setup import ContactMode
-from engine.safetap.silence.check_in import check_in, watches_of
+from engine.safetap.silence import check_in as watch_check_in
 from engine.safetap.silence.desk_view import read_silence
 from engine.safetap.silence.policy import parse_policy
 from engine.safetap.silence.policy_store import drop_policy, read_policies, save_policy
@@ -162,13 +162,11 @@ class AllRules(Answer):
 async def post_check_in(call: Call[CheckIn, NoQuery]) -> Reply:
     """Take an answer; the safe and the duress PIN are answered alike."""
     body = call.body
-    items = await check_in(
+    items = await watch_check_in.check_in(
         call.services.pool,
         call.services.passwords,
         call.services.clock,
-        person_id=call.principal.person_id,
-        booking_id=body.booking_id,
-        pin=body.pin,
+        watch_check_in.CheckIn(call.principal.person_id, body.booking_id, body.pin),
         raise_duress=lambda: raise_duress(call, body.fix),
     )
     return Reply({"items": items})
@@ -176,7 +174,7 @@ async def post_check_in(call: Call[CheckIn, NoQuery]) -> Reply:
 
 async def list_own_watches(call: Call[NoBody, NoQuery]) -> Reply:
     """Return what is watched about the person, and when they are to say that all is well."""
-    return Reply({"items": await watches_of(call.conn, call.principal.person_id)})
+    return Reply({"items": await watch_check_in.watches_of(call.conn, call.principal.person_id)})
 
 
 async def list_silence(call: Call[NoBody, NoQuery]) -> Reply:

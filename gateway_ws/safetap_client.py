@@ -19,7 +19,7 @@ from engine.core.errors import (
     WireError,
 )
 from engine.core.vocabulary import Acknowledgement
-from engine.safetap.forwarding import Forwarder
+from engine.safetap.forwarding import CHECK_IN_PATH, Forwarder
 from gateway_ws.metrics import TRIGGERS
 
 _ERRORS: dict[str, type[ClenzyError]] = {
@@ -58,10 +58,28 @@ class SafeTapClient:
         fields = _fields(answer.body)
         if answer.status not in {HTTPStatus.OK, HTTPStatus.ACCEPTED}:
             TRIGGERS.labels("refused").inc()
-            raise _ERRORS.get(str(fields.get("code")), Unavailable)(fields.get("detail"), field=fields.get("field"))
+            raise _refusal(fields)
         is_committed = fields.get("state") == Acknowledgement.COMMITTED
         TRIGGERS.labels("committed" if is_committed else "spooled").inc()
         return TriggerAnswer(is_committed, fields)
+
+    async def check_in(self, body: Mapping[str, Any], token: str) -> dict[str, Any]:
+        """Hand on the answer to "is all well?"; return what SafeTap says, the same to the safe and the duress PIN.
+
+        Raises:
+            Unavailable: SafeTap does not answer.
+            ClenzyError: SafeTap refused it.
+        """
+        headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+        answer = await self._forwarder.forward(_json(body), headers=headers, path=CHECK_IN_PATH)
+        fields = _fields(answer.body)
+        if answer.status != HTTPStatus.OK:
+            raise _refusal(fields)
+        return fields
+
+
+def _refusal(fields: Mapping[str, Any]) -> ClenzyError:
+    return _ERRORS.get(str(fields.get("code")), Unavailable)(fields.get("detail"), field=fields.get("field"))
 
 
 def _json(body: Mapping[str, Any]) -> bytes:

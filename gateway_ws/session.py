@@ -243,6 +243,14 @@ class PhoneSession(OpenSession[Connection]):
         """
         return await self._services.safetap.trigger(body, self._token)
 
+    async def check_in(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Say that all is well, or with a duress PIN that it is not: the answer is the same.
+
+        Raises:
+            ClenzyError: SafeTap refused it, or is not there.
+        """
+        return await self._services.safetap.check_in(body, self._token)
+
 
 def _told(event: DurableEvent) -> Told:
     return Told(event.seq, event.kind, event.body)

@@ -18,7 +18,7 @@ from gateway_ws.wire import SEQ_MAX, check_fixes
 from gateway_ws.worker_session import WorkerSession
 
 _PING_FRAMES: Final = FRAMES.labels("ping frame")
-_COMMANDS = frozenset({"duty", "offer.accept", "offer.decline", "booking.transition", "state"})
+_COMMANDS = frozenset({"duty", "offer.accept", "offer.decline", "booking.transition", "check.in", "state"})
 
 
 class WorkerNamespace(SessionNamespace[WorkerSession]):

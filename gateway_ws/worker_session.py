@@ -148,6 +148,8 @@ class WorkerSession(PhoneSession):
         if name == "state":
             state = await self._services.calls.worker_state(self.principal)
             return self._welcome_body(state)
+        if name == "check.in":
+            return await self.check_in(body)
         result = await self._services.calls.command(self.principal, name, body)
         if name == "duty":
             self._set_duty(Duty(result["duty"]))

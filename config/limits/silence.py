@@ -68,6 +68,12 @@ ASK_LEASE_MS: Final = 20_000
 """A message whose outcome was not written by then is sent again."""
 ASK_BATCH_MAX: Final = 50
 """Messages of one round; the next round follows."""
+CHECK_IN_REPLY_MS: Final = 86_400_000
+"""What comes from a number so long after a question went to it is no answer any more."""
+CHECK_IN_REPLY_KEPT_MS: Final = 7 * 86_400_000
+"""A message that its provider hands on again later than this would count again."""
+PEOPLE_PER_NUMBER_MAX: Final = 5
+"""People of one number whose PINs a text message is held against; those beyond it are not asked."""
 WATCHES_SHOWN_MAX: Final = 200
 """Watches in one answer to a desk: those asked or climbed first, then the most unusual."""
 SILENCE_EVENTS_KEPT_MS: Final = 90 * 86_400_000
@@ -77,3 +83,4 @@ assert SILENCE_POLL_MS < SILENCE_LEASE_MS
 assert WATCH_STOP_S_MAX * 1_000 < SILENCE_TRAIL_MS < SILENCE_HEARD_MS
 assert WATCH_SPAN_S_MIN <= CHECK_IN_EVERY_S_MIN < WATCH_SPAN_S_MAX
 assert WATCH_OFF_SITE_M_MIN < WATCH_OFF_SITE_M_MAX
+assert CHECK_IN_REPLY_MS < CHECK_IN_REPLY_KEPT_MS

@@ -25,6 +25,7 @@ SOURCE_HEADER: Final = "X-Clenzy-Source"
 DEVICE_SCHEME: Final = "Device"
 """`Authorization: Device <token>`: a stock tracker's token, which the door takes on its Unix socket alone."""
 TRIGGER_PATH: Final = "/v1/safetap"
+CHECK_IN_PATH: Final = "/v1/safetap/check-in"
 
 log = structlog.get_logger(__name__)
 
@@ -63,8 +64,8 @@ class Forwarder:
             if session is not None:
                 await session.close()
 
-    async def forward(self, body: bytes, *, headers: Mapping[str, str]) -> DoorAnswer:
-        """Hand a trigger on through the first way that takes or refuses it.
+    async def forward(self, body: bytes, *, headers: Mapping[str, str], path: str = TRIGGER_PATH) -> DoorAnswer:
+        """Hand a trigger, or what else `path` takes, on through the first way that takes or refuses it.
 
         Raises:
             Unavailable: no way does: the device must send again, or try another door.
@@ -74,7 +75,7 @@ class Forwarder:
         # Over the socket the host means nothing; the path is all.
         for session, base_url in ((self._by_socket, "http://safetap"), (self._by_port, self._url)):
             try:
-                answer = await self._post(session, base_url + TRIGGER_PATH, body, headers)
+                answer = await self._post(session, base_url + path, body, headers)
             except (aiohttp.ClientError, TimeoutError, OSError) as error:
                 log.warning("safetap.way_closed", way=base_url, error=type(error).__name__)
                 continue

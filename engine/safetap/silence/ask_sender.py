@@ -36,14 +36,18 @@ WITH due AS (
 )
 UPDATE silence_ask a
    SET lease_until = $2, attempts = attempts + 1
-  FROM due, person p, safety_setup s
+  FROM due, person p LEFT JOIN person_key k ON k.person_id = p.person_id, safety_setup s
  WHERE a.ask_id = due.ask_id AND p.person_id = a.person_id AND s.person_id = a.person_id
-RETURNING a.ask_id, a.attempts, p.phone, s.decoy_text,
+RETURNING a.ask_id, a.attempts, s.decoy_text, ROW(k.wrapped, p.phone_sealed, p.phone)::sealed_text AS phone,
           EXISTS (SELECT FROM silence_watch w
                    WHERE w.booking_id = a.booking_id AND w.person_id = a.person_id AND w.round = a.round
                      AND w.stage = 'asked') AS is_wanted
 """
-SENT: Final = "UPDATE silence_ask SET state = 'sent', sent_at = $2, lease_until = NULL WHERE ask_id = $1"
+# What comes back from this number is an answer, although the number itself stays with its person.
+SENT: Final = """
+UPDATE silence_ask SET state = 'sent', sent_at = $2, lease_until = NULL, phone_index = ($3::blind_index).digest
+ WHERE ask_id = $1
+"""
 NOT_SENT: Final = """
 UPDATE silence_ask SET state = $2, last_error = $3, due_at = $4, lease_until = NULL WHERE ask_id = $1
 """
@@ -80,7 +84,8 @@ class AskSender:
 
     async def _send(self, row: asyncpg.Record, now_ms: int) -> None:
         try:
-            await self._api.create("Messages", _message(row, self._api), key=str(row["ask_id"]))
+            number = _wanted_number(row)
+            await self._api.create("Messages", _message(row, number, self._api), key=str(row["ask_id"]))
         except NotSent as error:
             is_over = error.is_final or row["attempts"] >= ASK_ATTEMPTS_MAX
             again = utc_from_ms(now_ms + ASK_RETRY_MS)
@@ -88,21 +93,25 @@ class AskSender:
             ASKS.labels("failed" if is_over else "retried").inc()
             log.warning("silence.ask_not_sent", ask_id=str(row["ask_id"]), reason=str(error), is_over=is_over)
         else:
-            await self._pool.execute(SENT, row["ask_id"], utc_from_ms(now_ms))
+            await self._pool.execute(SENT, row["ask_id"], utc_from_ms(now_ms), number)
             ASKS.labels("sent").inc()
 
 
-def _message(row: asyncpg.Record, api: PhoneApi) -> list[tuple[str, str]]:
-    """Return the request's fields.
+def _wanted_number(row: asyncpg.Record) -> str:
+    """Return where the message goes.
 
     Raises:
-        NotSent: nobody wants it any more, or there is no number or provider to send it by.
+        NotSent: nobody wants it any more, or there is no number.
     """
     if not row["is_wanted"]:
         raise NotSent("answered already", is_final=True)
     number = e164(row["phone"] or "")
     if number is None or row["decoy_text"] is None:
         raise NotSent("no number, or no text any more", is_final=True)
+    return number
+
+
+def _message(row: asyncpg.Record, number: str, api: PhoneApi) -> list[tuple[str, str]]:
     sender = api.account.sender
     return [
         ("To", number),

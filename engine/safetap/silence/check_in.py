@@ -5,6 +5,7 @@ here tells whether somebody was asked because of a sign or because it was time, 
 """
 
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Final
 
 import asyncpg
@@ -21,6 +22,7 @@ from engine.safetap.incident_store import add_event, event_body, read_clock
 from engine.safetap.pin_cancel import note_duress
 from engine.safetap.pins import PinKind, even_timing, judge_pin
 from engine.safetap.silence.decision import next_check_in_ms
+from engine.safetap.silence.text_answer import is_first_time
 from engine.safetap.silence.watch_store import read_policy, read_watch
 
 RaiseDuress = Callable[[], Awaitable[None]]
@@ -71,15 +73,22 @@ SELECT incident_id FROM incident WHERE person_id = $1 AND state <> 'closed' AND 
 """
 
 
+@dataclass(frozen=True, slots=True)
+class CheckIn:
+    """What somebody answers, by a tap or with a PIN.
+
+    `reply_id` names a message that may come twice: it calms once, while its duress PIN counts however often it comes.
+    """
+
+    person_id: PersonId
+    booking_id: BookingId | None
+    """`None`: all is well on every job of theirs."""
+    pin: str | None
+    reply_id: str | None = None
+
+
 async def check_in(
-    pool: Pool,
-    passwords: Passwords,
-    clock: Clock,
-    *,
-    person_id: PersonId,
-    booking_id: BookingId | None,
-    pin: str | None,
-    raise_duress: RaiseDuress,
+    pool: Pool, passwords: Passwords, clock: Clock, said: CheckIn, *, raise_duress: RaiseDuress
 ) -> list[dict[str, object]]:
     """Take an answer and return what is watched from now on. Returning means: what the screen shows is "noted".
 
@@ -88,18 +97,25 @@ async def check_in(
         TooMany: wrong ones before it were too many, whatever this one is.
         Unavailable: a duress PIN could be told nowhere: the phone sends again.
     """
-    if pin is None:
-        async with pool.acquire() as conn, conn.transaction():
-            if await _needs_pin(conn, person_id):
-                raise InvalidInput("Answer with your PIN.", field="pin")
-            await take_answer(conn, person_id=person_id, booking_id=booking_id, how="tap")
-            return await watches_of(conn, person_id)
+    if said.pin is not None:
+        return await _by_pin(pool, passwords, clock, said, said.pin, raise_duress=raise_duress)
+    async with pool.acquire() as conn, conn.transaction():
+        if await _needs_pin(conn, said.person_id):
+            raise InvalidInput("Answer with your PIN.", field="pin")
+        await _note(conn, said, how="tap")
+        return await watches_of(conn, said.person_id)
+
+
+async def _by_pin(
+    pool: Pool, passwords: Passwords, clock: Clock, said: CheckIn, pin: str, *, raise_duress: RaiseDuress
+) -> list[dict[str, object]]:
+    person_id = said.person_id
     async with even_timing(clock):
         verdict = await judge_pin(pool, passwords, person_id=person_id, pin=pin, now_ms=clock.now_ms())
         is_raised = await _is_raised(raise_duress) if verdict.kind is PinKind.DURESS else True
         async with pool.acquire() as conn, conn.transaction():
             if verdict.kind is not PinKind.WRONG and not verdict.is_locked:
-                await take_answer(conn, person_id=person_id, booking_id=booking_id, how="pin")
+                await _note(conn, said, how="pin")
             if verdict.kind is PinKind.DURESS:
                 is_raised |= await note_duress(conn, person_id=person_id, now_ms=await read_clock(conn))
             shown = await watches_of(conn, person_id)
@@ -141,6 +157,14 @@ async def take_answer(conn: Connection, *, person_id: PersonId, booking_id: Book
 async def watches_of(conn: Connection, person_id: PersonId) -> list[dict[str, object]]:
     """Return what is watched about a person, as they see it."""
     return [shown for row in await conn.fetch(MINE, person_id) if (shown := _shown(row)) is not None]
+
+
+async def _note(conn: Connection, said: CheckIn, *, how: str) -> None:
+    if said.reply_id is not None and not await is_first_time(
+        conn, reply_id=said.reply_id, person_id=said.person_id, now_ms=await read_clock(conn)
+    ):
+        return
+    await take_answer(conn, person_id=said.person_id, booking_id=said.booking_id, how=how)
 
 
 async def _needs_pin(conn: Connection, person_id: PersonId) -> bool:
