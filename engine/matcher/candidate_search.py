@@ -1,8 +1,8 @@
 """Who is near: outwards from the pin until nobody further away could be cheaper.
 
 Asked of the frame that is kept while everything that was written is in it: the whole organisation in some
-microseconds, and nothing is awaited. While it is not (at the start, after Redis was away) the cells in Redis are read
-instead, ring by ring: a booking does not wait for a copy.
+microseconds, and nothing is awaited. While it is not (at the start, after Redis was away, in a region that has just
+come to this matcher) the cells in Redis are read instead, ring by ring: a booking does not wait for a copy.
 """
 
 from collections.abc import Sequence
@@ -92,7 +92,7 @@ class CandidateSearch:
         Raises:
             RedisError: Redis did not answer.
         """
-        if self._frames is not None:
+        if self._frames is not None and self._frames.reach(ask):
             return self._find_in(self._frames, ask, org_id=org_id, not_to_ask=not_to_ask)
         slots = np.zeros(0, np.int64)
         for radius_m in SEARCH_RADII_M[:-1]:

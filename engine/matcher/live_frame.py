@@ -15,12 +15,16 @@ from engine.core.ids import OrgId
 from engine.core.units import DEG_E7
 from engine.geo.fixes import RecordArray
 from engine.geo.mirror import Mirror
+from engine.matcher.ask import Ask
 from engine.matcher.cost_policy import CostWeights
 from engine.matcher.frame import Frame, SlotArray, build_frame
 from engine.matcher.kernels import IntArray
+from engine.matcher.region_cover import RegionCover
 from engine.matcher.worker_table import WorkerTable
 
 NOBODY: Final = -1
+EVERYWHERE: Final = RegionCover()
+"""Of a matcher that shares with nobody."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +36,16 @@ class Moment:
 
 
 class LiveFrame:
-    """One organisation's workers under one set of weights; a row is a worker, by ascending slot."""
+    """One organisation's workers under one set of weights; a row is a worker, by ascending slot.
 
-    def __init__(self, table: WorkerTable, mirror: Mirror, *, org_id: OrgId, weights: CostWeights) -> None:
-        self._table, self._mirror = table, mirror
+    Of an organisation that several matchers share, only those whom `cover` says a booking of ours can need.
+    """
+
+    def __init__(
+        self, table: WorkerTable, mirror: Mirror, cover: RegionCover, *, org_id: OrgId, weights: CostWeights
+    ) -> None:
+        self._table, self._mirror, self._cover = table, mirror, cover
+        self._covered = cover.version
         self._org_id, self._weights = org_id, weights
         self._row_of = np.zeros(0, np.int32)
         self._frame: Frame | None = None
@@ -48,10 +58,11 @@ class LiveFrame:
     def at(self, moment: Moment) -> Frame:
         """Return the frame, true for this moment; the next call may write to it."""
         frame = self._frame
-        if frame is None or not 0 <= moment.now_ms - frame.epoch_ms < FRAME_REFRESH_MS:
+        is_old = frame is None or not 0 <= moment.now_ms - frame.epoch_ms < FRAME_REFRESH_MS
+        if frame is None or is_old or self._covered != self._cover.version:
             return self._rebuild(moment)
         if self._dirty:
-            slots = self._table.of_org(np.fromiter(self._dirty, np.int64), self._org_id)
+            slots = self._cover.of(self._table.of_org(np.fromiter(self._dirty, np.int64), self._org_id))
             if len(self.rows_of(slots.tolist())) < len(slots):
                 return self._rebuild(moment)
             self._write(frame, slots, moment)
@@ -65,11 +76,11 @@ class LiveFrame:
         return found
 
     def _rebuild(self, moment: Moment) -> Frame:
-        slots = self._table.of_org(np.arange(len(self._table)), self._org_id)
+        slots = self._cover.of(self._table.of_org(np.arange(len(self._table)), self._org_id))
         frame = self._built(slots, moment, moment.now_ms)
         self._row_of = np.full(len(self._table), NOBODY, np.int32)
         self._row_of[slots] = np.arange(len(slots))
-        self._frame, self._dirty = frame, set()
+        self._frame, self._dirty, self._covered = frame, set(), self._cover.version
         return frame
 
     def _write(self, frame: Frame, slots: SlotArray, moment: Moment) -> None:
@@ -113,8 +124,8 @@ class LiveFrames:
     It listens to the same feed as the mirror, behind it: what it is told has already been written there.
     """
 
-    def __init__(self, table: WorkerTable, mirror: Mirror) -> None:
-        self._table, self._mirror = table, mirror
+    def __init__(self, table: WorkerTable, mirror: Mirror, cover: RegionCover = EVERYWHERE) -> None:
+        self._table, self._mirror, self._cover = table, mirror, cover
         self._frames: dict[tuple[OrgId, CostWeights], LiveFrame] = {}
 
     def moved(self, slots: SlotArray, records: RecordArray) -> None:
@@ -127,12 +138,16 @@ class LiveFrames:
         self._table.heard(slots, records["battery_pct"])
         self._tell(range(page * SLAB_PAGE_SLOTS, (page + 1) * SLAB_PAGE_SLOTS))
 
+    def reach(self, ask: Ask) -> bool:
+        """Whether everybody whom this booking can need is in them."""
+        return self._cover.has(ask.lat_deg, ask.lng_deg)
+
     def of(self, org_id: OrgId, weights: CostWeights) -> LiveFrame:
         """Return the frame of an organisation under these weights."""
         self._tell(self._table.take_changed())
         key = (org_id, weights)
         if key not in self._frames:
-            self._frames[key] = LiveFrame(self._table, self._mirror, org_id=org_id, weights=weights)
+            self._frames[key] = LiveFrame(self._table, self._mirror, self._cover, org_id=org_id, weights=weights)
         return self._frames[key]
 
     def keep_only(self, weights: Iterable[CostWeights]) -> None:

@@ -13,7 +13,7 @@ import h3.api.basic_int as h3
 import numpy as np
 from numpy.typing import NDArray
 
-from config.limits import REGION_BORDER_M, SLAB_PAGE_SLOTS
+from config.limits import REGION_BORDER_M, REGION_RESOLUTION_MAX, SLAB_PAGE_SLOTS
 from engine.geo.cells import CellArray, cell_of, disk, parent_of, parents_of
 from engine.geo.fixes import RecordArray, SlotArray
 
@@ -29,7 +29,7 @@ SLOTS_AT_START: Final = 1_024
 class RegionCover:
     """Which slots can be left out of a frame. It listens to the feed of the cells, before the frames do."""
 
-    def __init__(self, *, resolution: int) -> None:
+    def __init__(self, *, resolution: int = REGION_RESOLUTION_MAX) -> None:
         self.resolution = resolution
         self.regions: frozenset[int] | None = None
         """What is covered: cells of the resolution, or `None` for every place."""

@@ -86,15 +86,16 @@ class RegionLeases:
             asked_ns = self._clock.steady_ns()
             await self._store.beat(conn, now_ms=self._clock.now_ms())
             self._renewed_ns = asked_ns
+            lands = await self._store.read(conn, now_ms=self._clock.now_ms())
             for _ in range(STEPS_MAX):
-                now_ms = self._clock.now_ms()
-                lands = await self._store.read(conn, now_ms=now_ms)
                 if self.matcher_id not in lands.alive:
                     return  # it has lapsed since the beat: the next round joins anew
+                now_ms = self._clock.now_ms()
                 plan = plan_regions(self.matcher_id, lands.alive, lands.rows, lands.busy, now_ms=now_ms)
                 await self._carry_out(conn, plan, now_ms=now_ms)
                 if not plan.changes_hands:
                     break
+                lands = await self._store.read(conn, now_ms=now_ms)
         await self._remember(lands)
 
     async def leave(self) -> None:
