@@ -65,6 +65,8 @@ DECISION_RECORDS_BYTES_MAX: Final = 8_589_934_592
 """Bytes of all records on disk; beyond it the oldest days go before their time, down to today."""
 DECISION_KEEP_EVERY_MS: Final = 600_000
 """How often the keeper looks at both."""
+COST_POLICY_KEPT_MS: Final = (DECISION_RECORD_DAYS + 2) * 86_400_000
+"""A cost policy that nothing was decided by for so long is forgotten: no record names it any more."""
 COST_POLICY_BYTES_MAX: Final = 262_144
 """Bytes of a cost policy with all its overrides; a file that says more is refused."""
 WEIGHT_MIN_MAX: Final = 600

@@ -7,9 +7,11 @@ All terms of a cost are minutes and none is negative. Hard rules are no weights:
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Final
 from uuid import UUID
+
+import orjson
 
 from config.limits import WEIGHT_MIN_MAX
 
@@ -99,6 +101,24 @@ def parse_policy(said: Mapping[str, object]) -> CostPolicy:
     assert isinstance(name, str)
     assert isinstance(version, int)
     return CostPolicy(name, version, weights, own["organisations"], own["services"])
+
+
+def policy_text(policy: CostPolicy) -> str:
+    """Return all of a policy as canonical JSON: equal policies have equal texts."""
+    said = {place: {str(key): asdict(own) for key, own in getattr(policy, place).items()} for place in _OVERRIDES}
+    whole = {"name": policy.name, "version": policy.version, "weights": asdict(policy.weights), **said}
+    return orjson.dumps(whole, option=orjson.OPT_SORT_KEYS).decode()
+
+
+def policy_from_text(text: str) -> CostPolicy:
+    """Return the policy of a `policy_text`; of weights that came or went since, today's names with today's defaults."""
+    said = orjson.loads(text)
+
+    def weights(own: Mapping[str, float]) -> CostWeights:
+        return CostWeights(**{name: own[name] for name in WEIGHT_NAMES if name in own})
+
+    own = {place: {UUID(key): weights(each) for key, each in said[place].items()} for place in _OVERRIDES}
+    return CostPolicy(said["name"], said["version"], weights(said["weights"]), own["organisations"], own["services"])
 
 
 _OVERRIDES: Final = ("organisations", "services")

@@ -12,9 +12,9 @@ from typing import Final
 import structlog
 from prometheus_client import Counter, Gauge, Info
 
-from config.limits import POLICY_CHECK_MS
+from config.limits import COST_POLICY_BYTES_MAX, POLICY_CHECK_MS
 from engine.core.clock import Clock
-from engine.matcher.cost_policy import DEFAULT_POLICY, CostPolicy, PolicyError, parse_policy
+from engine.matcher.cost_policy import DEFAULT_POLICY, CostPolicy, PolicyError, parse_policy, policy_text
 
 log = structlog.get_logger(__name__)
 
@@ -32,9 +32,12 @@ def read_policy(path: Path) -> CostPolicy:
         PolicyError: it cannot be read, is no TOML, or breaks a rule; the text names file, field and rule.
     """
     try:
-        return parse_policy(tomllib.loads(path.read_text(encoding="utf-8")))
+        policy = parse_policy(tomllib.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError) as error:
         raise PolicyError(f"{path.name}: {error}") from error
+    if len(policy_text(policy)) > COST_POLICY_BYTES_MAX:
+        raise PolicyError(f"{path.name}: more than {COST_POLICY_BYTES_MAX} bytes with all its overrides")
+    return policy
 
 
 class PolicyWatch:
