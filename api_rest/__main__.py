@@ -13,6 +13,7 @@ from api_rest.context import Services
 from api_rest.drills import run_planned_drills
 from api_rest.pages import pages_folder
 from api_rest.problems import STORE_AWAY
+from config.jurisdictions import load_jurisdictions
 from config.limits import STOP_TIMEOUT_MS
 from engine.core.clock import SystemClock
 from engine.core.database import Pool
@@ -50,6 +51,7 @@ async def root(process: Process) -> None:
                 Forwarder(socket_path=settings.safetap_socket_path, url=settings.safetap_url, door=Door.API)
             ),
             pages_dir=pages_folder(),
+            jurisdictions=load_jurisdictions(own=settings.jurisdictions_dir),
         )
         await stack.enter_async_context(_serving(process, services))
         async with asyncio.TaskGroup() as tasks:

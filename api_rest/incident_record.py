@@ -10,7 +10,6 @@ from api_rest.context import Body, Call, NoBody, NoQuery, Query, Reply
 from api_rest.incidents import Incident
 from api_rest.route import DESK, AnyRoute, Key, Route, Uses
 from api_rest.schemas import Answer, Text
-from config.jurisdictions import load_jurisdictions
 from config.limits import NOTE_CHARS_MAX, POLICE_REFERENCE_CHARS_MAX, STATISTICS_SPAN_DAYS_MAX
 from engine.core.errors import Conflict, InvalidInput, NotAllowed, NotFound
 from engine.core.ids import IncidentId, PersonId
@@ -26,8 +25,6 @@ from engine.safetap.report_page import report_page
 
 HTML: Final = "text/html"
 CAP: Final = "application/cap+xml"
-JURISDICTIONS: Final = load_jurisdictions()
-"""Read with the table of routes: a broken file stops the process before it serves anything."""
 
 
 class ReportFormat(StrEnum):
@@ -231,14 +228,16 @@ class Statistics(Answer):
 async def get_call_card(call: Call[NoBody, NoQuery]) -> Reply:
     """Return what whoever rings the police must be able to say."""
     incident_id = await _read(call, "call_card")
-    return Reply(await read_call_card(call.conn, incident_id, jurisdictions=JURISDICTIONS, now_ms=call.now_ms))
+    return Reply(
+        await read_call_card(call.conn, incident_id, jurisdictions=call.services.jurisdictions, now_ms=call.now_ms)
+    )
 
 
 async def get_cap(call: Call[NoBody, NoQuery]) -> Reply:
     """Return the incident's next CAP message."""
     incident_id = await _read(call, "cap")
     message = await export_cap(
-        call.conn, incident_id, actor=call.principal, jurisdictions=JURISDICTIONS, now_ms=call.now_ms
+        call.conn, incident_id, actor=call.principal, jurisdictions=call.services.jurisdictions, now_ms=call.now_ms
     )
     return Reply(message, media_type=CAP)
 
@@ -246,7 +245,7 @@ async def get_cap(call: Call[NoBody, NoQuery]) -> Reply:
 async def get_report(call: Call[NoBody, ReportQuery]) -> Reply:
     """Return the report on an incident."""
     incident_id = await _read(call, "report")
-    report = await read_report(call.conn, incident_id, jurisdictions=JURISDICTIONS, now_ms=call.now_ms)
+    report = await read_report(call.conn, incident_id, jurisdictions=call.services.jurisdictions, now_ms=call.now_ms)
     if call.query.form is ReportFormat.HTML:
         return Reply(report_page(report).encode(), media_type=HTML)
     return Reply(report)

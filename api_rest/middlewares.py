@@ -26,13 +26,17 @@ REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 API_PATH: Final = "/v1/"
 API_POLICY: Final = "default-src 'none'; frame-ancestors 'none'"
 
+PERMISSIONS: Final = "geolocation=(self), camera=(), microphone=(), payment=()"
+PHONE_PERMISSIONS: Final = PERMISSIONS.replace("microphone=()", "microphone=(self)")
+"""For the pages that may record what is heard during an alarm of their own person, and nothing else."""
+
 ALWAYS: Final = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-site",
-    "Permissions-Policy": "geolocation=(self), camera=(), microphone=(), payment=()",
+    "Permissions-Policy": PERMISSIONS,
 }
 OPS_ROUTES: Final = frozenset({"/healthz", "/readyz", "/metrics"})
 

@@ -7,11 +7,15 @@ from urllib.parse import urlsplit
 from aiohttp import web
 
 from api_rest.context import SERVICES
+from api_rest.middlewares import PHONE_PERMISSIONS
 from api_rest.static import file_below
 from config.settings import Settings
 
 PAGES: Final = ("", "worker/", "customer/")
 """Folders with an `index.html` of their own."""
+
+PHONE_PAGES: Final = ("worker/", "customer/")
+"""Those that people call for help from, and the only ones that may use a microphone."""
 
 IMMUTABLE: Final = "public, max-age=31536000, immutable"
 """Assets carry a hash of their content in their name."""
@@ -75,7 +79,10 @@ def _page(request: web.Request, folder: str, policy: str) -> web.StreamResponse:
     pages_dir = request.app[SERVICES].pages_dir
     if not (pages_dir / folder / "index.html").is_file():
         return web.Response(status=503, text=NOT_BUILT, content_type="text/html", headers={"Cache-Control": "no-store"})
-    return file_below(pages_dir, f"{folder}index.html", cache=REVALIDATE, policy=policy)
+    response = file_below(pages_dir, f"{folder}index.html", cache=REVALIDATE, policy=policy)
+    if folder in PHONE_PAGES:
+        response.headers["Permissions-Policy"] = PHONE_PERMISSIONS
+    return response
 
 
 def _door_urls(settings: Settings) -> tuple[str, ...]:

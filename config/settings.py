@@ -110,6 +110,9 @@ class Settings(BaseSettings):
     eta_router_url: str | None = None
     """An OSRM or Valhalla server, for `eta_source` `osrm` or `valhalla`."""
 
+    jurisdictions_dir: Path | None = None
+    """Folder of one's own `<COUNTRY>.toml`, each in the place of the one that ships (`config/jurisdictions`)."""
+
     map_style_url: str = "builtin"
     smtp_url: SecretStr | None = None
     """`smtp://user:password@host:port` or `smtps://...`; without it e-mail notices fail with that reason."""

@@ -301,11 +301,12 @@ async def root(process: Process) -> None:
         trails = TrailKeeper(pool=pool, clock=clock, fix_clock=open_fix_clock(settings), kept_days=settings.trail_days)
         redis = open_redis(settings)
         stack.push_async_callback(redis.aclose)
+        rules = load_jurisdictions(own=settings.jurisdictions_dir)
         async with asyncio.TaskGroup() as tasks:
             work = [
                 tasks.create_task(Keeper(pool=pool, clock=clock).run()),
                 tasks.create_task(trails.run()),
-                tasks.create_task(PersonalKeeper(pool=pool, clock=clock, jurisdictions=load_jurisdictions()).run()),
+                tasks.create_task(PersonalKeeper(pool=pool, clock=clock, jurisdictions=rules).run()),
                 tasks.create_task(CellKeeper(redis=redis, clock=clock).run()),
                 tasks.create_task(
                     keep_checked(process.readiness, "database", ask, errors=POSTGRES_ERRORS, sleep_ms=clock.sleep_ms)

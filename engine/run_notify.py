@@ -15,6 +15,7 @@ import structlog
 from pydantic import SecretStr
 from redis.exceptions import RedisError
 
+from config.jurisdictions import load_jurisdictions
 from config.limits import DATABASE_POOL_MAX, RESTART_BACKOFF_MS_MAX
 from config.settings import Settings
 from engine.core.clock import Clock, SystemClock
@@ -75,7 +76,8 @@ async def root(process: Process) -> None:
         notifiers |= phone_notifiers(phone_api, settings)
         notifiers |= await push_notifiers(stack, settings, pool, clock)
         pulse = Pulse(clock)
-        sender = NoticeSender(pool=pool, clock=clock, notifiers=notifiers, on_round=pulse.beat)
+        rules = load_jurisdictions(own=settings.jurisdictions_dir)
+        sender = NoticeSender(pool=pool, clock=clock, notifiers=notifiers, jurisdictions=rules, on_round=pulse.beat)
         seat = f"{gethostname()}:{settings.ops_port or NAME}"
         peers = PeerWatch(pool=pool, clock=clock, seat=seat, pulses={Part.SENDER: pulse})
         told_outside = await outside_watchdog(stack, settings, pool, clock)

@@ -85,10 +85,7 @@ async def root(process: Process) -> None:
         unverified = await open_unverified_lane(stack, settings, clock)
         due = Wake()
         pulses = {part: Pulse(clock) for part in (Part.DOOR, Part.ESCALATOR)}
-        rules = load_jurisdictions(own=settings.jurisdictions_dir)
-        escalation = EscalationLoop(
-            pool=ladder_pool, wake=due, new_id=uuid4, jurisdictions=rules, on_round=pulses[Part.ESCALATOR].beat
-        )
+        escalation = escalation_loop(settings, ladder_pool, due, pulses[Part.ESCALATOR])
         seat = f"{gethostname()}:{settings.safetap_port}"
         peers = PeerWatch(pool=pool, clock=clock, seat=seat, pulses=pulses)
         news = PeerNews(pool=pool, clock=clock, show=desks.show_watch)
@@ -142,6 +139,12 @@ async def root(process: Process) -> None:
             desks.end_all()
             for task in work:
                 task.cancel()
+
+
+def escalation_loop(settings: Settings, pool: Pool, due: Wake, pulse: Pulse) -> EscalationLoop:
+    """Return what climbs the ladders, by the rules of each place."""
+    rules = load_jurisdictions(own=settings.jurisdictions_dir)
+    return EscalationLoop(pool=pool, wake=due, new_id=uuid4, jurisdictions=rules, on_round=pulse.beat)
 
 
 async def opened_pool(

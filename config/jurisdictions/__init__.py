@@ -137,14 +137,17 @@ class Jurisdictions:
         return self._by_country[ELSEWHERE]
 
 
-def load_jurisdictions(folder: Path = FOLDER) -> Jurisdictions:
-    """Read and check every file.
+def load_jurisdictions(folder: Path = FOLDER, *, own: Path | None = None) -> Jurisdictions:
+    """Read and check every file; one in `own` stands in the place of the country's file in `folder`.
 
     Raises:
-        ValueError: a file is broken, names another country than its name says, or `ELSEWHERE.toml` is missing.
+        ValueError: a file is broken, names another country than its name says, `ELSEWHERE.toml` is missing, or `own`
+            is no folder.
     """
+    if own is not None and not own.is_dir():
+        raise ValueError(f"{own} is no folder of jurisdictions")
     found = {}
-    for path in sorted(folder.glob("*.toml")):
+    for path in [*sorted(folder.glob("*.toml")), *sorted([] if own is None else own.glob("*.toml"))]:
         try:
             one = Jurisdiction.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
         except ValueError as error:

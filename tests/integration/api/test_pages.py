@@ -90,8 +90,21 @@ async def test_pages_run_our_scripts_and_reach_our_doors_only(api: Api) -> None:
     }
     assert headers["X-Frame-Options"] == "DENY"
     assert headers["Referrer-Policy"] == "no-referrer"
-    assert "geolocation=(self)" in headers["Permissions-Policy"]
+    assert headers["Permissions-Policy"] == "geolocation=(self), camera=(), microphone=(), payment=()"
     assert "Strict-Transport-Security" not in headers
+
+
+@pytest.mark.usefixtures("dist")
+async def test_phone_pages_may_hear_and_nothing_else_may(api: Api) -> None:
+    async def allowance(path: str) -> str:
+        async with api.client.get(path, allow_redirects=False) as response:
+            rules = dict(rule.split("=") for rule in response.headers["Permissions-Policy"].split(", "))
+        assert (rules["camera"], rules["geolocation"]) == ("()", "(self)")
+        return rules["microphone"]
+
+    others = ("/", "/worker", "/worker/no.js", "/customer/no.js", "/assets/no.js", "/icon.svg", "/v1/config", "/docs/")
+    assert {await allowance(path) for path in ("/worker/", "/customer/")} == {"(self)"}
+    assert {await allowance(path) for path in others} == {"()"}
 
 
 def test_a_foreign_map_style_is_let_through_the_policy(tmp_path: Path) -> None:

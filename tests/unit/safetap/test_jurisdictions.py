@@ -84,6 +84,16 @@ def test_a_rule_that_the_law_or_another_rule_forbids_is_named(tmp_path: Path, ol
         load_jurisdictions(broken(tmp_path, "DE.toml", text.replace(old, new)))
 
 
+def test_a_file_of_ones_own_stands_in_the_place_of_the_shipped_one(tmp_path: Path) -> None:
+    own = (FOLDER / "PT.toml").read_text().replace('police = "112"', "").replace('number = "112"', 'number = "117"')
+    (tmp_path / "PT.toml").write_text(own)
+    found = load_jurisdictions(own=tmp_path)
+    assert found.of("PT").emergency.number == "117"
+    assert found.of("DE") == load_jurisdictions().of("DE")
+    with pytest.raises(ValueError, match="no folder"):
+        load_jurisdictions(own=tmp_path / "PT.toml")
+
+
 def test_sound_may_be_enabled_where_all_consent_and_it_says_how(tmp_path: Path) -> None:
     basis = 'enabled = true\nconsent_basis = "clause 9 of both contracts"'
     text = (FOLDER / "DE.toml").read_text().replace("enabled = false", basis)
