@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 from prometheus_client import Histogram
 
-from config.limits import CANDIDATES_MAX, WORKER_SILENT_MS
+from config.limits import CANDIDATES_MAX, SEARCH_RADIUS_M_MAX, WORKER_SILENT_MS
 from engine.core.clock import Clock
 from engine.core.ids import OrgId, PersonId
 from engine.geo.cell_index import CellIndex
@@ -23,9 +23,9 @@ from engine.matcher.ask import Ask
 from engine.matcher.cost_policy import DEFAULT_POLICY, CostPolicy, CostWeights
 from engine.matcher.decision import SEARCH_RADII_M, Ranking, Shortlist, is_surely_best, ranking_of, shortlist_of
 from engine.matcher.finishing import Soon
-from engine.matcher.frame import Apart, Candidates, Frame, Ready, SlotArray, build_frame
+from engine.matcher.frame import Apart, Candidates, Frame, Ready, SlotArray, build_frame, part_of
 from engine.matcher.kernels import IntArray
-from engine.matcher.live_frame import LiveFrames, Moment
+from engine.matcher.live_frame import LiveFrame, LiveFrames, Moment
 from engine.matcher.worker_table import WorkerStatus, WorkerTable
 
 S_PER_NS: Final = 1e-9
@@ -83,47 +83,63 @@ class CandidateSearch:
         self._members: dict[int, list[int]] = {}
         self._soon: dict[tuple[OrgId, CostWeights], Frame] = {}
 
-    async def find(self, ask: Ask, *, org_id: OrgId, not_to_ask: frozenset[PersonId]) -> Found:
-        """Return the cheapest workers of an organisation for a booking.
+    async def find(
+        self,
+        ask: Ask,
+        *,
+        org_id: OrgId,
+        not_to_ask: frozenset[PersonId],
+        radius_m: int = SEARCH_RADIUS_M_MAX,
+        only: PersonId | None = None,
+    ) -> Found:
+        """Return the cheapest workers of an organisation for a booking, within `radius_m`; of `only`, if that is given.
 
-        The first of them is the cheapest of all within `limits.SEARCH_RADIUS_M_MAX`; those after it are the cheapest
-        of the part that had to be looked at.
+        By the straight line the first of them is the cheapest of all; those after it are the cheapest of the part that
+        had to be looked at.
 
         Raises:
             RedisError: Redis did not answer.
         """
+        near = _Near(ask, org_id, not_to_ask, radius_m)
         if self._frames is not None and self._frames.reach(ask):
-            return self._find_in(self._frames, ask, org_id=org_id, not_to_ask=not_to_ask)
+            return self._find_in(self._frames, near, only)
+        if only is not None:
+            slots = np.array(sorted(self._table.slots_of([only])), np.int64)
+            return await self._rank(self._table.of_org(slots, org_id), near, searched_m=radius_m)
         slots = np.zeros(0, np.int64)
-        for radius_m in SEARCH_RADII_M[:-1]:
-            slots = await self._widen(slots, ask, org_id=org_id, radius_m=radius_m)
-            found = await self._rank(slots, ask, org_id=org_id, not_to_ask=not_to_ask, searched_m=radius_m)
-            if is_surely_best(found.ranking, searched_m=radius_m) or len(slots) >= CANDIDATES_MAX:
-                return found
-        slots = await self._widen(slots, ask, org_id=org_id, radius_m=SEARCH_RADII_M[-1])
-        return await self._rank(slots, ask, org_id=org_id, not_to_ask=not_to_ask, searched_m=SEARCH_RADII_M[-1])
+        for step_m in SEARCH_RADII_M:
+            searched_m = min(step_m, radius_m)
+            slots = await self._widen(slots, ask, org_id=org_id, radius_m=searched_m)
+            found = await self._rank(slots, near, searched_m=searched_m)
+            if searched_m == radius_m or is_surely_best(found.ranking, searched_m=searched_m):
+                break
+            if len(slots) >= CANDIDATES_MAX:
+                break
+        return found
 
-    async def find_again(self, found: Found, ask: Ask, *, org_id: OrgId, not_to_ask: frozenset[PersonId]) -> Found:
-        """Rank the candidates of an earlier search anew, with others left out."""
-        if found.candidates is None:
-            return await self.find(ask, org_id=org_id, not_to_ask=not_to_ask)
-        slots = found.candidates.slots
-        return await self._rank(slots, ask, org_id=org_id, not_to_ask=not_to_ask, searched_m=found.searched_m)
-
-    def _find_in(self, frames: LiveFrames, ask: Ask, *, org_id: OrgId, not_to_ask: frozenset[PersonId]) -> Found:
+    def _find_in(self, frames: LiveFrames, near: "_Near", only: PersonId | None) -> Found:
         started_ns = self._clock.steady_ns()
-        weights = self.policy.weights_for(org_id, ask.wants.service_id)
-        live = frames.of(org_id, weights)
+        wants = near.ask.wants
+        weights = self.policy.weights_for(near.org_id, wants.service_id)
+        live = frames.of(near.org_id, weights)
         now_ms = self._clock.now_ms()
         frame = live.at(Moment(now_ms, self._fix_clock.now_ms()))
-        apart = Apart(
-            asked=live.rows_of(self._table.slots_of(not_to_ask)),
-            blocked=live.rows_of(self._table.slots_of(ask.wants.blocked)),
-            preferred=live.rows_of(self._table.slots_of(ask.wants.preferred)),
-        )
-        shortlist = shortlist_of(frame, ask, apart, weights=weights, now_ms=now_ms)
+        if only is not None:
+            frame = part_of(frame, live.rows_of(self._table.slots_of([only])))
+        apart = self._apart(frame, near, live) if only is None else self._apart(frame, near)
+        shortlist = shortlist_of(frame, near.ask, apart, weights=weights, radius_m=near.radius_m, now_ms=now_ms)
         RANK_SECONDS.observe((self._clock.steady_ns() - started_ns) * S_PER_NS)
-        return Found(shortlist, None, SEARCH_RADII_M[-1])
+        return Found(shortlist, None, near.radius_m)
+
+    def _apart(self, frame: Frame, near: "_Near", live: LiveFrame | None = None) -> Apart:
+        """Return the rows of `frame` that are special to this booking; of a kept frame `live` knows them at once."""
+        wants = near.ask.wants
+
+        def rows(who: frozenset[PersonId]) -> IntArray:
+            slots = self._table.slots_of(who)
+            return live.rows_of(slots) if live is not None else _rows_in(frame.slots, slots)
+
+        return Apart(asked=rows(near.not_to_ask), blocked=rows(wants.blocked), preferred=rows(wants.preferred))
 
     async def soon_free(self, ask: Ask, soon: Soon, *, org_id: OrgId, not_to_ask: frozenset[PersonId]) -> Shortlist:
         """Return the cheapest of those who are about to finish, as if they were free where they work now.
@@ -136,24 +152,14 @@ class CandidateSearch:
         if frame is None:
             frame = await self._soon_frame(soon, ask, org_id=org_id, weights=weights)
             self._soon[org_id, weights] = frame
-        apart = Apart(
-            asked=self._rows_in(frame.slots, not_to_ask),
-            blocked=self._rows_in(frame.slots, ask.wants.blocked),
-            preferred=self._rows_in(frame.slots, ask.wants.preferred),
-        )
-        return shortlist_of(frame, ask, apart, weights=weights)
+        near = _Near(ask, org_id, not_to_ask, SEARCH_RADIUS_M_MAX)
+        return shortlist_of(frame, ask, self._apart(frame, near), weights=weights)
 
     async def _soon_frame(self, soon: Soon, ask: Ask, *, org_id: OrgId, weights: CostWeights) -> Frame:
         slots = self._table.of_org(soon.slots, org_id)
         at = np.searchsorted(soon.slots, slots)
-        candidates = self._table.candidates(
-            slots,
-            await self._cells.records(slots) if len(slots) else np.zeros(0, RECORD),
-            not_to_ask=frozenset(),
-            now_ms=self._clock.now_ms(),
-            fix_now_ms=self._fix_clock.now_ms(),
-            silent_ms=WORKER_SILENT_MS,
-        )
+        records = await self._cells.records(slots) if len(slots) else np.zeros(0, RECORD)
+        candidates = self._candidates(slots, records)
         there = replace(
             candidates,
             lat_deg=soon.lat_deg[at],
@@ -205,33 +211,41 @@ class CandidateSearch:
         if unread:
             self._members |= await self._cells.cell_members(unread)
 
-    async def _rank(
-        self, slots: SlotArray, ask: Ask, *, org_id: OrgId, not_to_ask: frozenset[PersonId], searched_m: int
-    ) -> Found:
+    async def _rank(self, slots: SlotArray, near: "_Near", *, searched_m: int) -> Found:
         # Who cannot go anyway is ruled out by the table alone; only the others' positions are read.
         records = np.zeros(len(slots), RECORD)
-        could_go = np.flatnonzero(self._table.could_go(slots, ask.skill_bit))
+        could_go = np.flatnonzero(self._table.could_go(slots, near.ask.skill_bit))
         records[could_go] = await self._read_records(slots[could_go])
         started_ns = self._clock.steady_ns()
-        candidates = self._table.candidates(
+        ask, weights = near.ask, self.policy.weights_for(near.org_id, near.ask.wants.service_id)
+        candidates = self._candidates(slots, records)
+        frame = build_frame(candidates, origin_lat_deg=ask.lat_deg, origin_lng_deg=ask.lng_deg, weights=weights)
+        apart = self._apart(frame, near)
+        shortlist = shortlist_of(frame, ask, apart, weights=weights, radius_m=near.radius_m)
+        RANK_SECONDS.observe((self._clock.steady_ns() - started_ns) * S_PER_NS)
+        return Found(shortlist, candidates, searched_m)
+
+    def _candidates(self, slots: SlotArray, records: RecordArray) -> Candidates:
+        return self._table.candidates(
             slots,
             records,
-            not_to_ask=not_to_ask,
+            not_to_ask=frozenset(),
             now_ms=self._clock.now_ms(),
             fix_now_ms=self._fix_clock.now_ms(),
             silent_ms=WORKER_SILENT_MS,
         )
-        apart = Apart(
-            asked=np.zeros(0, np.int32),  # the candidates' masks say it
-            blocked=self._rows_in(slots, ask.wants.blocked),
-            preferred=self._rows_in(slots, ask.wants.preferred),
-        )
-        weights = self.policy.weights_for(org_id, ask.wants.service_id)
-        frame = build_frame(candidates, origin_lat_deg=ask.lat_deg, origin_lng_deg=ask.lng_deg, weights=weights)
-        shortlist = shortlist_of(frame, ask, apart, weights=weights)
-        RANK_SECONDS.observe((self._clock.steady_ns() - started_ns) * S_PER_NS)
-        return Found(shortlist, candidates, searched_m)
 
-    def _rows_in(self, slots: SlotArray, worker_ids: frozenset[PersonId]) -> IntArray:
-        """Return where in `slots`, ascending, these workers stand; who is not there is left out."""
-        return np.flatnonzero(np.isin(slots, self._table.slots_of(worker_ids))).astype(np.int32)
+
+@dataclass(frozen=True, slots=True)
+class _Near:
+    """What is asked for."""
+
+    ask: Ask
+    org_id: OrgId
+    not_to_ask: frozenset[PersonId]
+    radius_m: int
+
+
+def _rows_in(slots: SlotArray, wanted: Sequence[int]) -> IntArray:
+    """Return where in `slots`, ascending, these stand; who is not there is left out."""
+    return np.flatnonzero(np.isin(slots, wanted)).astype(np.int32)

@@ -5,8 +5,8 @@ that expires; several matchers share the work through claims, and losing a race 
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import replace
 from typing import Final
 from uuid import UUID, uuid4
 
@@ -18,39 +18,46 @@ from config.limits import (
     DISPATCH_BATCH_MAX,
     DISPATCH_PARALLEL_MAX,
     DISPATCH_POLL_MS,
-    DISPATCH_RETRY_MS,
+    WINDOW_BOOKINGS_MAX,
 )
 from engine.core.clock import Clock
 from engine.core.database import CONNECTION_LOST, POSTGRES_ERRORS, Pool
 from engine.core.errors import Conflict
-from engine.core.ids import OfferId, PersonId
+from engine.core.ids import OrgId, PersonId
 from engine.core.redis_store import RedisClient
 from engine.core.units import MS_PER_S
 from engine.core.vocabulary import OfferState
+from engine.eta.source import EtaSource, StraightLineSource
 from engine.geo.cell_index import CellIndex
 from engine.geo.followed_mirror import FollowedMirror
-from engine.matcher.ask import Ask, Wants
-from engine.matcher.candidate_search import CandidateSearch, Found
+from engine.matcher.ask import Wants
+from engine.matcher.candidate_search import CandidateSearch
+from engine.matcher.chooser import Chooser, Job
 from engine.matcher.cost_policy import DEFAULT_POLICY, CostPolicy
-from engine.matcher.decision import Ranked
+from engine.matcher.decision import Choice, Decision
+from engine.matcher.decision_detail import detail_of, waiting_detail_of
 from engine.matcher.dispatch_store import (
     Claim,
     LogEntry,
     Proposal,
     claim_due,
     postpone,
-    save_offer,
+    save_offers,
     save_unserved,
 )
+from engine.matcher.finish_store import Finishes
+from engine.matcher.finishing import Soon
 from engine.matcher.live_frame import LiveFrames
 from engine.matcher.offer_store import expire_offers, past_offers, withdraw_idle_offers
-from engine.matcher.offers import PastOffer, is_exhausted, workers_not_to_ask
+from engine.matcher.offers import DEFAULT_OFFER_POLICY, PastOffer, is_exhausted, next_round, retry_after_ms
+from engine.matcher.plan import Mode
+from engine.matcher.pressure import Demand, window_begin_ms
 from engine.matcher.wants_store import read_wants
+from engine.matcher.window_round import Open
 from engine.matcher.worker_feed import WorkerFeed
 from engine.matcher.worker_table import WorkerTable
 from engine.outbox.durable_loop import keep_running
 from engine.outbox.listener import Listener, OnNotify, Wake
-from engine.risk.score import Risk, booking_risk
 from engine.risk.surface import NEUTRAL, RiskSurface
 
 log = structlog.get_logger(__name__)
@@ -60,41 +67,22 @@ AWAY_ERRORS: Final = (*CONNECTION_LOST, RedisError)
 """Errors that say nothing about the booking at hand: the round ends. Any other one is that booking's alone."""
 LOST: Final = "lost"
 """Somebody else moved the booking or took everybody found."""
+VANISHED: Final = "vanished"
+"""Everybody found was taken, or went, while travel times were asked for."""
 NEW_VERSION: Final = 1
 """A booking at this version was just created: nobody was asked for it yet."""
-DECIMALS: Final = 4
 US_PER_NS: Final = 1e-3
-S_PER_NS: Final = 1e-9
 
 DECISIONS = Counter("clenzy_dispatch_decisions_total", "Decisions about a claimed booking.", ["outcome"])
+TOGETHER = Histogram(
+    "clenzy_dispatch_window_bookings", "Bookings that were decided together.", buckets=(1, 2, 5, 10, 20, 50, 100, 500)
+)
 ENDED = Counter("clenzy_offers_ended_total", "Offers that the matcher ended.", ["how"])
-CANDIDATES = Histogram(
-    "clenzy_dispatch_candidates",
-    "Workers looked at for one decision.",
-    buckets=(0, 1, 5, 20, 50, 100, 250, 500, 1000, 2000),
-)
-FIND_SECONDS = Histogram(
-    "clenzy_dispatch_find_seconds",
-    "From a claim to its ranking: cells, positions and the kernel.",
-    buckets=(0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1),
-)
 OFFER_SECONDS = Histogram(
     "clenzy_booking_to_offer_seconds",
     "From a booking's creation to its first offer.",
     buckets=(0.005, 0.01, 0.015, 0.02, 0.03, 0.06, 0.1, 0.25, 0.5, 1, 2.5, 5, 15, 60, 300, 1800),
 )
-
-
-@dataclass(frozen=True, slots=True)
-class _Job:
-    """One claimed booking, and what deciding about it needs."""
-
-    claim: Claim
-    past: list[PastOffer]
-    """Its earlier offers that say something about their worker."""
-    wants: Wants
-    search: CandidateSearch
-    started_ns: int
 
 
 class Dispatcher:
@@ -111,12 +99,16 @@ class Dispatcher:
         policy: Callable[[], CostPolicy] = lambda: DEFAULT_POLICY,
         new_id: Callable[[], UUID] = uuid4,
         places: FollowedMirror | None = None,
+        eta: EtaSource | None = None,
     ) -> None:
         self._pool = pool
         self._cells = CellIndex(redis)
         self._clock = clock
         self._fix_clock = fix_clock
-        self._surface = surface
+        self._chooser = Chooser(eta=eta or StraightLineSource(), clock=clock, surface=surface)
+        self._demand = Demand()
+        self._finishes = Finishes()
+        self._collects_until_ms = 0
         self._policy = policy
         self._new_id = new_id
         self._followed = places
@@ -151,28 +143,17 @@ class Dispatcher:
         """Claim and decide one batch of due bookings; return how many were claimed."""
         if not self.feed.is_loaded:
             await self.feed.read()
-        now_ms = self._clock.now_ms()
-        async with self._pool.acquire() as conn:
-            claims = await claim_due(conn, now_ms=now_ms, limit=DISPATCH_BATCH_MAX)
-            asked_before = [claim.booking_id for claim in claims if claim.version > NEW_VERSION]
-            past = await past_offers(conn, asked_before) if asked_before else {}
-            wants = await read_wants(conn, [claim.booking_id for claim in claims]) if claims else {}
-        search = CandidateSearch(
-            self._cells,
-            self.table,
-            clock=self._clock,
-            fix_clock=self._fix_clock,
-            policy=self._policy(),
-            frames=self._live_frames(),
-        )
-        decisions = (
-            self._decide(claim, past.get(claim.booking_id, []), wants[claim.booking_id], search) for claim in claims
-        )
-        results = await asyncio.gather(*decisions, return_exceptions=True)
+        jobs = await self._claimed()
+        self._collects_until_ms = 0
+        of_org: dict[OrgId, list[Job]] = {}
+        for job in jobs:
+            of_org.setdefault(job.claim.org_id, []).append(job)
+        rounds = [self._round_of(org_id, its) for org_id, its in of_org.items()]
+        results = await asyncio.gather(*rounds, return_exceptions=True)
         for error in results:
             if isinstance(error, BaseException):
                 raise error
-        return len(claims)
+        return len(jobs)
 
     async def sweep(self) -> int:
         """End offers that expired or must not ring on; return how many."""
@@ -190,9 +171,10 @@ class Dispatcher:
         return self._frames if is_whole else None
 
     async def _dispatch_round(self) -> None:
-        while await self.dispatch_due() == DISPATCH_BATCH_MAX:
+        while await self.dispatch_due() >= DISPATCH_BATCH_MAX:
             pass
-        await self._due.wait(DISPATCH_POLL_MS)
+        collects_ms = self._collects_until_ms - self._clock.now_ms()
+        await self._due.wait(DISPATCH_POLL_MS if collects_ms <= 0 else min(DISPATCH_POLL_MS, collects_ms))
 
     async def _sweep_round(self) -> None:
         await self.sweep()
@@ -202,124 +184,189 @@ class Dispatcher:
         self.feed.notified(payload)
         self._idle.set()
 
-    async def _decide(self, claim: Claim, past: Sequence[PastOffer], wants: Wants, search: CandidateSearch) -> None:
+    async def _claimed(self) -> list[Job]:
+        now_ms = self._clock.now_ms()
+        limit = WINDOW_BOOKINGS_MAX if self._demand.collects else DISPATCH_BATCH_MAX
+        async with self._pool.acquire() as conn:
+            claims = await claim_due(conn, now_ms=now_ms, limit=limit)
+            asked_before = [claim.booking_id for claim in claims if claim.version > NEW_VERSION]
+            past = await past_offers(conn, asked_before) if asked_before else {}
+            wants = await read_wants(conn, [claim.booking_id for claim in claims]) if claims else {}
+        search = CandidateSearch(
+            self._cells,
+            self.table,
+            clock=self._clock,
+            fix_clock=self._fix_clock,
+            policy=self._policy(),
+            frames=self._live_frames(),
+        )
+        jobs = [self._job(claim, past.get(claim.booking_id, []), wants[claim.booking_id], search) for claim in claims]
+        for job in jobs:
+            if job.claim.version == NEW_VERSION:
+                came_ms = job.claim.created_at_ms
+                self._demand.came(job.claim.booking_id, job.claim.org_id, at_ms=came_ms, job_min=job.wants.duration_min)
+        return jobs
+
+    def _job(self, claim: Claim, past: Sequence[PastOffer], wants: Wants, search: CandidateSearch) -> Job:
+        telling = [offer for offer in past if offer.state is not OfferState.WITHDRAWN]
+        placed = replace(wants, is_in_area=self.feed.areas.has(claim.org_id, claim.lat_deg, claim.lng_deg))
+        asking = next_round(DEFAULT_OFFER_POLICY, past)
+        return Job(claim, telling, asking, placed, search, self._clock.steady_ns())
+
+    async def _round_of(self, org_id: OrgId, jobs: Sequence[Job]) -> None:
+        """Decide an organisation's due bookings: at once, or those that were collected together."""
+        now_ms = self._clock.now_ms()
+        staff = self.table.staff_of(org_id)
+        window_ms = self._demand.window_ms(org_id, staff, waiting=len(jobs), now_ms=now_ms)
+        ripe, work = list(jobs), []
+        if window_ms:
+            began_ms = window_begin_ms(now_ms, window_ms)
+            ripe = [job for job in jobs if job.claim.created_at_ms < began_ms]
+            self._collects_until_ms = began_ms + window_ms
+            early = [job for job in jobs if job.claim.created_at_ms >= began_ms]
+            work = [self._guarded(job, self._collected(job, began_ms + window_ms)) for job in early]
+        if window_ms or len(ripe) > 1:
+            work.append(self._together(org_id, ripe, window_ms))
+        else:
+            work += [self._guarded(job, self._outcome(job)) for job in ripe]
+        await asyncio.gather(*work)
+
+    async def _guarded(self, job: Job, deciding: Coroutine[None, None, str]) -> None:
+        """See one booking's decision through; one that we cannot handle must not stop all others."""
         async with self._places:
-            telling = [offer for offer in past if offer.state is not OfferState.WITHDRAWN]
-            job = _Job(claim, telling, self._placed(claim, wants), search, self._clock.steady_ns())
             try:
-                outcome = await self._outcome(job)
+                outcome = await deciding
             except Conflict:
                 outcome = LOST
             except AWAY_ERRORS:
                 raise
             except Exception:
-                # One booking that we cannot handle must not stop all others; its lease runs out and it is tried again.
-                log.exception("dispatch.failed", booking_id=str(claim.booking_id))
+                # Its lease runs out and it is tried again.
+                log.exception("dispatch.failed", booking_id=str(job.claim.booking_id))
                 outcome = "failed"
         DECISIONS.labels(outcome).inc()
 
-    def _placed(self, claim: Claim, wants: Wants) -> Wants:
-        return replace(wants, is_in_area=self.feed.areas.has(claim.org_id, claim.lat_deg, claim.lng_deg))
+    async def _together(self, org_id: OrgId, jobs: Sequence[Job], window_ms: int) -> None:
+        """Decide several bookings at the least cost for all."""
+        open_jobs = [job for job in jobs if self._reason_to_end(job) is None and not job.claim.is_held]
+        closed = [job for job in jobs if job not in open_jobs]
+        soon = await self._soon(org_id) if window_ms else Soon.nobody()
+        opened = [(job, await self._opened(job, soon)) for job in open_jobs]
+        whole = [(job, found) for job, found in opened if found is not None]
+        work = [self._guarded(job, self._outcome(job)) for job in closed]
+        if whole:
+            TOGETHER.observe(len(whole))
+            decisions = await self._chooser.together([found for _, found in whole], soon, window_ms=window_ms)
+            names = [job.claim.booking_id for job, _ in whole]
+            # Nothing is awaited between here and the last reservation: nobody of the plan is given away twice.
+            for (job, _), decision in zip(whole, decisions, strict=True):
+                work.append(self._guarded(job, self._carried_out(job, decision, self._taken(job, decision), names)))
+        await asyncio.gather(*work)
 
-    async def _outcome(self, job: _Job) -> str:
-        if self._clock.now_ms() >= job.claim.search_until_ms:
-            return await self._give_up(job, reason="nobody was found in time")
-        if is_exhausted(len(job.past)):
-            return await self._give_up(job, reason="too many workers said no")
+    async def _opened(self, job: Job, soon: Soon) -> Open | None:
+        try:
+            return await self._chooser.opened(job, soon)
+        except AWAY_ERRORS:
+            raise
+        except Exception:
+            # As in `_guarded`: this booking is left to its lease, the others go on.
+            log.exception("dispatch.failed", booking_id=str(job.claim.booking_id))
+            DECISIONS.labels("failed").inc()
+            return None
+
+    async def _soon(self, org_id: OrgId) -> Soon:
+        async with self._pool.acquire() as conn:
+            return await self._finishes.read(conn, org_id, now_ms=self._clock.now_ms())
+
+    async def _outcome(self, job: Job) -> str:
+        reason = self._reason_to_end(job)
+        if reason is not None:
+            return await self._give_up(job, reason=reason)
         if job.claim.is_held:
             return await self._postpone(job, outcome="safety_hold", detail={})
-        return await self._offer(job)
+        decision = await self._chooser.alone(job)
+        return await self._carried_out(job, decision, self._taken(job, decision), [job.claim.booking_id])
 
-    async def _offer(self, job: _Job) -> str:
-        claim, now_ms = job.claim, self._clock.now_ms()
-        risk = booking_risk(self._surface, lat_deg=claim.lat_deg, lng_deg=claim.lng_deg, at_ms=now_ms, tz=claim.tz)
-        found, asks_again = await self._find(job, risk=risk, now_ms=now_ms)
-        CANDIDATES.observe(found.ranking.looked_at)
-        FIND_SECONDS.observe((self._clock.steady_ns() - job.started_ns) * S_PER_NS)
-        detail = _detail(found, risk, table=self.table, policy=job.search.policy, asks_again=asks_again)
-        if not found.ranking.ranked:
+    def _reason_to_end(self, job: Job) -> str | None:
+        if self._clock.now_ms() >= job.claim.search_until_ms:
+            return "nobody was found in time"
+        return "too many workers said no" if is_exhausted(job.past) else None
+
+    def _taken(self, job: Job, decision: Decision) -> tuple[Choice, ...]:
+        """Reserve whom to ask first, of those who are still free, and return all of these."""
+        free = tuple(each for each in decision.to_ask if self.table.is_free(each.slot))
+        for each in free[: job.asking.at_once]:
+            self.table.reserve(each.slot)
+        return free
+
+    async def _carried_out(
+        self, job: Job, decision: Decision, to_ask: tuple[Choice, ...], together: Sequence[UUID]
+    ) -> str:
+        worker_id = self.table.worker_id
+        if decision.to_ask and not to_ask:
+            return await self._give_back(job, VANISHED)
+        if not to_ask:
+            waits = decision.share.mode is Mode.WINDOW and bool(decision.ranking.ranked)
+            if waits:
+                detail = waiting_detail_of(decision, worker_id=worker_id)
+                return await self._postpone(job, outcome=str(decision.share.outcome), detail=detail)
+            detail = detail_of(decision, worker_id=worker_id, bookings=together)
             return await self._postpone(job, outcome="nobody", detail=detail)
-        asked = await self._save(job, found.ranking.ranked, detail=detail)
-        if asked is None:
-            for each in found.ranking.ranked:
-                self.feed.notified(str(self.table.worker_id(each.slot)))
-            return await self._give_back(job)
+        detail = detail_of(decision, worker_id=worker_id, bookings=together)
+        asked = await self._save(job, to_ask, detail=detail)
+        if not asked:
+            for each in to_ask:
+                self.feed.notified(str(worker_id(each.slot)))
+            return await self._give_back(job, LOST)
         if not job.past:
-            OFFER_SECONDS.observe(max(0, self._clock.now_ms() - claim.created_at_ms) / MS_PER_S)
-        log.info("offer.sent", booking_id=str(claim.booking_id), worker_id=str(asked))
+            OFFER_SECONDS.observe(max(0, self._clock.now_ms() - job.claim.created_at_ms) / MS_PER_S)
+        log.info("offer.sent", booking_id=str(job.claim.booking_id), worker_ids=[str(each) for each in asked])
         return "offered"
 
-    async def _find(self, job: _Job, *, risk: Risk, now_ms: int) -> tuple[Found, bool]:
-        claim = job.claim
-        ask = Ask(
-            lat_deg=claim.lat_deg, lng_deg=claim.lng_deg, skill_bit=claim.skill_bit, risk=risk.score, wants=job.wants
-        )
-        not_yet = workers_not_to_ask(job.past, ask_again=False, now_ms=now_ms)
-        found = await job.search.find(ask, org_id=claim.org_id, not_to_ask=not_yet)
-        not_even_again = workers_not_to_ask(job.past, ask_again=True, now_ms=now_ms)
-        if found.ranking.ranked or not_even_again == not_yet:
-            return found, False
-        return await job.search.find_again(found, ask, org_id=claim.org_id, not_to_ask=not_even_again), True
-
-    async def _save(self, job: _Job, ranked: Sequence[Ranked], *, detail: dict[str, object]) -> PersonId | None:
-        # Nothing was awaited since the ranking: no other booking of this process can have taken this worker.
-        self.table.reserve(ranked[0].slot)
-        proposals = [Proposal(self.table.worker_id(each.slot), each.cost_min, each.eta_s) for each in ranked]
+    async def _save(self, job: Job, to_ask: Sequence[Choice], *, detail: dict[str, object]) -> list[PersonId]:
+        proposals = [Proposal(self.table.worker_id(each.slot), each.cost_min, each.eta_s) for each in to_ask]
         try:
             async with self._pool.acquire() as conn:
-                return await save_offer(
+                return await save_offers(
                     conn,
                     job.claim,
                     proposals,
-                    offer_id=OfferId(self._new_id()),
+                    asking=job.asking,
+                    new_id=self._new_id,
                     entry=LogEntry("offered", detail, self._took_us(job)),
                     now_ms=self._clock.now_ms(),
                 )
         finally:
-            self.table.settle(ranked[0].slot)
-            self.feed.notified(str(proposals[0].worker_id))
+            for each in to_ask[: job.asking.at_once]:
+                self.table.settle(each.slot)
+                self.feed.notified(str(self.table.worker_id(each.slot)))
 
-    async def _give_up(self, job: _Job, *, reason: str) -> str:
+    async def _collected(self, job: Job, until_ms: int) -> str:
+        """Leave a booking to the end of its window; in Postgres, so that nothing is lost with this process."""
+        async with self._pool.acquire() as conn:
+            await postpone(conn, job.claim, until_ms=until_ms, now_ms=self._clock.now_ms())
+        return "collected"
+
+    async def _give_up(self, job: Job, *, reason: str) -> str:
         entry = LogEntry("unserved", {"reason": reason}, self._took_us(job))
         async with self._pool.acquire() as conn:
             saved = await save_unserved(conn, job.claim, reason=reason, entry=entry, now_ms=self._clock.now_ms())
         return "unserved" if saved else LOST
 
-    async def _postpone(self, job: _Job, *, outcome: str, detail: dict[str, object]) -> str:
+    async def _postpone(self, job: Job, *, outcome: str, detail: dict[str, object]) -> str:
         entry = LogEntry(outcome, detail, self._took_us(job))
         now_ms = self._clock.now_ms()
         async with self._pool.acquire() as conn:
-            await postpone(conn, job.claim, until_ms=now_ms + DISPATCH_RETRY_MS, entry=entry, now_ms=now_ms)
+            until_ms = self._demand.aligned_ms(job.claim.org_id, now_ms + retry_after_ms(job.claim.searched_ms(now_ms)))
+            await postpone(conn, job.claim, until_ms=until_ms, entry=entry, now_ms=now_ms)
         return outcome
 
-    async def _give_back(self, job: _Job) -> str:
+    async def _give_back(self, job: Job, outcome: str) -> str:
         """Try again in a moment: the table will have caught up with whoever took everybody found."""
         now_ms = self._clock.now_ms()
         async with self._pool.acquire() as conn:
             await postpone(conn, job.claim, until_ms=now_ms + DISPATCH_POLL_MS, now_ms=now_ms)
-        return LOST
+        return outcome
 
-    def _took_us(self, job: _Job) -> int:
+    def _took_us(self, job: Job) -> int:
         return int((self._clock.steady_ns() - job.started_ns) * US_PER_NS)
-
-
-def _detail(found: Found, risk: Risk, *, table: WorkerTable, policy: CostPolicy, asks_again: bool) -> dict[str, object]:
-    """Return what the dispatch log keeps and `GET /v1/bookings/{booking_id}/dispatch` shows. Costs are minutes."""
-    return {
-        "candidates": [
-            {
-                "worker_id": str(table.worker_id(each.slot)),
-                "slot": each.slot,
-                "cost": round(each.cost_min, DECIMALS),
-                "eta_s": each.eta_s,
-                "terms": {name: round(minutes, DECIMALS) for name, minutes in each.terms.items()},
-            }
-            for each in found.ranking.ranked
-        ],
-        "looked_at": found.ranking.looked_at,
-        "ruled_out": found.ranking.ruled_out,
-        "searched_m": found.searched_m,
-        "policy": policy.label,
-        "risk": {"score": round(risk.score, DECIMALS), "terms": {k: round(v, DECIMALS) for k, v in risk.terms.items()}},
-        "asks_again": asks_again,
-    }

@@ -40,10 +40,10 @@ class GaveWay:
 
     slot: int
     cost_min: float
-    more_min: float
-    """What the one it got costs it more."""
+    more_min: float | None
+    """What the one it got costs it more; `None`: it got nobody, or waits for somebody who is about to finish."""
     to_seat: int | None
-    """Which booking of the window got them; `None`: nobody, they are busy for longer than it pays to wait."""
+    """Which booking of the window got them; `None`: none did."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -7,7 +7,7 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from config.limits import PRESSURE_BOOKINGS_MAX, PRESSURE_BOOKINGS_MIN, PRESSURE_OVER_MS
-from engine.core.ids import OrgId
+from engine.core.ids import BookingId, OrgId
 from engine.core.units import MS_PER_MIN
 from engine.matcher.assignment.mode import Pressure, window_ms
 
@@ -22,9 +22,15 @@ class Staff:
 
 @dataclass(slots=True)
 class _Demand:
-    asked: deque[tuple[int, float]] = field(default_factory=lambda: deque(maxlen=PRESSURE_BOOKINGS_MAX))
-    """When each booking came, and the minutes of a worker's time that it takes."""
-    is_collecting: bool = False
+    asked: deque[tuple[int, BookingId, float]] = field(default_factory=deque)
+    """When each booking came, which it is, and the minutes of a worker's time that it takes."""
+    known: set[BookingId] = field(default_factory=set)
+    window_ms: int = 0
+
+    def forget_oldest(self) -> None:
+        """Count one booking less."""
+        _, booking_id, _ = self.asked.popleft()
+        self.known.discard(booking_id)
 
 
 class Demand:
@@ -33,9 +39,25 @@ class Demand:
     def __init__(self) -> None:
         self._of: dict[OrgId, _Demand] = {}
 
-    def came(self, org_id: OrgId, *, at_ms: int, job_min: float) -> None:
-        """Take note of a new booking."""
-        self._of.setdefault(org_id, _Demand()).asked.append((at_ms, job_min))
+    def came(self, booking_id: BookingId, org_id: OrgId, *, at_ms: int, job_min: float) -> None:
+        """Take note of a new booking; of one that is known already, nothing."""
+        demand = self._of.setdefault(org_id, _Demand())
+        if booking_id in demand.known:
+            return
+        if len(demand.asked) == PRESSURE_BOOKINGS_MAX:
+            demand.forget_oldest()
+        demand.asked.append((at_ms, booking_id, job_min))
+        demand.known.add(booking_id)
+
+    @property
+    def collects(self) -> bool:
+        """Whether any organisation's bookings are collected."""
+        return any(demand.window_ms for demand in self._of.values())
+
+    def aligned_ms(self, org_id: OrgId, at_ms: int) -> int:
+        """Return when to look again, if `at_ms` would be soon enough: at the end of a window where there are any."""
+        span_ms = self._of[org_id].window_ms if org_id in self._of else 0
+        return at_ms if span_ms == 0 else window_begin_ms(at_ms, span_ms) + span_ms * (at_ms % span_ms > 0)
 
     def window_ms(self, org_id: OrgId, staff: Staff, *, waiting: int, now_ms: int) -> int:
         """Return for how long to collect this organisation's bookings; 0: not at all.
@@ -44,12 +66,9 @@ class Demand:
         """
         demand = self._of.setdefault(org_id, _Demand())
         while demand.asked and demand.asked[0][0] <= now_ms - PRESSURE_OVER_MS:
-            demand.asked.popleft()
-        if staff.free == 0:
-            return 0
-        span_ms = window_ms(_pressure(demand, staff, waiting), now_in_window_mode=demand.is_collecting)
-        demand.is_collecting = span_ms > 0
-        return span_ms
+            demand.forget_oldest()
+        demand.window_ms = 0 if staff.free == 0 else _window_ms(demand, staff, waiting)
+        return demand.window_ms
 
 
 def window_begin_ms(now_ms: int, span_ms: int) -> int:
@@ -57,13 +76,14 @@ def window_begin_ms(now_ms: int, span_ms: int) -> int:
     return now_ms - now_ms % span_ms
 
 
-def _pressure(demand: _Demand, staff: Staff, waiting: int) -> Pressure:
+def _window_ms(demand: _Demand, staff: Staff, waiting: int) -> int:
     count = len(demand.asked)
     is_known = count >= PRESSURE_BOOKINGS_MIN
-    return Pressure(
+    pressure = Pressure(
         bookings_per_min=count / (PRESSURE_OVER_MS / MS_PER_MIN) if is_known else 0.0,
-        job_min=sum(job_min for _, job_min in demand.asked) / count if count else 0.0,
+        job_min=sum(job_min for _, _, job_min in demand.asked) / count if count else 0.0,
         workers=staff.on_duty,
         waiting=waiting,
         free=staff.free,
     )
+    return window_ms(pressure, now_in_window_mode=demand.window_ms > 0)

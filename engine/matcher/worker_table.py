@@ -26,6 +26,7 @@ from engine.matcher.frame import (
     SlotArray,
     WorkFacts,
 )
+from engine.matcher.pressure import Staff
 
 BoolArray: TypeAlias = NDArray[np.bool_]
 
@@ -165,6 +166,10 @@ class WorkerTable:
         """Return the slots of those of these workers who are known."""
         return [self._slot_of[each] for each in worker_ids if each in self._slot_of]
 
+    def all_but(self, worker_id: PersonId) -> frozenset[PersonId]:
+        """Return every known worker but this one."""
+        return frozenset(self._slot_of) - {worker_id}
+
     def worker_id(self, slot: int) -> PersonId:
         """Return the worker of a slot that `candidates` has named."""
         return self._worker_ids[slot]
@@ -236,6 +241,16 @@ class WorkerTable:
             fix_age_s=np.maximum(age_ms, 0) / MS_PER_S,
             facts=_work_facts(rows, now_ms),
         )
+
+    def staff_of(self, org_id: OrgId) -> Staff:
+        """Return how many workers of an organisation are on duty, and how many of them could go now."""
+        ours = self._columns[self._columns["org"] == self.org_code(org_id)]
+        free = (ours["status"] == WorkerStatus.FREE) & ~ours["is_held"]
+        return Staff(int(np.count_nonzero(ours["status"] != WorkerStatus.OFF_DUTY)), int(np.count_nonzero(free)))
+
+    def is_free(self, slot: int) -> bool:
+        """Return whether a worker can be asked now, as far as is known."""
+        return bool(self._columns["status"][slot] == WorkerStatus.FREE)
 
     def reserve(self, slot: int) -> None:
         """Take a free worker for the offer that is being saved."""
