@@ -16,8 +16,8 @@ from engine.booking.views import Position, booking_of, list_bookings
 from engine.core.errors import Conflict, InvalidInput, NotFound
 from engine.core.ids import BookingId, PersonId
 from engine.core.units import rfc3339
-from engine.core.vocabulary import BookingState, Role
-from engine.matcher.offer_store import withdraw_offer
+from engine.core.vocabulary import BookingState, Role, Withdrawal
+from engine.matcher.offer_store import withdraw_offers
 
 DECISIONS: Final = """
 SELECT d.dispatch_id, d.worker_id, d.outcome, d.detail::text AS detail, d.took_us, d.at
@@ -122,7 +122,7 @@ async def get_one(call: Call[NoBody, NoQuery]) -> Reply:
 
 
 async def move(call: Call[MoveBooking, NoQuery]) -> Reply:
-    """Move a booking; a cancelled one takes its open offer back in the same transaction."""
+    """Move a booking; a cancelled one takes its open offers back in the same transaction."""
     to = BookingState(call.body.to)
     view = await transition(
         call.conn,
@@ -134,7 +134,7 @@ async def move(call: Call[MoveBooking, NoQuery]) -> Reply:
         expected_version=call.body.version,
     )
     if to is BookingState.CANCELLED:
-        await withdraw_offer(call.conn, booking_id=_booking_id(call), now_ms=call.now_ms)
+        await withdraw_offers(call.conn, booking_id=_booking_id(call), reason=Withdrawal.CANCELLED, now_ms=call.now_ms)
     return Reply(view)
 
 

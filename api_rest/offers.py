@@ -8,7 +8,8 @@ from api_rest.schemas import Answer, BookingAnswer, OfferAnswer, Text
 from engine.core.errors import Conflict, NotFound
 from engine.core.ids import OfferId
 from engine.core.vocabulary import Role
-from engine.matcher.offer_store import answer_offer, current_offer
+from engine.matcher.offer_answers import answer_offer
+from engine.matcher.offer_store import current_offer
 
 WORKER: Final = frozenset({Role.WORKER})
 

@@ -13,6 +13,7 @@ from api_rest.problems import MalformedBody, Problem, UnsupportedMediaType
 from api_rest.reading import JSON
 from api_rest.route import Access, AnyRoute, Key
 from config.limits import IDEMPOTENCY_KEY_CHARS_MAX
+from engine.booking.lifecycle import public_moves
 from engine.core.errors import (
     BodyTooLarge,
     BodyTooSlow,
@@ -49,7 +50,11 @@ def openapi_document(routes: tuple[AnyRoute, ...], *, server_url: str) -> bytes:
         }
     )
     whole = construct_open_api_with_schema_class(document, scan_for_pydantic_schema_reference=True)
-    return orjson.dumps(whole.model_dump(mode="json", by_alias=True, exclude_none=True, exclude_unset=True))
+    told: Json = whole.model_dump(mode="json", by_alias=True, exclude_none=True, exclude_unset=True)
+    told["x-moves"] = [
+        {"thing": move.thing, "from": move.state, "to": move.to, "who": move.who} for move in public_moves()
+    ]
+    return orjson.dumps(told)
 
 
 def errors_of(route: AnyRoute) -> list[type[ClenzyError]]:

@@ -21,6 +21,7 @@ from config.limits import (
 )
 from config.settings import Settings
 from engine.booking.booking_store import transition
+from engine.booking.lifecycle import ASKED_FOR_STATES
 from engine.booking.views import open_bookings_of_customer
 from engine.core.clock import Clock
 from engine.core.database import CONNECTION_LOST, POSTGRES_ERRORS, Connection, Pool
@@ -28,7 +29,8 @@ from engine.core.errors import InvalidInput, NotFound, Unavailable
 from engine.core.ids import BookingId, OfferId, OrgId, PersonId
 from engine.core.units import MS_PER_DAY, utc_from_ms
 from engine.core.vocabulary import BookingState, Duty
-from engine.matcher.offer_store import answer_offer, worker_state, worker_states
+from engine.matcher.offer_answers import answer_offer
+from engine.matcher.offer_store import worker_state, worker_states
 from engine.outbox.history import History, Position, read_missed, read_position
 from engine.people.accounts import load_standing
 from engine.people.audit import append_audit
@@ -237,6 +239,8 @@ class EngineCalls:
             to = BookingState(body.get("to", ""))
         except ValueError as error:
             raise InvalidInput("`to` is a state of the life cycle", field="to") from error
+        if to not in ASKED_FOR_STATES:
+            raise InvalidInput(f"nobody asks for {to}: offers, assignments and hand-backs lead there", field="to")
         async with self._connection() as conn, conn.transaction():
             booking = await transition(
                 conn, booking_id=booking_id, to=to, actor=worker, reason=_text(body, "reason"),

@@ -6,7 +6,7 @@ from uuid import UUID
 
 import asyncpg
 
-from config.limits import BOOKING_SEARCH_MS_MAX
+from config.limits import BOOKING_SEARCH_MS_MAX, REGION_RESOLUTION_MAX
 from engine.booking.lifecycle import ACTIVE_STATES, WORKER_STATES, RefusalKind, check_transition
 from engine.booking.views import is_party, load_card, render
 from engine.core.database import Connection
@@ -14,6 +14,7 @@ from engine.core.errors import Conflict, InvalidInput, NotAllowed, NotFound
 from engine.core.ids import BookingId, OrgId, PersonId
 from engine.core.units import utc_from_ms
 from engine.core.vocabulary import BookingState, Role
+from engine.geo.cells import cell_of, parent_of
 from engine.outbox.events import Event, append_events, desk_topic, user_topic
 from engine.people.sealing import Sealed, person_key
 from engine.people.tokens import Principal
@@ -32,20 +33,25 @@ WITH place AS (
   RETURNING address_id
 )
 INSERT INTO booking (booking_id, org_id, region_id, customer_id, service_id, address_id, notes, state, version, tz,
-                     created_at, updated_at, search_until, next_attempt_at)
-SELECT $1, org_id, region_id, $3, service_id, door.address_id, $12, 'searching', 1, tz, $13, $13, $14, $13
+                     created_at, updated_at, search_until, next_attempt_at, cell)
+SELECT $1, org_id, region_id, $3, service_id, door.address_id, $12, 'searching', 1, tz, $13, $13, $14, $13, $15
   FROM place, door
 RETURNING booking_id
 """
 
-# `worker_id` is set by the move to `assigned` and kept from then on; a booking that searches is due at once.
+# `worker_id` is set by the move to `assigned` and kept until its worker drops out; a booking that searches is due at
+# once, and one whose worker has dropped out may search as long as a new one.
 MOVE_BOOKING: Final = """
 UPDATE booking
    SET state = $4::text,
        version = version + 1,
        updated_at = $5::timestamptz,
-       worker_id = coalesce($6, worker_id),
-       eta_promised_s = coalesce($7, eta_promised_s),
+       worker_id = CASE WHEN $4::text <> 'searching' THEN coalesce($6, worker_id) END,
+       eta_promised_s = CASE WHEN $4::text <> 'searching' THEN coalesce($7, eta_promised_s) END,
+       search_until = CASE WHEN $4::text = 'searching' AND worker_id IS NOT NULL THEN $8 ELSE search_until END,
+       hand_backs = hand_backs + CASE WHEN $4::text = 'searching' AND worker_id IS NOT NULL THEN 1 ELSE 0 END,
+       pinned_worker_id = CASE WHEN $4::text <> 'searching' OR pinned_worker_id IS DISTINCT FROM worker_id
+                               THEN pinned_worker_id END,
        next_attempt_at = CASE WHEN $4::text = 'searching' THEN $5::timestamptz END,
        lease_until = NULL,
        actual_start = CASE WHEN $4::text = 'in_progress' THEN $5::timestamptz ELSE actual_start END,
@@ -110,6 +116,7 @@ async def create_booking(
             booking.notes,
             utc_from_ms(now_ms),
             utc_from_ms(now_ms + BOOKING_SEARCH_MS_MAX),
+            parent_of(cell_of(booking.lat_deg, booking.lng_deg), REGION_RESOLUTION_MAX),
         )
         if created is None:
             raise InvalidInput("There is no such service here.", field="service_code")
@@ -138,8 +145,9 @@ async def transition(  # noqa: PLR0913 - a move is all of this, and every caller
 ) -> dict[str, object]:
     """Move a booking and return it as the actor sees it. The caller holds a transaction.
 
-    `actor` is `None` for the engine. `worker_id` names the worker whom a move out of `offered` is about: the one who
-    wins the job (`to` is `assigned`, required), or the one who was asked. `eta_s` is promised with the assignment.
+    `actor` is `None` for the engine. `worker_id` names the worker whom the move is about: the one who gets the job
+    (`to` is `assigned`, required), or the one who was asked. `eta_s` is promised with the assignment. A job that
+    searches again has no worker any more; who had it is told, and free.
 
     Raises:
         NotFound: there is no such booking, or it is not the actor's.
@@ -159,7 +167,7 @@ async def transition(  # noqa: PLR0913 - a move is all of this, and every caller
     await _occupy_or_free(conn, move, worker_id=assigned_id or card["worker_id"], now_ms=now_ms)
     moved = await load_card(conn, booking_id)
     assert (moved["worker_id"] is not None) == (to in WORKER_STATES) or to is BookingState.CANCELLED
-    await _tell(conn, moved, now_ms=now_ms)
+    await _tell(conn, moved, now_ms=now_ms, dropped_out=card["worker_id"] if moved["worker_id"] is None else None)
     return render(moved, Role.ADMIN if actor is None else actor.role)
 
 
@@ -212,6 +220,7 @@ async def _update(
                 utc_from_ms(now_ms),
                 worker_id,
                 eta_s,
+                utc_from_ms(now_ms + BOOKING_SEARCH_MS_MAX),
             )
     except asyncpg.UniqueViolationError as error:
         raise Conflict("This worker has another active job.") from error
@@ -242,11 +251,12 @@ async def _occupy_or_free(conn: Connection, move: _Move, *, worker_id: PersonId 
         await conn.execute(FREE_WORKER, worker_id, utc_from_ms(now_ms), done)
 
 
-async def _tell(conn: Connection, card: asyncpg.Record, *, now_ms: int) -> None:
+async def _tell(conn: Connection, card: asyncpg.Record, *, now_ms: int, dropped_out: PersonId | None = None) -> None:
     events = [
         Event(user_topic(PersonId(card["customer_id"])), "booking", render(card, Role.CUSTOMER)),
         Event(desk_topic(OrgId(card["org_id"])), "booking", render(card, Role.DISPATCHER)),
     ]
-    if card["worker_id"] is not None:
-        events.append(Event(user_topic(PersonId(card["worker_id"])), "booking", render(card, Role.WORKER)))
+    concerned = card["worker_id"] or dropped_out
+    if concerned is not None:
+        events.append(Event(user_topic(PersonId(concerned)), "booking", render(card, Role.WORKER)))
     await append_events(conn, events, now_ms=now_ms)

@@ -38,6 +38,52 @@ class OfferState(StrEnum):
     DECLINED = "declined"
     EXPIRED = "expired"
     WITHDRAWN = "withdrawn"
+    HANDED_BACK = "handed_back"
+    """It was accepted; its worker has dropped out."""
+
+
+class Withdrawal(StrEnum):
+    """What an offer was withdrawn for, as its worker is told."""
+
+    TAKEN = "taken"
+    """Another worker said yes."""
+    ASSIGNED = "assigned"
+    """The desk gave the job, or this worker, elsewhere."""
+    CANCELLED = "cancelled"
+    PINNED = "pinned"
+    """The desk wants one worker for it."""
+    NOT_AVAILABLE = "not_available"
+    """Its worker or its door no longer takes part. A safety hold is told so too: the phone may be in wrong hands."""
+
+
+class MatchingRule(StrEnum):
+    """What rules a worker out for a booking. No weight and nobody's word goes against one of these."""
+
+    SKILL = "skill"
+    OFF_DUTY = "off_duty"
+    BUSY = "busy"
+    SAFETY_HOLD = "safety_hold"
+    SHIFT = "shift"
+    WORKING_TIME = "working_time"
+    BLOCKED = "blocked"
+    CERTIFICATE = "certificate"
+    TOOL = "tool"
+    VEHICLE = "vehicle"
+    ZONE = "zone"
+
+
+class MatchingWarning(StrEnum):
+    """What speaks against a worker for a booking, and does not rule them out for the desk."""
+
+    SILENT = "silent"
+    TOO_FAR = "too_far"
+    DECLINED_BEFORE = "declined_before"
+    OVERTIME = "overtime"
+    LEVEL = "level"
+    PART = "part"
+    LANGUAGE = "language"
+    ALREADY_ASKED = "already_asked"
+    """Another booking's offer rings on this worker's phone; it is withdrawn."""
 
 
 class Duty(StrEnum):

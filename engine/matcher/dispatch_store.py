@@ -4,41 +4,50 @@ A claim is a lease with a fence: whoever dies holding it loses it by time, and w
 fence has moved on and saves nothing.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
+from uuid import UUID
 
 import asyncpg
 import orjson
 
-from config.limits import CLAIM_LEASE_MS
+from config.limits import BOOKING_SEARCH_MS_MAX, CLAIM_LEASE_MS
 from engine.booking.booking_store import transition
+from engine.core.crash_point import crash_point
 from engine.core.database import Connection
 from engine.core.ids import BookingId, OfferId, OrgId, PersonId
 from engine.core.units import ms_from_utc, utc_from_ms
 from engine.core.vocabulary import BookingState
 from engine.matcher.held_doors import held
 from engine.matcher.offer_store import NewOffer, create_offer
+from engine.matcher.offers import OfferRound
+from engine.matcher.region_store import RegionStore
 
 # The lease keeps others off; SKIP LOCKED keeps them from waiting for it.
 CLAIM: Final = """
 WITH due AS (
-  SELECT booking_id FROM booking
-   WHERE state = 'searching' AND next_attempt_at <= $1 AND (lease_until IS NULL OR lease_until <= $1)
-   ORDER BY next_attempt_at, booking_id
+  SELECT b.booking_id, :region_fence AS region_fence FROM booking b:regions
+   WHERE b.state = 'searching' AND b.next_attempt_at <= $1 AND (b.lease_until IS NULL OR b.lease_until <= $1)
+   ORDER BY b.next_attempt_at, b.booking_id
    LIMIT $3
-     FOR UPDATE SKIP LOCKED
+     FOR UPDATE OF b SKIP LOCKED
 )
 UPDATE booking b
    SET lease_until = $2, fence = b.fence + 1
   FROM due, service s, address a
  WHERE b.booking_id = due.booking_id AND s.service_id = b.service_id AND a.address_id = b.address_id
 RETURNING b.booking_id, b.org_id, b.version, b.fence, b.created_at, b.search_until, b.tz, s.skill_bit, a.lat, a.lng,
-          :held AS is_held
+          b.pinned_worker_id, due.region_fence, :held AS is_held
 """.replace(":held", held(people="b.customer_id"))
+CLAIM_ANYWHERE: Final = CLAIM.replace(":regions", "").replace(":region_fence", "NULL::bigint")
 
+# A region that has changed hands since has another fence.
 LOCK_CLAIMED: Final = """
-SELECT version FROM booking WHERE booking_id = $1 AND fence = $2 AND state = 'searching' FOR UPDATE
+SELECT version FROM booking
+ WHERE booking_id = $1 AND fence = $2 AND state = 'searching'
+   AND ($3::bigint IS NULL OR EXISTS (SELECT FROM match_region r WHERE r.fence = $3))
+   FOR UPDATE
 """
 
 POSTPONE: Final = """
@@ -78,6 +87,14 @@ class Claim:
     lng_deg: float
     is_held: bool
     """A safety hold lies on its customer or its address."""
+    pinned_worker_id: PersonId | None = None
+    """The desk wants this worker and nobody else."""
+    region_fence: int | None = None
+    """Of the region that it was claimed in; `None`: by a matcher that shares with nobody."""
+
+    def searched_ms(self, now_ms: int) -> int:
+        """Return for how long it has been searching, since it was made or its last worker dropped out."""
+        return now_ms - (self.search_until_ms - BOOKING_SEARCH_MS_MAX)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,54 +115,63 @@ class Proposal:
     eta_s: int
 
 
-async def claim_due(conn: Connection, *, now_ms: int, limit: int) -> list[Claim]:
-    """Lease the bookings that are due, the longest due first."""
-    rows = await conn.fetch(CLAIM, utc_from_ms(now_ms), utc_from_ms(now_ms + CLAIM_LEASE_MS), limit)
+async def claim_due(conn: Connection, *, now_ms: int, limit: int, regions: RegionStore | None = None) -> list[Claim]:
+    """Lease the bookings that are due in this matcher's `regions` (`None`: everywhere), the longest due first."""
+    statement, holder = (CLAIM_ANYWHERE, []) if regions is None else (regions.within(CLAIM), [regions.matcher_id])
+    rows = await conn.fetch(statement, utc_from_ms(now_ms), utc_from_ms(now_ms + CLAIM_LEASE_MS), limit, *holder)
+    if rows:
+        crash_point("booking_claimed")
     claims = [_claim(row) for row in rows]
     return sorted(claims, key=lambda claim: (claim.created_at_ms, claim.booking_id))
 
 
-async def save_offer(
+async def save_offers(
     conn: Connection,
     claim: Claim,
     proposals: Sequence[Proposal],
     *,
-    offer_id: OfferId,
+    asking: OfferRound,
+    new_id: Callable[[], UUID],
     entry: LogEntry,
     now_ms: int,
-) -> PersonId | None:
-    """Offer the booking to the first of `proposals` who can still be asked: offer, log, move and events in one go.
+) -> list[PersonId]:
+    """Offer the booking to the first of `proposals` who can still be asked, as many as the round asks at once.
+
+    Offers, log, move and events in one transaction.
 
     Returns:
-        Who was asked, or `None`: the claim was lost, or nobody of them can be asked any more. Then nothing is saved.
+        Who was asked. Nobody: the claim was lost, or nobody of them can be asked any more. Then nothing is saved.
 
     Raises:
         Conflict: the booking moved on in the meantime.
     """
+    crash_point("offer_chosen")
     async with conn.transaction():
-        version = await conn.fetchval(LOCK_CLAIMED, claim.booking_id, claim.fence)
+        version = await conn.fetchval(LOCK_CLAIMED, claim.booking_id, claim.fence, claim.region_fence)
         if version is None:
-            return None
-        asked = await _first_to_ask(conn, claim, proposals, offer_id=offer_id, now_ms=now_ms)
-        if asked is None:
-            return None
+            return []
+        asked = await _ask(conn, claim, proposals, asking=asking, new_id=new_id, now_ms=now_ms)
+        if not asked:
+            return []
         await transition(
             conn,
             booking_id=claim.booking_id,
             to=BookingState.OFFERED,
             actor=None,
-            reason="offered to a worker",
+            reason="offered to a worker" if len(asked) == 1 else f"offered to {len(asked)} workers",
             now_ms=now_ms,
             expected_version=version,
         )
-        await _log(conn, ADD_LOG, claim, entry, worker_id=asked, now_ms=now_ms)
+        await _log(conn, ADD_LOG, claim, entry, worker_id=asked[0], now_ms=now_ms)
+        crash_point("offer_written")
+    crash_point("offer_saved")
     return asked
 
 
 async def save_unserved(conn: Connection, claim: Claim, *, reason: str, entry: LogEntry, now_ms: int) -> bool:
     """Give a booking up; return whether the claim still held."""
     async with conn.transaction():
-        version = await conn.fetchval(LOCK_CLAIMED, claim.booking_id, claim.fence)
+        version = await conn.fetchval(LOCK_CLAIMED, claim.booking_id, claim.fence, claim.region_fence)
         if version is None:
             return False
         await transition(
@@ -158,6 +184,8 @@ async def save_unserved(conn: Connection, claim: Claim, *, reason: str, entry: L
             expected_version=version,
         )
         await _log(conn, ADD_LOG, claim, entry, worker_id=None, now_ms=now_ms)
+        crash_point("unserved_written")
+    crash_point("unserved_saved")
     return True
 
 
@@ -169,23 +197,35 @@ async def postpone(
         await conn.execute(POSTPONE, claim.booking_id, claim.fence, utc_from_ms(until_ms))
         if entry is not None:
             await _log(conn, ADD_LOG_UNLESS_SAME, claim, entry, worker_id=None, now_ms=now_ms)
+        crash_point("postponement_written")
 
 
-async def _first_to_ask(
-    conn: Connection, claim: Claim, proposals: Sequence[Proposal], *, offer_id: OfferId, now_ms: int
-) -> PersonId | None:
+async def _ask(
+    conn: Connection,
+    claim: Claim,
+    proposals: Sequence[Proposal],
+    *,
+    asking: OfferRound,
+    new_id: Callable[[], UUID],
+    now_ms: int,
+) -> list[PersonId]:
+    asked: list[PersonId] = []
     for proposal in proposals:
+        if len(asked) == asking.at_once:
+            break
         offer = NewOffer(
-            offer_id=offer_id,
+            offer_id=OfferId(new_id()),
             org_id=claim.org_id,
             booking_id=claim.booking_id,
             worker_id=proposal.worker_id,
             cost_min=proposal.cost_min,
             eta_s=proposal.eta_s,
+            expires_at_ms=now_ms + asking.answer_ms,
+            round=asking.number,
         )
         if await create_offer(conn, offer, now_ms=now_ms) is not None:
-            return proposal.worker_id
-    return None
+            asked.append(proposal.worker_id)
+    return asked
 
 
 async def _log(
@@ -216,4 +256,6 @@ def _claim(row: asyncpg.Record) -> Claim:
         lat_deg=row["lat"],
         lng_deg=row["lng"],
         is_held=row["is_held"],
+        pinned_worker_id=row["pinned_worker_id"],
+        region_fence=row["region_fence"],
     )

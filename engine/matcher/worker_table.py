@@ -166,10 +166,6 @@ class WorkerTable:
         """Return the slots of those of these workers who are known."""
         return [self._slot_of[each] for each in worker_ids if each in self._slot_of]
 
-    def all_but(self, worker_id: PersonId) -> frozenset[PersonId]:
-        """Return every known worker but this one."""
-        return frozenset(self._slot_of) - {worker_id}
-
     def worker_id(self, slot: int) -> PersonId:
         """Return the worker of a slot that `candidates` has named."""
         return self._worker_ids[slot]

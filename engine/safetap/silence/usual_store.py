@@ -27,7 +27,7 @@ SELECT b.org_id, b.service_id, began.state_to AS phase,
   JOIN booking_event began ON began.booking_id = b.booking_id
                           AND began.state_to IN ('en_route', 'arrived', 'in_progress')
   JOIN booking_event ended ON ended.booking_id = b.booking_id AND ended.version = began.version + 1
-                          AND ended.state_to <> 'cancelled'
+                          AND ended.state_to NOT IN ('cancelled', 'searching')
  CROSS JOIN LATERAL (
    SELECT ln(least($3::float8, greatest(1 / $3::float8,
              greatest(1, extract(epoch FROM ended.at - began.at)::float8)

@@ -230,7 +230,7 @@ async def test_cancelling_takes_the_open_offer_back(
     said = await api.post(f"/v1/offers/{offer_id}/accept", by=on_duty)
     assert (said.status, said.code) == (409, "conflict")
     gone = await pool.fetchval("SELECT body::text FROM outbox WHERE kind = 'offer.gone'")
-    assert orjson.loads(gone) == {"offer_id": str(offer_id), "state": "withdrawn"}
+    assert orjson.loads(gone) == {"offer_id": str(offer_id), "state": "withdrawn", "reason": "cancelled"}
 
 
 async def test_an_accepted_offer_is_the_workers_booking(

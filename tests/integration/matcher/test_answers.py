@@ -8,9 +8,10 @@ import pytest
 from config.limits import OFFER_TTL_MS
 from engine.core.errors import Conflict, NotFound
 from engine.core.ids import OfferId
-from engine.core.vocabulary import BookingState, Duty
+from engine.core.vocabulary import BookingState, Duty, Withdrawal
 from engine.matcher.dispatch import Dispatcher
-from engine.matcher.offer_store import NewOffer, answer_offer, create_offer, withdraw_offer
+from engine.matcher.offer_answers import answer_offer
+from engine.matcher.offer_store import NewOffer, create_offer, withdraw_offers
 from engine.people.duty import set_duty
 from engine.people.tokens import Principal
 from tests.fakes import ManualClock
@@ -67,9 +68,12 @@ async def test_yes_while_the_booking_is_cancelled(town: Town, offered):
 
 async def test_an_offer_is_withdrawn_with_what_ends_its_booking(town: Town, offered, clock: ManualClock):
     worker, booking_id, offer_id = offered
-    for is_there in (True, False):
+    for there in (1, 0):
         async with town.pool.acquire() as conn, conn.transaction():
-            assert await withdraw_offer(conn, booking_id=booking_id, now_ms=clock.now_ms()) is is_there
+            withdrawn = await withdraw_offers(
+                conn, booking_id=booking_id, reason=Withdrawal.CANCELLED, now_ms=clock.now_ms()
+            )
+            assert withdrawn == there
     with pytest.raises(Conflict, match="withdrawn"):
         await answer(town, worker, offer_id, accept=True)
 
@@ -120,7 +124,7 @@ async def test_one_worker_gets_one_offer_from_two_transactions(town: Town, clock
         async with town.pool.acquire() as conn, conn.transaction():
             if waits:
                 await made.wait()
-            new = NewOffer(OfferId(uuid4()), town.org_id, booking_id, worker.person_id, 1.0, 60)
+            new = NewOffer(OfferId(uuid4()), town.org_id, booking_id, worker.person_id, 1.0, 60, clock.now_ms() + 1)
             saved = await create_offer(conn, new, now_ms=clock.now_ms())
             made.set()
         return saved is not None

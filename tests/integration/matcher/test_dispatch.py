@@ -1,6 +1,7 @@
 """One round of the matcher at a time, on real stores and a clock that stands still."""
 
 import asyncio
+from uuid import uuid4
 
 import asyncpg
 import orjson
@@ -20,8 +21,9 @@ from engine.core.errors import Conflict
 from engine.core.units import utc_from_ms
 from engine.core.vocabulary import BookingState
 from engine.matcher.dispatch import Dispatcher
-from engine.matcher.dispatch_store import LogEntry, Proposal, claim_due, save_offer
-from engine.matcher.offer_store import answer_offer
+from engine.matcher.dispatch_store import LogEntry, Proposal, claim_due, save_offers
+from engine.matcher.offer_answers import answer_offer
+from engine.matcher.offers import DEFAULT_OFFER_POLICY, next_round
 from engine.people.tokens import Principal
 from tests.fakes import ManualClock
 from tests.integration.matcher.town import Town
@@ -310,15 +312,16 @@ async def test_a_matcher_that_dies_holding_a_claim_loses_it_by_time(
 
     # It was not dead, only slow: its fence is old, so it saves nothing.
     async with town.pool.acquire() as conn:
-        saved = await save_offer(
+        saved = await save_offers(
             conn,
             lost,
             [Proposal(worker.person_id, 1.0, 60)],
-            offer_id=booking_id,
+            asking=next_round(DEFAULT_OFFER_POLICY, []),
+            new_id=uuid4,
             entry=LogEntry("offered", {}, 1),
             now_ms=clock.now_ms(),
         )
-    assert saved is None
+    assert saved == []
     assert await town.pool.fetchval("SELECT count(*) FROM offer") == 1
 
 

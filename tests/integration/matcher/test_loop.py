@@ -18,7 +18,8 @@ from engine.geo.cell_sets import CELL_KEYS
 from engine.geo.followed_mirror import FollowedMirror
 from engine.matcher import kernels
 from engine.matcher.dispatch import Dispatcher
-from engine.matcher.offer_store import answer_offer, current_offer, worker_state
+from engine.matcher.offer_answers import answer_offer
+from engine.matcher.offer_store import current_offer, worker_state
 from engine.outbox.relay import Relay
 from engine.people.duty import set_duty
 from engine.people.tokens import Principal

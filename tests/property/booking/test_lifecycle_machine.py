@@ -4,7 +4,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from engine.booking.lifecycle import FINAL_STATES, TRANSITIONS, check_transition
+from engine.booking.lifecycle import FINAL_STATES, HAND_BACK_STATES, TRANSITIONS, check_transition
 from engine.core.vocabulary import BookingState, Role
 
 ROAD = [
@@ -46,10 +46,12 @@ class OneBooking(RuleBasedStateMachine):
 
     @invariant()
     def no_state_of_the_road_is_skipped(self) -> None:
-        """Each state of the road is reached from the one before; only a search is begun again."""
-        for (before, _), (after, _) in zip(self.story, self.story[1:], strict=False):
+        """Each state of the road is reached from the one before, or by the desk's word; a search may begin again."""
+        for (before, _), (after, actor) in zip(self.story, self.story[1:], strict=False):
             if after is BookingState.SEARCHING:
-                assert before is BookingState.OFFERED
+                assert before in (BookingState.OFFERED, *HAND_BACK_STATES)
+            elif (before, after) == (BookingState.SEARCHING, BookingState.ASSIGNED):
+                assert actor in (Role.DISPATCHER, Role.ADMIN)
             elif after in ROAD:
                 assert ROAD.index(after) == ROAD.index(before) + 1
 

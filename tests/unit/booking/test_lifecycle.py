@@ -1,18 +1,30 @@
 """The life cycle against the sentences of docs/protocol.md, section 1."""
 
+import re
 from itertools import pairwise, product
+from pathlib import Path
 
+import orjson
 import pytest
 
+from api_rest.bookings import MoveBooking
+from api_rest.openapi import openapi_document
 from engine.booking.lifecycle import (
     ACTIVE_STATES,
+    ASKED_FOR_STATES,
     FINAL_STATES,
+    HAND_BACK_STATES,
+    OFFER_TRANSITIONS,
     TRANSITIONS,
     WORKER_STATES,
     RefusalKind,
     check_transition,
+    public_moves,
 )
-from engine.core.vocabulary import BookingState, Role
+from engine.core.vocabulary import BookingState, OfferState, Role
+
+PROTOCOL = Path(__file__).parents[3] / "docs" / "protocol.md"
+DESK = [Role.DISPATCHER, Role.ADMIN]
 
 ROAD = ["searching", "offered", "assigned", "en_route", "arrived", "in_progress", "completed", "confirmed"]
 ACTORS: list[Role | None] = [None, *Role]
@@ -51,7 +63,44 @@ def test_searches_and_their_end_are_the_engines() -> None:
     for to in ("offered", "unserved"):
         assert [actor for actor in ACTORS if may("searching", to, actor)] == [None]
     for to in ("searching", "assigned"):
-        assert [actor for actor in ACTORS if may("offered", to, actor)] == [None, Role.WORKER]
+        assert [actor for actor in ACTORS if may("offered", to, actor)] == [None, Role.WORKER, *DESK]
+
+
+def test_the_desk_assigns_what_is_searching():
+    assert [actor for actor in ACTORS if may("searching", "assigned", actor)] == DESK
+
+
+def test_a_job_is_handed_back_by_its_worker_or_the_desk_until_work_begins():
+    for state in ROAD[2:5]:
+        assert [actor for actor in ACTORS if may(state, "searching", actor)] == [Role.WORKER, *DESK]
+    assert not any(may("in_progress", "searching", actor) for actor in ACTORS)
+    assert [state for state in ROAD if state in HAND_BACK_STATES] == ROAD[2:5]
+
+
+def test_an_offer_ends_once_and_only_a_yes_is_taken_back():
+    ends = {"accepted", "declined", "expired", "withdrawn"}
+    assert ends == OFFER_TRANSITIONS[OfferState.OPEN]
+    assert {"handed_back"} == OFFER_TRANSITIONS[OfferState.ACCEPTED]
+    assert not any(OFFER_TRANSITIONS[state] for state in OfferState if state not in ("open", "accepted"))
+
+
+def test_the_protocols_page_has_the_table_of_moves():
+    page = PROTOCOL.read_text()
+    rows = re.findall(r"^\| (booking|offer) \| `(\w+)` \| `(\w+)` \| ([\w, ]+) \|", page, re.MULTILINE)
+    told = {(thing, state, to): tuple(sorted(who.split(", "))) for thing, state, to, who in rows}
+    assert len(told) == len(rows)
+    assert told == {(move.thing, move.state, move.to): move.who for move in public_moves()}
+
+
+def test_openapi_has_the_table_of_moves():
+    assert orjson.loads(openapi_document((), server_url="http://here"))["x-moves"] == [
+        {"thing": move.thing, "from": move.state, "to": move.to, "who": list(move.who)} for move in public_moves()
+    ]
+
+
+def test_what_may_be_asked_for_by_name_is_what_the_api_takes():
+    asked = MoveBooking.model_json_schema()["properties"]["to"]["enum"]
+    assert set(asked) == ASKED_FOR_STATES
 
 
 def test_what_is_over_stays_over() -> None:
