@@ -10,6 +10,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import StrEnum
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
@@ -26,6 +27,7 @@ from clenzy import pages, ports
 from clenzy.child import CannotStartError
 from clenzy.installation import PUBLIC_PORTS, without_password
 from clenzy.migrations import pending
+from config.limits import MATCHER_LEASE_MS, REGION_TAKEOVER_MS_MAX
 from config.settings import Settings
 from engine.matcher.cost_policy import PolicyError
 from engine.matcher.policy_watch import SHIPPED, read_policy
@@ -230,7 +232,7 @@ def _check_postgres(url: str) -> list[Finding]:
             after_ms = time.time() * 1000
         assert row is not None
         todo = pending(url)
-        watch = [] if todo else [judge_peers(*_peers(url)), *judge_outside(_outside(url))]
+        watch = [] if todo else [judge_peers(*_peers(url)), *judge_outside(_outside(url)), judge_matchers(_share(url))]
     except psycopg.Error as error:
         reason = without_password(str(error)).strip().splitlines()[0]
         return [Finding("postgres", Verdict.FAIL, reason, "check that it runs and that DATABASE_URL is right")]
@@ -280,6 +282,49 @@ def judge_outside(trouble: str | None) -> list[Finding]:
         advice = "look at CLENZY_WATCHDOG_URL, or at why alarms are not worked on"
         return [Finding("watchdog outside", Verdict.FAIL, f"not told: {trouble}", advice)]
     return [Finding("watchdog outside", Verdict.OK, "told")]
+
+
+@dataclass(frozen=True, slots=True)
+class MatcherShare:
+    """How matchers share the regions."""
+
+    alive: int
+    silent: Sequence[str]
+    """Seats whose lease has run out without a farewell."""
+    regions: int
+    orphaned: int
+    """Regions that others should have taken by now."""
+
+
+def _share(url: str) -> MatcherShare:
+    now_ms = time.time() * 1000
+    taken_by = now_ms - (REGION_TAKEOVER_MS_MAX - MATCHER_LEASE_MS)
+    now, then = (datetime.fromtimestamp(at_ms / 1000, UTC) for at_ms in (now_ms, taken_by))
+    with psycopg.connect(url, connect_timeout=5) as connection:
+        matchers = connection.execute("SELECT seat, lease_until > %s FROM matcher ORDER BY seat", (now,)).fetchall()
+        row = connection.execute(
+            """SELECT count(*), count(*) FILTER (WHERE m.matcher_id IS NULL)
+                 FROM match_region r LEFT JOIN matcher m ON m.matcher_id = r.holder AND m.lease_until > %s""",
+            (then,),
+        ).fetchone()
+    assert row is not None
+    silent = [seat for seat, is_alive in matchers if not is_alive]
+    return MatcherShare(len(matchers) - len(silent), silent, row[0], row[1])
+
+
+def judge_matchers(share: MatcherShare) -> Finding:
+    """Judge whether every region has a matcher."""
+    found = f"{share.alive} for {share.regions} regions"
+    silent = f"nothing is heard of: {', '.join(share.silent)}"
+    if share.alive and share.orphaned:
+        advice = "look for the reason in logs/clenzy.log; a matcher takes what nobody holds within a second"
+        return Finding("matchers", Verdict.FAIL, f"{found}, of which {share.orphaned} have none", advice)
+    if share.alive and share.silent:
+        advice = "its regions are taken over; start it again, or forget it: after an hour so does the database"
+        return Finding("matchers", Verdict.WARN, f"{found}; {silent}", advice)
+    if share.silent:
+        return Finding("matchers", Verdict.FAIL, silent, "start one: bookings wait")
+    return Finding("matchers", Verdict.OK, found if share.alive else "none runs")
 
 
 def check_redis(url: str, *, is_cluster: bool) -> list[Finding]:

@@ -15,7 +15,18 @@ from clenzy import pages, ports, state
 from clenzy.child import CannotStartError, store_account
 from clenzy.log_stream import LogStream
 from clenzy.migrations import migrate
-from clenzy.programs import GATEWAY, ROLES, ROOT, Role, environment, gateway_programs, module_program, role_program
+from clenzy.programs import (
+    GATEWAY,
+    MATCHER,
+    ROLES,
+    ROOT,
+    Role,
+    environment,
+    gateway_programs,
+    module_program,
+    role_program,
+    side_by_side,
+)
 from clenzy.screen import Screen
 from clenzy.stores.home import StoreHome, store_home
 from clenzy.stores.postgres import Postgres
@@ -248,18 +259,17 @@ class Installation:
 
     def _processes(self) -> list[Program]:
         public = {"api_rest": self.settings.api_port, "safetap_door": self.settings.safetap_port}
-        programs = []
+        numbers = {GATEWAY: self.settings.gateway_processes, MATCHER: self.settings.matcher_processes}
+        programs: list[Program] = []
         for role in self._plan.roles:
-            if role.name == GATEWAY:
-                own = [self._port(role.name, OPS_PORT) for _ in range(self.settings.gateway_processes)]
-                gateways = gateway_programs(role, self.settings, own)
-                self._ops_ports |= {gateway.name: port for gateway, port in zip(gateways, own, strict=True)}
-                programs += gateways
-            elif role.name in public:
+            if role.name in public:
                 programs.append(role_program(role, self.settings, public[role.name]))
-            else:
-                self._ops_ports[role.name] = self._port(role.name, OPS_PORT)
-                programs.append(role_program(role, self.settings, self._ops_ports[role.name]))
+                continue
+            own = [self._port(role.name, OPS_PORT) for _ in range(numbers.get(role.name, 1))]
+            several = gateway_programs if role.name == GATEWAY else side_by_side
+            started = several(role, self.settings, own)
+            self._ops_ports |= {program.name: port for program, port in zip(started, own, strict=True)}
+            programs += started
         if self._plan.has_mailbox:
             programs.append(self._mailbox())
         return programs

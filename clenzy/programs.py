@@ -40,12 +40,13 @@ class Role:
 
 OPS_PORT_VARIABLE: Final = "CLENZY_OPS_PORT"
 GATEWAY: Final = "gateway_ws"
+MATCHER: Final = "matcher"
 
 ROLES: Final = (
     Role("api_rest", "api_rest", "CLENZY_API_PORT"),
     Role(GATEWAY, "gateway_ws", "CLENZY_GATEWAY_PORT"),
     Role("safetap_door", "safetap_door", "CLENZY_SAFETAP_PORT"),
-    Role("matcher", "engine.run_matcher", OPS_PORT_VARIABLE),
+    Role(MATCHER, "engine.run_matcher", OPS_PORT_VARIABLE),
     Role("notify", "engine.run_notify", OPS_PORT_VARIABLE),
     Role("zones", "engine.run_zones", OPS_PORT_VARIABLE),
     Role("keeper", "engine.run_keeper", OPS_PORT_VARIABLE),
@@ -70,15 +71,14 @@ def gateway_programs(role: Role, settings: Settings, ports: Sequence[int]) -> li
     The port that they share answers for any of them, and for none that is sending its clients away.
     """
     stop_timeout_ms = STOP_TIMEOUT_MS + settings.drain_within_ms
+    programs = side_by_side(replace(role, port_setting=OPS_PORT_VARIABLE), settings, ports)
+    return [replace(program, stop_timeout_ms=stop_timeout_ms) for program in programs]
+
+
+def side_by_side(role: Role, settings: Settings, ports: Sequence[int]) -> list[Program]:
+    """Return several programs of one row, one for each of `ports`; where there is one it has the row's plain name."""
     names = [role.name] if len(ports) == 1 else [f"{role.name}#{number}" for number in range(1, len(ports) + 1)]
-    return [
-        replace(
-            role_program(replace(role, port_setting=OPS_PORT_VARIABLE), settings, port),
-            name=name,
-            stop_timeout_ms=stop_timeout_ms,
-        )
-        for name, port in zip(names, ports, strict=True)
-    ]
+    return [replace(role_program(role, settings, port), name=name) for name, port in zip(names, ports, strict=True)]
 
 
 def role_program(role: Role, settings: Settings, port: int) -> Program:

@@ -14,7 +14,13 @@ from pydantic import AliasChoices, Field, SecretStr, field_validator, model_vali
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SecretsSettingsSource, SettingsConfigDict
 
 from config import limits
-from config.limits import DRAIN_MS, DRAIN_MS_MAX, GATEWAY_PROCESSES_MAX
+from config.limits import (
+    DRAIN_MS,
+    DRAIN_MS_MAX,
+    GATEWAY_PROCESSES_MAX,
+    MATCHER_PROCESSES_MAX,
+    REGION_RESOLUTION_MAX,
+)
 
 SECRETS_DIR: Final = "CLENZY_SECRETS_DIR"
 """Names the folder of files that hold settings, each named as its variable: how containers hand over secrets."""
@@ -49,6 +55,10 @@ class Settings(BaseSettings):
     """Health and metrics of matcher, notify, zone watch and keeper, which serve nothing else, and of each gateway."""
     gateway_processes: int = Field(default=1, ge=1, le=GATEWAY_PROCESSES_MAX)
     """Gateways that share `gateway_port`; the kernel spreads connections over them (Linux only)."""
+    matcher_processes: int = Field(default=1, ge=1, le=MATCHER_PROCESSES_MAX)
+    """Matchers that share the regions; each takes a core while it is busy."""
+    matcher_region_resolution: int = Field(default=4, ge=3, le=REGION_RESOLUTION_MAX)
+    """H3 resolution of the regions that matchers share, the same for all of them: 4 is some 1,770 km2, a large city."""
     drain_ms: int | None = Field(default=None, ge=0, le=DRAIN_MS_MAX)
     """Within what time a stopping gateway sends its clients away; 0: at once. Default: see `drain_within_ms`."""
     safetap_socket: Path | None = None
