@@ -17,6 +17,8 @@ from prometheus_client import Counter, Gauge
 
 from config.jurisdictions import Jurisdictions, load_jurisdictions
 from config.limits import (
+    DECISION_KEEP_EVERY_MS,
+    DECISION_RECORD_DAYS,
     ENROLMENT_CODE_MS,
     EXPIRY_BATCH_MAX,
     IDEMPOTENCY_KEPT_MS,
@@ -36,6 +38,7 @@ from engine.core.redis_store import REDIS_ERRORS, RedisClient
 from engine.core.units import MS_PER_MIN, MS_PER_S, utc_from_ms
 from engine.geo.repair import Mended, Repair
 from engine.geo.trail_partitions import Kept, keep_days
+from engine.matcher.record_keeping import Cleared, keep_records
 from engine.outbox.durable_loop import keep_running
 from engine.people.sealing_backlog import seal_backlog
 from engine.safetap.retention import expire, keep_trails
@@ -219,6 +222,35 @@ class TrailKeeper:
         await self._clock.sleep_ms(TRAIL_KEEP_EVERY_MS)
 
 
+class DecisionKeeper:
+    """Empties the days of the records of decisions that are too old or too much; they hold places, as trails do."""
+
+    NAME: Final = "decision_records"
+
+    def __init__(self, *, pool: Pool, clock: Clock, trail_days: int) -> None:
+        self._pool = pool
+        self._clock = clock
+        self._kept_days = min(DECISION_RECORD_DAYS, trail_days)
+
+    async def run(self) -> None:
+        """Keep the days until cancelled, through restarts of Postgres."""
+        await keep_running(self._step, name=self.NAME, clock=self._clock, errors=POSTGRES_ERRORS)
+
+    async def run_once(self) -> Cleared:
+        """Do what is to be done now."""
+        async with self._pool.acquire() as conn:
+            cleared = await keep_records(conn, now_ms=self._clock.now_ms(), kept_days=self._kept_days)
+        DELETED.labels(self.NAME).inc(cleared.rows)
+        LAST_RUN.labels(self.NAME).set(self._clock.now_ms() / MS_PER_S)
+        return cleared
+
+    async def _step(self) -> None:
+        cleared = await self.run_once()
+        if cleared.tables or cleared.rows:
+            log.info("keeper.decision_records", emptied=cleared.tables, rows=cleared.rows)
+        await self._clock.sleep_ms(DECISION_KEEP_EVERY_MS)
+
+
 class PersonalKeeper:
     """Seals what lies in the clear, keeps the trails of incidents, deletes what the law lets be kept no longer."""
 
@@ -295,10 +327,11 @@ async def root(process: Process) -> None:
     settings, clock = process.settings, SystemClock()
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(ops_server(process.readiness, settings.host, settings.ops_port))
-        pool = await open_database(settings, pool_max=len(JOBS) + 3, pool_min=0)
+        pool = await open_database(settings, pool_max=len(JOBS) + 4, pool_min=0)
         stack.callback(pool.terminate)  # every statement is a transaction of its own
         ask = partial(pool.execute, "SELECT")
         trails = TrailKeeper(pool=pool, clock=clock, fix_clock=open_fix_clock(settings), kept_days=settings.trail_days)
+        decisions = DecisionKeeper(pool=pool, clock=clock, trail_days=settings.trail_days)
         redis = open_redis(settings)
         stack.push_async_callback(redis.aclose)
         rules = load_jurisdictions(own=settings.jurisdictions_dir)
@@ -306,6 +339,7 @@ async def root(process: Process) -> None:
             work = [
                 tasks.create_task(Keeper(pool=pool, clock=clock).run()),
                 tasks.create_task(trails.run()),
+                tasks.create_task(decisions.run()),
                 tasks.create_task(PersonalKeeper(pool=pool, clock=clock, jurisdictions=rules).run()),
                 tasks.create_task(CellKeeper(redis=redis, clock=clock).run()),
                 tasks.create_task(

@@ -80,6 +80,8 @@ DELETIONS: Final = tuple(
         ("duty_period", "worker_id = $1"),
         ("customer_worker", "$1 IN (customer_id, worker_id)"),
         ("customer_language", "customer_id = $1"),
+        ("decision_record", "$1 = ANY(worker_ids)"),
+        ("decision_record", "booking_id IN (SELECT booking_id FROM booking WHERE customer_id = $1)"),
         ("zone_presence", "worker_id = $1"),
         ("zone_event", "worker_id = $1"),
         ("incident_trail", "incident_id IN (SELECT incident_id FROM incident WHERE person_id = $1)"),
