@@ -51,7 +51,7 @@ function Home({ client, config, session, personId }: HomeProps) {
   const [isPrivacyOpen, setPrivacyOpen] = useState(false);
   const active = [...bookings.values()].filter((booking) => !ENDED_STATES.has(booking.state)).sort((a, b) => b.created_at.localeCompare(a.created_at));
   const shown = bookings.get(openId ?? "") ?? active[0];
-  const { progress, gesture } = useSilentTrigger({
+  const { progress, gesture, sound } = useSilentTrigger({
     config,
     session,
     link: client.link,
@@ -72,7 +72,7 @@ function Home({ client, config, session, personId }: HomeProps) {
       <main className="phone-main">
         <CheckInPrompt config={config} session={session} link={client.link} place={() => lastFix.fix} jobKey={active.map(({ booking_id, state }) => `${booking_id} ${state}`).join()} />
         {isPrivacyOpen ? (
-          <PrivacyPage config={config} session={session} role="customer" place={() => lastFix.fix} onLeave={() => setPrivacyOpen(false)} />
+          <PrivacyPage config={config} session={session} role="customer" place={() => lastFix.fix} sound={sound} onLeave={() => setPrivacyOpen(false)} />
         ) : isBooking || (isKnown && !shown) ? (
           <BookingForm
             client={client}

@@ -48,11 +48,12 @@ interface ShiftProps extends PageProps {
 function Shift({ client, config, session, personId }: ShiftProps) {
   const { link, duty, offer, booking, skewMs } = useStore(client.state);
   const [isPrivacyOpen, setPrivacyOpen] = useState(false);
-  const { progress, gesture } = useSilentTrigger({
+  const { progress, gesture, sound } = useSilentTrigger({
     config,
     session,
     link: client.link,
     personId,
+    nextSeq: client.nextSeq,
     context: () => {
       const [job, fix] = [client.state.getState().booking, lastPlace(client)];
       return { ...(job ? { booking_id: job.booking_id } : {}), ...(fix ? { fix } : {}) };
@@ -74,7 +75,7 @@ function Shift({ client, config, session, personId }: ShiftProps) {
           <>
             {/* An offer waits for nobody, and what is being written below stays. */}
             {offer && <OfferCard key={offer.offer_id} offer={offer} client={client} skewMs={skewMs} />}
-            <PrivacyPage config={config} session={session} role="worker" place={() => lastPlace(client)} onLeave={() => setPrivacyOpen(false)} />
+            <PrivacyPage config={config} session={session} role="worker" place={() => lastPlace(client)} sound={sound} onLeave={() => setPrivacyOpen(false)} />
           </>
         ) : duty === null ? (
           <div className="card skeleton-card" role="status" aria-label="Loading" />

@@ -22,6 +22,12 @@ export interface Ping {
   readonly fixes: Uint8Array<ArrayBuffer>;
 }
 
+export function nextOf(sequence: SequenceStore): number {
+  const seq = sequence.read() + 1;
+  sequence.write(seq);
+  return seq;
+}
+
 /**
  * Positions on their way. Fixes gather in an open frame; sending closes it; an acknowledgement covers every frame up to
  * its number. What is not acknowledged is sent again after a reconnection, under the same numbers.
@@ -50,8 +56,7 @@ export class PingOutbox {
     if (last && !last.isSent && last.fixes.length < FIXES_PER_FRAME_MAX) {
       this.keep({ ...last, fixes: [...last.fixes, fix] });
     } else {
-      const seq = this.sequence.read() + 1;
-      this.sequence.write(seq);
+      const seq = nextOf(this.sequence);
       this.keep({ seq, fixes: [fix], isSent: false });
     }
     this.trim();

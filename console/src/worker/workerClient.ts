@@ -1,12 +1,13 @@
 import { createStore } from "zustand/vanilla";
 
+import { pingFrame } from "../shared/protocol/frames";
 import { Problem } from "../shared/protocol/problem";
 import { Rest } from "../shared/protocol/rest";
 import { GatewayLink, type LinkState } from "../shared/protocol/socket";
-import type { Booking, BookingState, Cadence, Duty, Offer, ServerConfig, WorkerWelcome } from "../shared/protocol/types";
+import type { Booking, BookingState, Cadence, Duty, FrameAck, Offer, ServerConfig, WorkerWelcome } from "../shared/protocol/types";
 import type { Session } from "../shared/session/session";
 import { openRecordStore } from "../shared/storage/recordStore";
-import { PingOutbox, type OutboxFrame, type SequenceStore } from "./pingOutbox";
+import { nextOf, PingOutbox, type OutboxFrame, type Ping, type SequenceStore } from "./pingOutbox";
 import { Tracker } from "./tracker";
 
 export interface WorkerState {
@@ -31,6 +32,8 @@ const JOB_STATES: ReadonlySet<BookingState> = new Set(["assigned", "en_route", "
 export class WorkerClient {
   readonly link: GatewayLink;
   readonly tracker: Tracker;
+  /** A number for a frame that is no ping, of the same row. */
+  readonly nextSeq: () => number;
   readonly state = createStore<WorkerState>(() => ({
     link: "connecting",
     duty: null,
@@ -52,7 +55,9 @@ export class WorkerClient {
   ) {
     this.rest = new Rest(location.origin, session);
     this.link = new GatewayLink(config.gateway_url, "/worker", session);
-    this.outbox = new PingOutbox(localSequence(personId), openRecordStore<OutboxFrame>(`clenzy-pings-${personId}`, "seq"));
+    const sequence = localSequence(personId);
+    this.nextSeq = () => nextOf(sequence);
+    this.outbox = new PingOutbox(sequence, openRecordStore<OutboxFrame>(`clenzy-pings-${personId}`, "seq"));
     this.tracker = new Tracker(
       (fix) => {
         this.outbox.add(fix);
@@ -71,7 +76,8 @@ export class WorkerClient {
     document.addEventListener("visibilitychange", flush);
     this.stops.push(
       this.link.on("welcome", (welcome: WorkerWelcome) => this.greet(welcome)),
-      this.link.on("ack", ({ seq }: { seq: number }) => {
+      this.link.on("ack", ({ seq, state }: FrameAck) => {
+        if (state !== 0) return;
         this.outbox.acknowledge(seq);
         this.state.setState({ waitingFixes: this.outbox.waiting });
       }),
@@ -146,7 +152,7 @@ export class WorkerClient {
     this.state.setState({ offer: welcome.offer, booking: welcome.booking, skewMs: welcome.server_ms - Date.now() });
     this.takeDuty(welcome.duty);
     this.keepTo(welcome);
-    for (const ping of this.outbox.takeAll()) this.link.socket.emit("ping", ping);
+    this.send(this.outbox.takeAll());
   }
 
   private takeDuty(duty: Duty): void {
@@ -175,7 +181,11 @@ export class WorkerClient {
 
   private sendUnsent(): void {
     if (!this.link.socket.connected || this.state.getState().duty === null) return;
-    for (const ping of this.outbox.takeUnsent()) this.link.socket.emit("ping", ping);
+    this.send(this.outbox.takeUnsent());
+  }
+
+  private send(pings: readonly Ping[]): void {
+    for (const { seq, fixes } of pings) this.link.sendFrame(pingFrame(seq, fixes));
   }
 }
 

@@ -1,10 +1,11 @@
 import { createStore } from "zustand/vanilla";
 
+import { base64, slices } from "../../shared/protocol/chain";
 import { newId } from "../../shared/protocol/ids";
 import { Problem } from "../../shared/protocol/problem";
 import { send, type Rest, type TokenSource } from "../../shared/protocol/rest";
 import type { CallCard, Colleague, Evidence, Incident, IncidentContact, IncidentDetail, IncidentTrailFix, Orphan, Page } from "../../shared/protocol/types";
-import { base64, judgeChain, slices, type ChainVerdict } from "./evidenceChain";
+import { judgeChain, type ChainVerdict } from "./evidenceChain";
 import { createIncidentsStore, mergeIncidents, missingFrom, replaceIncident } from "./incidentsStore";
 import { TrailFollower } from "./trailFollower";
 

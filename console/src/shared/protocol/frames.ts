@@ -3,6 +3,8 @@
  * Pure; little-endian whatever the machine is.
  */
 
+import type { TriggerBody, TriggerKind } from "./types";
+
 export const FIX_BYTES = 24;
 export const WORKER_ROW_BYTES = 24;
 export const CELL_ROW_BYTES = 16;
@@ -40,6 +42,36 @@ export function encodeFixes(fixes: readonly Fix[]): Uint8Array<ArrayBuffer> {
     view.setUint8(at + 23, fix.isCharging === true ? 1 : 0);
   });
   return bytes;
+}
+
+const PING_MAGIC = 0xc1;
+const TRIGGER_MAGIC = 0xc0;
+const HEAD_BYTES = 9;
+const TRIGGER_BYTES = 48;
+/** In the order of the wire's kind byte. */
+const TRIGGER_KINDS: readonly TriggerKind[] = ["button", "hold", "gesture", "duress_pin", "drill"];
+
+/** Fixes as one message beside all events, number and all. `fixes`: whole records. */
+export function pingFrame(seq: number, fixes: Uint8Array): Uint8Array<ArrayBuffer> {
+  return framed(PING_MAGIC, seq, fixes);
+}
+
+/** A silent trigger, of the size of a ping of two fixes. The server knows by itself which job it is about. */
+export function triggerFrame(seq: number, { trigger_id, kind, fix }: TriggerBody): Uint8Array<ArrayBuffer> {
+  const body = new Uint8Array(TRIGGER_BYTES);
+  if (fix) body.set(encodeFixes([{ tsMs: fix.ts_ms, lat: fix.lat, lng: fix.lng, accuracyM: fix.accuracy_m }]));
+  const id = trigger_id.replaceAll("-", "");
+  for (let at = 0; at < 16; at += 1) body[FIX_BYTES + at] = Number.parseInt(id.slice(at * 2, at * 2 + 2), 16);
+  body[FIX_BYTES + 16] = TRIGGER_KINDS.indexOf(kind);
+  return framed(TRIGGER_MAGIC, seq, body);
+}
+
+function framed(magic: number, seq: number, body: Uint8Array): Uint8Array<ArrayBuffer> {
+  const frame = new Uint8Array(HEAD_BYTES + body.length);
+  frame[0] = magic;
+  new DataView(frame.buffer).setBigUint64(1, BigInt(seq), true);
+  frame.set(body, HEAD_BYTES);
+  return frame;
 }
 
 function scaled(value: number | undefined, factor: number): number {

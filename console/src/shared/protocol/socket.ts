@@ -91,6 +91,13 @@ export class GatewayLink {
     if (this.socket.connected) this.socket.emit("token", { token });
   }
 
+  /** Send a message that is no event (docs/protocol.md, section 3). False: nothing went out, the link is down. */
+  sendFrame(frame: Uint8Array<ArrayBuffer>): boolean {
+    if (!this.socket.connected) return false;
+    this.socket.io.engine.write(frame.buffer);
+    return true;
+  }
+
   /** Emit with an acknowledgement. Throws `Problem`, `offline` when no answer comes in time. */
   async command<T>(name: string, body: unknown, timeoutMs = COMMAND_TIMEOUT_MS): Promise<T> {
     if (!this.socket.connected) throw offline();

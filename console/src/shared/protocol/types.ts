@@ -142,6 +142,12 @@ export interface WorkerWelcome extends Welcome, Cadence {
   readonly server_ms: number;
 }
 
+/** Answers frames: 0 every ping up to `seq` is indexed; 1, 2: the trigger `seq` alone is on a disk, is committed. */
+export interface FrameAck {
+  readonly seq: number;
+  readonly state: 0 | 1 | 2;
+}
+
 /** Where a customer's worker is, with the arrival as an interval. */
 export interface Position {
   readonly booking_id: string;

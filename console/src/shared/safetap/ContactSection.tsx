@@ -37,7 +37,7 @@ export function ContactSection({ client, isWorker }: { readonly client: PrivacyC
         if (missing) action.fail(missing);
         else
           action.run(async () => {
-            setDraft(draftOf(await client.save(setupOf(draft))));
+            setDraft(draftOf(await client.change(setupOf(draft))));
             return "Saved.";
           });
       }}

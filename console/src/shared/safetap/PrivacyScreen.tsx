@@ -12,6 +12,8 @@ import { privacyClient, type LastPlace, type PrivacyClient } from "./privacyClie
 import { QuickKeySection } from "./QuickKeySection";
 import type { Cue } from "./setupDraft";
 import { SilentMessages } from "./SilentMessages";
+import type { SoundRecorder } from "./sound/soundRecorder";
+import { SoundSection } from "./sound/SoundSection";
 import { TrackerSection } from "./TrackerSection";
 import { useAction } from "./useAction";
 import "./privacy.css";
@@ -21,11 +23,12 @@ export interface PrivacyScreenProps {
   readonly session: Session;
   readonly role: "worker" | "customer";
   readonly place: () => LastPlace | undefined;
+  readonly sound: SoundRecorder;
   readonly onLeave: () => void;
 }
 
 /** Where a person prepares, in a quiet hour, for the case that something is wrong. Looks like any page of settings. */
-export default function PrivacyScreen({ config, session, role, place, onLeave }: PrivacyScreenProps) {
+export default function PrivacyScreen({ config, session, role, place, sound, onLeave }: PrivacyScreenProps) {
   const client = useMemo(() => privacyClient(config, session), [config, session]);
   const heading = useRef<HTMLHeadingElement>(null);
   useEffect(() => heading.current?.focus(), []);
@@ -55,6 +58,9 @@ export default function PrivacyScreen({ config, session, role, place, onLeave }:
       </Part>
       <Part title="The mark of this app" testId="part-mark">
         <MarkChoice client={client} />
+      </Part>
+      <Part title="Sound" testId="part-sound">
+        <SoundSection client={client} sound={sound} />
       </Part>
       <Part title="From a locked phone" testId="part-keys">
         <QuickKeySection client={client} safetapUrl={config.safetap_url} />
@@ -87,7 +93,7 @@ function MarkChoice({ client }: { readonly client: PrivacyClient }) {
   const [chosen, setChosen] = useState(loadCue);
   const choose = (cue: Cue): void =>
     action.run(async () => {
-      await client.save({ ...(await client.load()), cue });
+      await client.change({ cue });
       keepCue(cue);
       setChosen(cue);
       return "Saved.";

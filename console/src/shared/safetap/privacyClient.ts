@@ -2,7 +2,10 @@ import { Problem } from "../protocol/problem";
 import { Rest, send } from "../protocol/rest";
 import type { Page, ServerConfig } from "../protocol/types";
 import type { Session } from "../session/session";
-import type { SafetySetup } from "./setupDraft";
+import type { KeptSetup, SafetySetup } from "./setupDraft";
+
+/** So long a port that swallows everything is waited for; a PIN is answered within a second. */
+const DOOR_TIMEOUT_MS = 5_000;
 
 export interface QuickKey {
   readonly key_id: string;
@@ -65,24 +68,30 @@ export class PrivacyClient {
     private readonly atSafetap: (path: string, body: object) => Promise<unknown>,
   ) {}
 
-  load(): Promise<SafetySetup> {
+  load(): Promise<KeptSetup> {
     return this.rest.get("/v1/me/safety");
   }
 
-  save(setup: SafetySetup): Promise<SafetySetup> {
-    return this.rest.put("/v1/me/safety", setup);
+  /** Change a part of the set-up; what another part of the screen, or another device, chose meanwhile stays. */
+  async change(part: Partial<SafetySetup>): Promise<KeptSetup> {
+    const { contact_mode, code_word, decoy_text, is_volunteer, contacts, cue, records_sound } = await this.load();
+    const chosen: SafetySetup = { contact_mode, code_word, decoy_text, is_volunteer, contacts, cue, records_sound };
+    return this.rest.put("/v1/me/safety", { ...chosen, ...part });
   }
 
   async setPins(safe: string, duress: string, current: string): Promise<void> {
     await this.rest.put("/v1/me/safety/pins", { safe_pin: safe, duress_pin: duress, ...(current ? { current_pin: current } : {}) });
   }
 
-  /** The server answers alike to the safe and the duress PIN; so does this, and whatever is shown of it. */
+  /**
+   * SafeTap's own port first, as every alarm: it answers while everything else is down. The server answers alike to the
+   * safe and the duress PIN; so does this, and whatever is shown of it.
+   */
   async givePin(pin: string, place: LastPlace | undefined): Promise<void> {
     const [path, body] = ["/v1/safetap/cancel", { pin, ...(place ? { fix: place } : {}) }] as const;
-    await this.rest.post(path, body).catch((error: unknown) => {
-      // Only where the API did not judge it: a wrong PIN must not count twice.
-      if (error instanceof Problem && (error.status === 0 || error.status >= 500)) return this.atSafetap(path, body);
+    await this.atSafetap(path, body).catch((error: unknown) => {
+      // Only where it was not judged there: a wrong PIN must not count twice. The API also renews a sign-in.
+      if (error instanceof Problem && (error.status === 0 || error.status === 401 || error.status >= 500)) return this.rest.post(path, body);
       throw error;
     });
   }
@@ -153,8 +162,8 @@ export class PrivacyClient {
 
 /** The client of a page: its own origin, and SafeTap's port beside it, where even an expired token is taken. */
 export function privacyClient(config: ServerConfig, session: Session): PrivacyClient {
-  return new PrivacyClient(new Rest(location.origin, session), (path, body) =>
-    send(`${config.safetap_url}${path}`, "POST", session.lastToken(), { body }),
+  return new PrivacyClient(new Rest(location.origin, session), async (path, body) =>
+    send(`${config.safetap_url}${path}`, "POST", session.lastToken() ?? (await session.freshToken()), { body, timeoutMs: DOOR_TIMEOUT_MS }),
   );
 }
 

@@ -1,13 +1,12 @@
 import { describe, expect, it } from "vitest";
 
-import { draftOf, pinProblem, setupOf, setupProblem, withContact, type SafetySetup } from "./setupDraft";
+import { draftOf, pinProblem, setupOf, setupProblem, withContact, type ContactSetup } from "./setupDraft";
 
-const setup: SafetySetup = {
+const setup: ContactSetup = {
   contact_mode: "decoy",
   code_word: null,
   decoy_text: "Your parcel is delayed.",
   is_volunteer: false,
-  cue: "buzz",
   contacts: [{ name: "Rita", phone: "+351910000001", email: null, may_be_at_address: true }],
 };
 

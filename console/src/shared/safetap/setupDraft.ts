@@ -12,7 +12,26 @@ export interface SafetySetup {
   readonly is_volunteer: boolean;
   readonly contacts: readonly SetupContact[];
   readonly cue: Cue;
+  /** The person agreed that their phone records sound for their alarm. */
+  readonly records_sound: boolean;
 }
+
+/** What the law of the person's place says of sound. */
+export interface SoundRule {
+  readonly is_allowed: boolean;
+  /** ISO 3166-1, or `ELSEWHERE`. */
+  readonly country: string;
+  readonly consent: "all_parties" | "one_party" | "unclear";
+  readonly consent_basis: string | null;
+}
+
+/** The set-up as the server tells it. */
+export interface KeptSetup extends SafetySetup {
+  readonly sound: SoundRule;
+}
+
+/** What the form about contacts is about; the rest of the set-up stays as it is. */
+export type ContactSetup = Omit<SafetySetup, "cue" | "records_sound">;
 
 export interface SetupContact {
   readonly name: string;
@@ -36,7 +55,6 @@ export interface SetupDraft {
   readonly decoyText: string;
   readonly isVolunteer: boolean;
   readonly contacts: readonly ContactDraft[];
-  readonly cue: Cue;
 }
 
 export const CONTACTS_MAX = 5;
@@ -44,13 +62,12 @@ const PIN = /^[0-9]{4,8}$/;
 /** One slip of a finger must not turn one PIN into the other. */
 const DIFFERENT_DIGITS_MIN = 2;
 
-export function draftOf(setup: SafetySetup): SetupDraft {
+export function draftOf(setup: ContactSetup): SetupDraft {
   return {
     mode: setup.contact_mode,
     codeWord: setup.code_word ?? "",
     decoyText: setup.decoy_text ?? "",
     isVolunteer: setup.is_volunteer,
-    cue: setup.cue,
     contacts: setup.contacts.map((contact, key) => ({
       key,
       name: contact.name,
@@ -62,13 +79,12 @@ export function draftOf(setup: SafetySetup): SetupDraft {
 }
 
 /** The request body: what the chosen mode does not use stays out, and rows that nobody filled in. */
-export function setupOf(draft: SetupDraft): SafetySetup {
+export function setupOf(draft: SetupDraft): ContactSetup {
   return {
     contact_mode: draft.mode,
     code_word: draft.mode === "code_word" ? draft.codeWord.trim() : null,
     decoy_text: draft.mode === "decoy" ? draft.decoyText.trim() : null,
     is_volunteer: draft.isVolunteer,
-    cue: draft.cue,
     contacts: draft.contacts.filter(isFilledIn).map((contact) => ({
       name: contact.name.trim(),
       phone: contact.phone.trim() || null,

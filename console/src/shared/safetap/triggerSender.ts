@@ -22,6 +22,8 @@ export interface TriggerPorts {
   readonly newId: () => string;
   readonly sleepMs: (ms: number) => Promise<void>;
   readonly onProgress: (progress: TriggerProgress) => void;
+  /** Somebody calls for help here and now; never told of what an earlier page left. */
+  readonly onAlarm?: (triggerId: string) => void;
 }
 
 const RETRY_MS = [500, 1_000, 2_000, 4_000, 8_000] as const;
@@ -47,7 +49,9 @@ export class TriggerSender {
       made_ms: this.ports.nowMs(),
     };
     const kept = this.ports.store.put(record).catch(() => undefined);
-    return this.deliver(record, kept);
+    const delivered = this.deliver(record, kept);
+    if (kind !== "drill") this.ports.onAlarm?.(body.trigger_id);
+    return delivered;
   }
 
   /** Take up what an earlier page left behind; also called when the network comes back. */

@@ -1,13 +1,16 @@
 import { useEffect, useMemo, useRef, useState, type PointerEvent as ReactPointerEvent } from "react";
 
 import { newId } from "../protocol/ids";
-import { send } from "../protocol/rest";
+import { Rest, send } from "../protocol/rest";
 import type { GatewayLink } from "../protocol/socket";
 import type { ServerConfig, TriggerAnswer, TriggerBody, TriggerKind } from "../protocol/types";
 import type { Session } from "../session/session";
 import { openRecordStore } from "../storage/recordStore";
 import { buzz, keepCue, loadCue } from "./cue";
+import { frameDoor } from "./frameDoor";
 import { privacyClient } from "./privacyClient";
+import type { KeptSetup } from "./setupDraft";
+import { SoundRecorder } from "./sound/soundRecorder";
 import { TriggerSender, type Door, type TriggerProgress, type TriggerRecord } from "./triggerSender";
 
 const HOLD_MS = 2_000;
@@ -16,6 +19,8 @@ const TAPS_WITHIN_MS = 1_200;
 /** The cue goes away again, so that nobody who looks later can read it. */
 const CUE_MS = 20_000;
 const DOOR_TIMEOUT_MS = 5_000;
+/** A chunk of four seconds, over the worst network that still is one. */
+const EVIDENCE_TIMEOUT_MS = 30_000;
 /** Whoever looks into the browser's storage finds one more outbox. */
 const OUTBOX = "clenzy-outbox";
 
@@ -24,6 +29,8 @@ export interface TriggerWiring {
   readonly session: Session;
   readonly link: GatewayLink;
   readonly personId: string;
+  /** Numbers for frames, where this page sends pings: among them an alarm is one more. */
+  readonly nextSeq?: () => number;
   /** What is known at the moment of the trigger: the job and the last position. */
   readonly context: () => Omit<TriggerBody, "trigger_id" | "kind">;
 }
@@ -35,24 +42,44 @@ export interface GestureHandlers {
   readonly onContextMenu: (event: { preventDefault: () => void }) => void;
 }
 
+export interface SilentTrigger {
+  readonly progress: TriggerProgress;
+  readonly gesture: GestureHandlers;
+  /** For the screen where consent is given and withdrawn. */
+  readonly sound: SoundRecorder;
+}
+
 /**
  * The silent alarm of the phone pages: hold the page's mark for two seconds, or tap it three times quickly.
  * Nothing on the screen changes but, where its owner wants it, one small dot behind the mark (see `QuietMark`).
  */
-export function useSilentTrigger(wiring: TriggerWiring): { readonly progress: TriggerProgress; readonly gesture: GestureHandlers } {
+export function useSilentTrigger(wiring: TriggerWiring): SilentTrigger {
   const [progress, setProgress] = useState<TriggerProgress>("idle");
-  const { config, session, link, personId } = wiring;
+  const { config, session, link, personId, nextSeq } = wiring;
   const context = useRef(wiring.context);
   useEffect(() => {
     context.current = wiring.context;
   });
+
+  const [client, sound] = useMemo(() => {
+    const asked = privacyClient(config, session);
+    const rest = new Rest(location.origin, session);
+    return [
+      asked,
+      new SoundRecorder({
+        askAgreed: () => asked.load().then(isAgreed),
+        post: (body) => rest.post<{ readonly sha256: string }>("/v1/safetap/evidence", body, { timeoutMs: EVIDENCE_TIMEOUT_MS }),
+      }),
+    ];
+  }, [config, session]);
+  useEffect(() => () => sound.forget(), [sound]);
 
   const sender = useMemo(
     () =>
       new TriggerSender({
         personId,
         store: openRecordStore<TriggerRecord>(OUTBOX, "id"),
-        doors: doorsOf(config, session, link),
+        doors: [nextSeq ? frameDoor(link, nextSeq, DOOR_TIMEOUT_MS) : eventDoor(link), httpDoor(config, session)],
         nowMs: wallMs,
         newId,
         sleepMs: (ms) => new Promise((resume) => setTimeout(resume, ms)),
@@ -61,8 +88,9 @@ export function useSilentTrigger(wiring: TriggerWiring): { readonly progress: Tr
           setProgress(cue === "dot" ? next : "idle");
           if (cue === "buzz" && next === "committed") buzz();
         },
+        onAlarm: (triggerId) => sound.begin(triggerId),
       }),
-    [config, session, link, personId],
+    [config, session, link, personId, nextSeq, sound],
   );
 
   useEffect(() => {
@@ -77,9 +105,15 @@ export function useSilentTrigger(wiring: TriggerWiring): { readonly progress: Tr
   }, [sender]);
 
   useEffect(() => {
-    // Chosen on another device, perhaps; without an answer this one goes by what it remembers.
-    void privacyClient(config, session).load().then(({ cue }) => keepCue(cue), () => undefined);
-  }, [config, session]);
+    // Chosen on another device, perhaps; without an answer this one goes by what it remembers, and asks again.
+    void client.load().then(
+      (setup) => {
+        keepCue(setup.cue);
+        sound.agree(isAgreed(setup));
+      },
+      () => undefined,
+    );
+  }, [client, sound]);
 
   useEffect(() => {
     if (progress !== "committed") return;
@@ -88,10 +122,12 @@ export function useSilentTrigger(wiring: TriggerWiring): { readonly progress: Tr
   }, [progress]);
 
   const gesture = useGesture((kind) => void sender.trigger(kind, context.current()));
-  return { progress, gesture };
+  return { progress, gesture, sound };
 }
 
 const wallMs = (): number => Date.now();
+
+const isAgreed = (setup: KeptSetup): boolean => setup.records_sound && setup.sound.is_allowed;
 
 function useGesture(fire: (kind: TriggerKind) => void): GestureHandlers {
   const hold = useRef<ReturnType<typeof setTimeout> | undefined>(undefined);
@@ -115,9 +151,14 @@ function useGesture(fire: (kind: TriggerKind) => void): GestureHandlers {
   };
 }
 
-/** The socket and SafeTap's own port; and the API, which forwards, for a network that lets only its port through. */
-function doorsOf(config: ServerConfig, session: Session, link: GatewayLink): readonly Door[] {
-  const byHttp =
+/** For a page that sends no pings: among its few events there is nothing to look like. */
+function eventDoor(link: GatewayLink): Door {
+  return (body) => link.command<TriggerAnswer>("safetap", body, DOOR_TIMEOUT_MS);
+}
+
+/** SafeTap's own port; and the API, which forwards, for a network that lets only its port through. */
+function httpDoor(config: ServerConfig, session: Session): Door {
+  const at =
     (origin: string): Door =>
     async (body) => {
       // Even an expired token is taken at these doors: never wait for a renewal that may not come.
@@ -128,8 +169,6 @@ function doorsOf(config: ServerConfig, session: Session, link: GatewayLink): rea
         timeoutMs: DOOR_TIMEOUT_MS,
       });
     };
-  const bySocket: Door = (body) => link.command<TriggerAnswer>("safetap", body, DOOR_TIMEOUT_MS);
-  const bySafetapPort = byHttp(config.safetap_url);
-  const byApi = byHttp(location.origin);
-  return [bySocket, (body) => bySafetapPort(body).catch(() => byApi(body))];
+  const [safetap, api] = [at(config.safetap_url), at(location.origin)];
+  return (body) => safetap(body).catch(() => api(body));
 }
