@@ -9,10 +9,12 @@ from redis.exceptions import RedisError
 
 from engine.core.clock import SystemClock
 from engine.core.database import POSTGRES_ERRORS
+from engine.eta.choice import open_eta_source
 from engine.geo import mirror
 from engine.geo.cell_index import CellIndex
 from engine.geo.followed_mirror import FollowedMirror
 from engine.matcher import kernels
+from engine.matcher.assignment import sparse
 from engine.matcher.dispatch import Dispatcher
 from engine.matcher.policy_watch import PolicyWatch
 from engine.wiring import open_database, open_fix_clock, open_redis
@@ -43,9 +45,11 @@ async def root(process: Process) -> None:
             fix_clock=open_fix_clock(settings),
             policy=lambda: policies.policy,
             places=places,
+            eta=await stack.enter_async_context(open_eta_source(settings, clock)),
         )
         await asyncio.to_thread(kernels.warm_up)
         await asyncio.to_thread(mirror.warm_up)
+        await asyncio.to_thread(sparse.warm_up)
         readiness.set("kernels", ok=True)
         check = partial(keep_checked, readiness, sleep_ms=clock.sleep_ms)
         async with asyncio.TaskGroup() as tasks:

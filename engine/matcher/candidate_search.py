@@ -107,15 +107,13 @@ class CandidateSearch:
             slots = np.array(sorted(self._table.slots_of([only])), np.int64)
             return await self._rank(self._table.of_org(slots, org_id), near, searched_m=radius_m)
         slots = np.zeros(0, np.int64)
-        for step_m in SEARCH_RADII_M:
-            searched_m = min(step_m, radius_m)
-            slots = await self._widen(slots, ask, org_id=org_id, radius_m=searched_m)
-            found = await self._rank(slots, near, searched_m=searched_m)
-            if searched_m == radius_m or is_surely_best(found.ranking, searched_m=searched_m):
-                break
-            if len(slots) >= CANDIDATES_MAX:
-                break
-        return found
+        for step_m in (each for each in SEARCH_RADII_M if each < radius_m):
+            slots = await self._widen(slots, ask, org_id=org_id, radius_m=step_m)
+            found = await self._rank(slots, near, searched_m=step_m)
+            if is_surely_best(found.ranking, searched_m=step_m) or len(slots) >= CANDIDATES_MAX:
+                return found
+        slots = await self._widen(slots, ask, org_id=org_id, radius_m=radius_m)
+        return await self._rank(slots, near, searched_m=radius_m)
 
     def _find_in(self, frames: LiveFrames, near: "_Near", only: PersonId | None) -> Found:
         started_ns = self._clock.steady_ns()

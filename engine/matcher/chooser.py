@@ -126,14 +126,16 @@ class Chooser:
         """Look within each of the round's radii until somebody is found; then once more for who said no long ago."""
         org_id, only = job.claim.org_id, job.claim.pinned_worker_id
         not_yet = workers_not_to_ask(job.past, ask_again=False, now_ms=now_ms)
-        for radius_m in job.asking.radii_m:
-            found = await job.search.find(ask, org_id=org_id, not_to_ask=not_yet, radius_m=radius_m, only=only)
+        *nearer_m, radius_m = job.asking.radii_m
+        for near_m in nearer_m:
+            found = await job.search.find(ask, org_id=org_id, not_to_ask=not_yet, radius_m=near_m, only=only)
             if len(found.shortlist):
                 return found, False
+        found = await job.search.find(ask, org_id=org_id, not_to_ask=not_yet, radius_m=radius_m, only=only)
         not_even_again = workers_not_to_ask(job.past, ask_again=True, now_ms=now_ms)
-        if not_even_again == not_yet:
+        if len(found.shortlist) or not_even_again == not_yet:
             return found, False
-        again = await job.search.find(ask, org_id=org_id, not_to_ask=not_even_again, only=only)
+        again = await job.search.find(ask, org_id=org_id, not_to_ask=not_even_again, radius_m=radius_m, only=only)
         return again, True
 
     async def _arrivals(self, shortlist: Shortlist) -> EtaMatrix | None:

@@ -78,10 +78,11 @@ def window_begin_ms(now_ms: int, span_ms: int) -> int:
 
 def _window_ms(demand: _Demand, staff: Staff, waiting: int) -> int:
     count = len(demand.asked)
-    is_known = count >= PRESSURE_BOOKINGS_MIN
+    if count < PRESSURE_BOOKINGS_MIN:
+        return 0
     pressure = Pressure(
-        bookings_per_min=count / (PRESSURE_OVER_MS / MS_PER_MIN) if is_known else 0.0,
-        job_min=sum(job_min for _, _, job_min in demand.asked) / count if count else 0.0,
+        bookings_per_min=count / (PRESSURE_OVER_MS / MS_PER_MIN),
+        job_min=sum(job_min for _, _, job_min in demand.asked) / count,
         workers=staff.on_duty,
         waiting=waiting,
         free=staff.free,
