@@ -1,125 +1,150 @@
-"""Offers of one booking as a machine: at most one is live, each ends once, and who said no is left in peace."""
+"""Offers of one booking as a machine: one at most is won, each ends once, and who said no is left in peace."""
 
+from dataclasses import dataclass
 from uuid import UUID
 
 import pytest
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from config.limits import OFFER_ASK_AGAIN_MS, OFFER_TTL_MS, OFFERS_PER_BOOKING_MAX
+from config.limits import (
+    DISPATCH_RETRY_MS,
+    DISPATCH_RETRY_MS_MAX,
+    OFFER_ASK_AGAIN_MS,
+    OFFER_TTL_MS,
+    OFFERS_AT_ONCE_MAX,
+    OFFERS_PER_BOOKING_MAX,
+)
+from engine.booking.lifecycle import OFFER_TRANSITIONS
 from engine.core.ids import PersonId
 from engine.core.vocabulary import OfferState
 from engine.matcher.offers import (
-    TRANSITIONS,
+    NO_STATES,
     AnswerRefusal,
+    OfferPolicy,
     PastOffer,
     answer,
-    expiry_ms,
     is_exhausted,
     is_expired,
+    next_round,
+    retry_after_ms,
     workers_not_to_ask,
 )
 
-WORKERS = [PersonId(UUID(int=n)) for n in range(1, 4)]
+WORKERS = [PersonId(UUID(int=n)) for n in range(1, 6)]
+POLICY = OfferPolicy(at_once=(1, 2, 3), radius_m=(1_000, 4_000, 9_000), answer_s=OFFER_TTL_MS // 1000)
+OPEN, ACCEPTED = OfferState.OPEN, OfferState.ACCEPTED
+
+
+@dataclass
+class Offer:
+    worker: PersonId
+    round: int
+    expires_ms: int
+    state: OfferState = OPEN
+    ended_ms: int = 0
 
 
 class OfferMachine(RuleBasedStateMachine):
-    """A booking that asks three workers, one at a time."""
+    """A booking that asks five workers, several at once, and whose worker may drop out."""
 
     def __init__(self) -> None:
         super().__init__()
         self.now_ms = 1_000
-        self.offers: list[tuple[PersonId, OfferState, int, int]] = []  # worker, state, expires, ended
+        self.offers: list[Offer] = []
 
-    @property
-    def live(self) -> tuple[PersonId, OfferState, int, int] | None:
-        return next((offer for offer in self.offers if offer[1] is OfferState.OPEN), None)
-
-    @property
-    def is_assigned(self) -> bool:
-        return any(state is OfferState.ACCEPTED for _, state, _, _ in self.offers)
+    def of(self, state: OfferState) -> list[Offer]:
+        return [offer for offer in self.offers if offer.state is state]
 
     def past(self) -> list[PastOffer]:
-        return [PastOffer(worker, state, at) for worker, state, _, at in self.offers if state is not OfferState.OPEN]
+        ended = [offer for offer in self.offers if offer.state not in (OPEN, ACCEPTED)]
+        return [PastOffer(offer.worker, offer.state, offer.ended_ms, offer.round) for offer in ended]
 
-    def end(self, to: OfferState) -> None:
-        at = next(i for i, offer in enumerate(self.offers) if offer[1] is OfferState.OPEN)
-        worker, state, expires_ms, _ = self.offers[at]
-        assert to in TRANSITIONS[state]
-        self.offers[at] = (worker, to, expires_ms, self.now_ms)
+    def end(self, offer: Offer, to: OfferState) -> None:
+        assert to in OFFER_TRANSITIONS[offer.state]
+        offer.state, offer.ended_ms = to, self.now_ms
 
-    @rule(delay_ms=st.sampled_from([1, OFFER_TTL_MS - 1, OFFER_TTL_MS, OFFER_ASK_AGAIN_MS]))
+    @rule(delay_ms=st.sampled_from([1, OFFER_TTL_MS - 1, OFFER_TTL_MS, OFFER_ASK_AGAIN_MS, 3 * OFFER_ASK_AGAIN_MS]))
     def time_passes(self, delay_ms: int) -> None:
         self.now_ms += delay_ms
 
-    @precondition(lambda self: self.live is None and not self.is_assigned)
+    @precondition(lambda self: not self.of(OPEN) and not self.of(ACCEPTED))
     @rule()
-    def ask_somebody(self) -> None:
-        if is_exhausted(len(self.past())):
+    def ask(self) -> None:
+        past = self.past()
+        if is_exhausted(past):
             return
+        asking = next_round(POLICY, past)
+        assert asking.number not in {offer.round for offer in self.offers}, "a round's number is its own"
         for ask_again in (False, True):
-            barred = workers_not_to_ask(self.past(), ask_again=ask_again, now_ms=self.now_ms)
+            barred = workers_not_to_ask(past, ask_again=ask_again, now_ms=self.now_ms)
+            dropped_out = {each.worker_id for each in past if each.state is OfferState.HANDED_BACK}
+            assert dropped_out <= barred, "who dropped out is never asked again"
             free = [worker for worker in WORKERS if worker not in barred]
+            said_no = {each.worker_id for each in past if each.state in NO_STATES}
+            assert ask_again or not said_no.intersection(free), "who said no was asked while others were left"
             if free:
-                said_no = [
-                    offer for offer in self.offers if offer[0] == free[0] and offer[1] is not OfferState.WITHDRAWN
+                self.offers += [
+                    Offer(worker, asking.number, self.now_ms + asking.answer_ms) for worker in free[: asking.at_once]
                 ]
-                assert ask_again or not said_no, "who said no was asked while others were left"
-                self.offers.append((free[0], OfferState.OPEN, expiry_ms(self.now_ms), 0))
                 return
 
-    @precondition(lambda self: self.live is not None)
-    @rule(accept=st.booleans())
-    def answer_in_time_or_late(self, accept: bool) -> None:
-        assert self.live is not None
-        _, state, expires_ms, _ = self.live
-        decision = answer(state, expires_ms, accept=accept, now_ms=self.now_ms)
-        if self.now_ms >= expires_ms:
+    @precondition(lambda self: self.of(OPEN))
+    @rule(data=st.data(), accept=st.booleans())
+    def answer_in_time_or_late(self, data: st.DataObject, accept: bool) -> None:
+        offer = data.draw(st.sampled_from(self.of(OPEN)))
+        decision = answer(offer.state, offer.expires_ms, accept=accept, now_ms=self.now_ms)
+        if self.now_ms >= offer.expires_ms:
             assert decision is AnswerRefusal.EXPIRED
-        else:
-            assert decision is (OfferState.ACCEPTED if accept else OfferState.DECLINED)
-            self.end(decision)
+            return
+        assert decision is (ACCEPTED if accept else OfferState.DECLINED)
+        self.end(offer, decision)
+        for other in self.of(OPEN) if accept else []:
+            self.end(other, OfferState.WITHDRAWN)
 
-    @precondition(lambda self: self.live is not None)
+    @precondition(lambda self: self.of(OPEN))
     @rule()
     def sweep(self) -> None:
-        assert self.live is not None
-        if is_expired(self.live[1], self.live[2], self.now_ms):
-            self.end(OfferState.EXPIRED)
+        for offer in self.of(OPEN):
+            if is_expired(offer.state, offer.expires_ms, self.now_ms):
+                self.end(offer, OfferState.EXPIRED)
 
-    @precondition(lambda self: self.live is not None)
+    @precondition(lambda self: self.of(OPEN))
     @rule()
     def withdraw(self) -> None:
-        self.end(OfferState.WITHDRAWN)
+        for offer in self.of(OPEN):
+            self.end(offer, OfferState.WITHDRAWN)
+
+    @precondition(lambda self: self.of(ACCEPTED))
+    @rule()
+    def drop_out(self) -> None:
+        self.end(self.of(ACCEPTED)[0], OfferState.HANDED_BACK)
 
     @precondition(lambda self: self.past())
     @rule(data=st.data(), accept=st.booleans())
     def answer_what_has_ended(self, data: st.DataObject, accept: bool) -> None:
-        ended = [offer for offer in self.offers if offer[1] is not OfferState.OPEN]
-        _, state, expires_ms, _ = data.draw(st.sampled_from(ended))
-        decision = answer(state, expires_ms, accept=accept, now_ms=self.now_ms)
-        assert decision is state or isinstance(decision, AnswerRefusal), "an ended offer never moves"
+        offer = data.draw(st.sampled_from([each for each in self.offers if each.state is not OPEN]))
+        decision = answer(offer.state, offer.expires_ms, accept=accept, now_ms=self.now_ms)
+        assert decision is offer.state or isinstance(decision, AnswerRefusal), "an ended offer never moves"
 
     @invariant()
-    def at_most_one_live_offer(self) -> None:
-        assert sum(state is OfferState.OPEN for _, state, _, _ in self.offers) <= 1
+    def what_rings_is_of_one_round_and_asks_nobody_twice(self) -> None:
+        assert len({offer.round for offer in self.of(OPEN)}) <= 1
+        assert len({offer.worker for offer in self.of(OPEN)}) == len(self.of(OPEN)) <= OFFERS_AT_ONCE_MAX
 
     @invariant()
-    def at_most_one_yes(self) -> None:
-        assert sum(state is OfferState.ACCEPTED for _, state, _, _ in self.offers) <= 1
+    def one_at_most_has_the_job_and_then_nobody_else_is_asked(self) -> None:
+        assert len(self.of(ACCEPTED)) <= 1
+        assert not (self.of(ACCEPTED) and self.of(OPEN))
 
     @invariant()
     def never_asks_for_ever(self) -> None:
-        said_no = [offer for offer in self.offers if offer[1] in (OfferState.DECLINED, OfferState.EXPIRED)]
-        assert len(said_no) <= OFFERS_PER_BOOKING_MAX
+        said_no = [offer for offer in self.offers if offer.state in NO_STATES]
+        assert len(said_no) < OFFERS_PER_BOOKING_MAX + OFFERS_AT_ONCE_MAX
 
 
 TestOffers = OfferMachine.TestCase
-
-
-@pytest.mark.parametrize("state", OfferState)
-def test_only_open_offers_move(state: OfferState):
-    assert bool(TRANSITIONS[state]) == (state is OfferState.OPEN)
 
 
 @pytest.mark.parametrize(
@@ -129,9 +154,37 @@ def test_only_open_offers_move(state: OfferState):
         (OfferState.DECLINED, False, OfferState.DECLINED),
         (OfferState.ACCEPTED, False, AnswerRefusal.ANSWERED_OTHERWISE),
         (OfferState.DECLINED, True, AnswerRefusal.ANSWERED_OTHERWISE),
+        (OfferState.HANDED_BACK, True, AnswerRefusal.ANSWERED_OTHERWISE),
         (OfferState.EXPIRED, True, AnswerRefusal.EXPIRED),
         (OfferState.WITHDRAWN, False, AnswerRefusal.WITHDRAWN),
     ],
 )
 def test_an_answer_given_again_is_answered_alike(state: OfferState, accept: bool, decision: object):
     assert answer(state, expires_at_ms=10, accept=accept, now_ms=99) is decision
+
+
+def test_rounds_ask_more_and_look_further_and_those_withdrawn_do_not_count():
+    past: list[PastOffer] = []
+    seen = []
+    for _ in range(4):
+        asking = next_round(POLICY, past)
+        seen.append((asking.number, asking.at_once, asking.radii_m))
+        past += [PastOffer(WORKERS[0], OfferState.EXPIRED, 1, asking.number)] * asking.at_once
+    assert seen == [(1, 1, (1_000, 4_000, 9_000)), (2, 2, (4_000, 9_000)), (3, 3, (9_000,)), (4, 3, (9_000,))]
+    withdrawn = [PastOffer(WORKERS[0], OfferState.WITHDRAWN, 1, number) for number in (1, 2)]
+    assert (next_round(POLICY, withdrawn).number, next_round(POLICY, withdrawn).at_once) == (3, 1)
+
+
+def test_each_further_no_rests_twice_as_long():
+    past = [PastOffer(WORKERS[0], OfferState.DECLINED, at_ms, n) for n, at_ms in enumerate((0, 100, 200), 1)]
+    for count in (1, 2, 3):
+        rest_ms = OFFER_ASK_AGAIN_MS * 2 ** (count - 1)
+        last_ms = past[count - 1].ended_at_ms
+        assert workers_not_to_ask(past[:count], ask_again=True, now_ms=last_ms + rest_ms - 1) == {WORKERS[0]}
+        assert not workers_not_to_ask(past[:count], ask_again=True, now_ms=last_ms + rest_ms)
+
+
+@given(st.lists(st.integers(0, 10**8), min_size=2, max_size=2).map(sorted))
+def test_an_older_search_is_never_tried_sooner(ages_ms: list[int]):
+    younger, older = (retry_after_ms(age_ms) for age_ms in ages_ms)
+    assert DISPATCH_RETRY_MS <= younger <= older <= DISPATCH_RETRY_MS_MAX
