@@ -24,8 +24,8 @@ TRACKERS = {
 
 NAMESPACES = {
     "/worker": ({Role.WORKER}, {"duty", "offer.accept", "offer.decline", "booking.transition", "state"}
-                | {"ping", "safetap", "token"}),
-    "/customer": ({Role.CUSTOMER}, {"safetap", "token"}),
+                | {"check.in", "ping", "safetap", "token"}),
+    "/customer": ({Role.CUSTOMER}, {"check.in", "safetap", "token"}),
     "/console": ({Role.DISPATCHER, Role.ADMIN}, {"view", "token"}),
 }  # fmt: skip
 """Who may come in, and what they may say there, written down once more by hand."""
