@@ -53,6 +53,10 @@ ETA_CANDIDATES_MAX: Final = 30
 """The cheapest by the straight line whose travel times are asked for; whoever comes after them is not considered."""
 NEAR_LOSERS_MAX: Final = 10
 """Workers kept in a decision's record whom a rule excluded: those who would have been cheapest."""
+WHY_DIFFERENCES_MAX: Final = 3
+"""Terms named of why somebody cost more than the first: those that differ most."""
+WHY_SHOWN_MAX: Final = 20
+"""Decisions told in full of one booking, the newest; `dispatch` lists what was before."""
 DECISION_RECORD_BYTES_MAX: Final = 16_384
 """Bytes of a decision's record; rows and names are bounded so that it stays below, and Postgres refuses more."""
 WINDOW_RECORD_BYTES_MAX: Final = 1_048_576

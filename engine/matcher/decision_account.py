@@ -10,7 +10,7 @@ from engine.core.ids import PersonId
 from engine.eta.source import EtaMatrix
 from engine.matcher import kernels as at
 from engine.matcher.ask import Ask, Wants
-from engine.matcher.decision import BEYOND_CAP, Decision, Shortlist, priced
+from engine.matcher.decision import BEYOND_CAP, Decision, Shortlist, priced, ranking_of
 from engine.matcher.decision_record import (
     IS_BLOCKED,
     IS_PREFERRED,
@@ -44,12 +44,13 @@ def record_of(decision: Decision, *, worker_id: Callable[[int], UUID]) -> Decisi
         rules = broken_rules(frame, listed.ask, listed.query)
         unruled = costs_without_rules(frame, listed.ask, listed.query)
     rules[order[~prices.is_in_time]] |= 1 << RULE_NAMES.index(BEYOND_CAP)
-    ranked = decision.ranking.ranked
+    ranking = ranking_of(listed, decision.arrivals, of=prices)
+    ranked = ranking.ranked
     skill_row = at.LEVELS + listed.ask.skill_bit
     return DecisionRecord(
         asked=_asked(listed),
         looked_at=listed.looked_at,
-        ruled_out=decision.ranking.ruled_out,
+        ruled_out=ranking.ruled_out,
         term_names=tuple(terms),
         rule_names=RULE_NAMES,
         share=_share(decision.share),
@@ -70,6 +71,7 @@ def record_of(decision: Decision, *, worker_id: Callable[[int], UUID]) -> Decisi
             row=np.array([row_of[each.slot] for each in ranked], np.int32),
             cost=np.array([each.cost_min for each in ranked], np.float64),
             eta_s=np.array([each.eta_s for each in ranked], np.int32),
+            to_ask=np.array([row_of[each.slot] for each in decision.to_ask], np.int32),
         ),
     )
 

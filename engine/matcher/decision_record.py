@@ -109,6 +109,8 @@ class Ranked:
     row: NDArray[np.int32]
     cost: NDArray[np.float64]
     eta_s: NDArray[np.int32]
+    to_ask: NDArray[np.int32]
+    """Rows, in the order in which they may be asked."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -52,6 +52,9 @@ from engine.matcher.offer_store import expire_offers, past_offers, withdraw_idle
 from engine.matcher.offers import DEFAULT_OFFER_POLICY, PastOffer, is_exhausted, next_round, retry_after_ms
 from engine.matcher.plan import Mode
 from engine.matcher.pressure import Demand, window_begin_ms
+from engine.matcher.recorder import Recorder
+from engine.matcher.region_cover import RegionCover
+from engine.matcher.region_leases import RegionLeases
 from engine.matcher.wants_store import read_wants
 from engine.matcher.window_round import Open
 from engine.matcher.worker_feed import WorkerFeed
@@ -100,6 +103,7 @@ class Dispatcher:
         new_id: Callable[[], UUID] = uuid4,
         places: FollowedMirror | None = None,
         eta: EtaSource | None = None,
+        regions: RegionLeases | None = None,
     ) -> None:
         self._pool = pool
         self._cells = CellIndex(redis)
@@ -116,11 +120,17 @@ class Dispatcher:
         self._due = Wake()
         self._idle = Wake()
         self.table = WorkerTable()
+        self._regions = regions
+        self._cover = RegionCover()
+        if regions is not None:
+            self._cover, regions.moved = regions.cover, self._due.set
         self._frames: LiveFrames | None = None
         if places is not None:
-            self._frames = LiveFrames(self.table, places.mirror)
+            self._frames = LiveFrames(self.table, places.mirror, self._cover)
+            places.tell(self._cover)
             places.tell(self._frames)
         self.feed = WorkerFeed(pool=pool, redis=redis, table=self.table, clock=clock)
+        self.recorder = Recorder(clock=clock, worker_id=self.table.worker_id)
 
     async def run(self) -> None:
         """Dispatch until cancelled, through restarts of both stores."""
@@ -130,12 +140,16 @@ class Dispatcher:
             "clenzy_zone": self.feed.notified,
             "clenzy_hold": self._held,
         }
+        if self._regions is not None:
+            handlers["clenzy_region"] = self._regions.notified
         listener = Listener(pool=self._pool, clock=self._clock, handlers=handlers)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(listener.run())
             tasks.create_task(self.feed.run())
             if self._followed is not None:
                 tasks.create_task(self._followed.run())
+            if self._regions is not None:
+                tasks.create_task(self._regions.run())
             for name, step in (("dispatch", self._dispatch_round), ("sweep", self._sweep_round)):
                 tasks.create_task(keep_running(step, name=name, clock=self._clock, errors=STORE_ERRORS))
 
@@ -188,16 +202,20 @@ class Dispatcher:
         now_ms = self._clock.now_ms()
         limit = WINDOW_BOOKINGS_MAX if self._demand.collects else DISPATCH_BATCH_MAX
         async with self._pool.acquire() as conn:
-            claims = await claim_due(conn, now_ms=now_ms, limit=limit)
+            regions = None if self._regions is None else self._regions.store
+            claims = await claim_due(conn, now_ms=now_ms, limit=limit, regions=regions)
             asked_before = [claim.booking_id for claim in claims if claim.version > NEW_VERSION]
             past = await past_offers(conn, asked_before) if asked_before else {}
             wants = await read_wants(conn, [claim.booking_id for claim in claims]) if claims else {}
+            policy = self._policy()
+            if claims:
+                await self.recorder.begin(conn, policy, now_ms=now_ms)
         search = CandidateSearch(
             self._cells,
             self.table,
             clock=self._clock,
             fix_clock=self._fix_clock,
-            policy=self._policy(),
+            policy=policy,
             frames=self._live_frames(),
         )
         jobs = [self._job(claim, past.get(claim.booking_id, []), wants[claim.booking_id], search) for claim in claims]
@@ -216,7 +234,7 @@ class Dispatcher:
     async def _round_of(self, org_id: OrgId, jobs: Sequence[Job]) -> None:
         """Decide an organisation's due bookings: at once, or those that were collected together."""
         now_ms = self._clock.now_ms()
-        staff = self.table.staff_of(org_id)
+        staff = self.table.staff_of(org_id, self._cover)
         window_ms = self._demand.window_ms(org_id, staff, waiting=len(jobs), now_ms=now_ms)
         ripe, work = list(jobs), []
         if window_ms:
@@ -258,9 +276,13 @@ class Dispatcher:
             TOGETHER.observe(len(whole))
             decisions = await self._chooser.together([found for _, found in whole], soon, window_ms=window_ms)
             names = [job.claim.booking_id for job, _ in whole]
+            window_id = self._new_id()
+            work.append(self.recorder.keep_window(self._pool, window_id, decisions[0].share))
             # Nothing is awaited between here and the last reservation: nobody of the plan is given away twice.
             for (job, _), decision in zip(whole, decisions, strict=True):
-                work.append(self._guarded(job, self._carried_out(job, decision, self._taken(job, decision), names)))
+                work.append(
+                    self._guarded(job, self._carried_out(job, decision, self._taken(job, decision), names, window_id))
+                )
         await asyncio.gather(*work)
 
     async def _opened(self, job: Job, soon: Soon) -> Open | None:
@@ -283,7 +305,7 @@ class Dispatcher:
         if reason is not None:
             return await self._give_up(job, reason=reason)
         if job.claim.is_held:
-            return await self._postpone(job, outcome="safety_hold", detail={})
+            return await self._postpone(job, LogEntry("safety_hold", {}, self._took_us(job)))
         decision = await self._chooser.alone(job)
         return await self._carried_out(job, decision, self._taken(job, decision), [job.claim.booking_id])
 
@@ -300,20 +322,25 @@ class Dispatcher:
         return free
 
     async def _carried_out(
-        self, job: Job, decision: Decision, to_ask: tuple[Choice, ...], together: Sequence[UUID]
+        self,
+        job: Job,
+        decision: Decision,
+        to_ask: tuple[Choice, ...],
+        together: Sequence[UUID],
+        window_id: UUID | None = None,
     ) -> str:
         worker_id = self.table.worker_id
         if decision.to_ask and not to_ask:
             return await self._give_back(job, VANISHED)
-        if not to_ask:
-            waits = decision.share.mode is Mode.WINDOW and bool(decision.ranking.ranked)
-            if waits:
-                detail = waiting_detail_of(decision, worker_id=worker_id)
-                return await self._postpone(job, outcome=str(decision.share.outcome), detail=detail)
-            detail = detail_of(decision, worker_id=worker_id, bookings=together)
-            return await self._postpone(job, outcome="nobody", detail=detail)
+        kept = self.recorder.made(decision, window_id=window_id)
+        waits = not to_ask and decision.share.mode is Mode.WINDOW and bool(decision.ranking.ranked)
+        if waits:
+            detail = waiting_detail_of(decision, worker_id=worker_id)
+            return await self._postpone(job, LogEntry(str(decision.share.outcome), detail, self._took_us(job), kept))
         detail = detail_of(decision, worker_id=worker_id, bookings=together)
-        asked = await self._save(job, to_ask, detail=detail)
+        if not to_ask:
+            return await self._postpone(job, LogEntry("nobody", detail, self._took_us(job), kept))
+        asked = await self._save(job, to_ask, LogEntry("offered", detail, self._took_us(job), kept))
         if not asked:
             for each in to_ask:
                 self.feed.notified(str(worker_id(each.slot)))
@@ -323,7 +350,7 @@ class Dispatcher:
         log.info("offer.sent", booking_id=str(job.claim.booking_id), worker_ids=[str(each) for each in asked])
         return "offered"
 
-    async def _save(self, job: Job, to_ask: Sequence[Choice], *, detail: dict[str, object]) -> list[PersonId]:
+    async def _save(self, job: Job, to_ask: Sequence[Choice], entry: LogEntry) -> list[PersonId]:
         proposals = [Proposal(self.table.worker_id(each.slot), each.cost_min, each.eta_s) for each in to_ask]
         try:
             async with self._pool.acquire() as conn:
@@ -333,7 +360,7 @@ class Dispatcher:
                     proposals,
                     asking=job.asking,
                     new_id=self._new_id,
-                    entry=LogEntry("offered", detail, self._took_us(job)),
+                    entry=entry,
                     now_ms=self._clock.now_ms(),
                 )
         finally:
@@ -353,13 +380,12 @@ class Dispatcher:
             saved = await save_unserved(conn, job.claim, reason=reason, entry=entry, now_ms=self._clock.now_ms())
         return "unserved" if saved else LOST
 
-    async def _postpone(self, job: Job, *, outcome: str, detail: dict[str, object]) -> str:
-        entry = LogEntry(outcome, detail, self._took_us(job))
+    async def _postpone(self, job: Job, entry: LogEntry) -> str:
         now_ms = self._clock.now_ms()
         async with self._pool.acquire() as conn:
             until_ms = self._demand.aligned_ms(job.claim.org_id, now_ms + retry_after_ms(job.claim.searched_ms(now_ms)))
             await postpone(conn, job.claim, until_ms=until_ms, entry=entry, now_ms=now_ms)
-        return outcome
+        return entry.outcome
 
     async def _give_back(self, job: Job, outcome: str) -> str:
         """Try again in a moment: the table will have caught up with whoever took everybody found."""

@@ -22,6 +22,7 @@ from engine.core.vocabulary import BookingState
 from engine.matcher.held_doors import held
 from engine.matcher.offer_store import NewOffer, create_offer
 from engine.matcher.offers import OfferRound
+from engine.matcher.record_store import KeptRecord, with_record
 from engine.matcher.region_store import RegionStore
 
 # The lease keeps others off; SKIP LOCKED keeps them from waiting for it.
@@ -104,6 +105,8 @@ class LogEntry:
     outcome: str
     detail: Mapping[str, object]
     took_us: int
+    kept: KeptRecord | None = None
+    """What it takes to make the decision again; `None`: nothing was weighed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,8 +234,7 @@ async def _ask(
 async def _log(
     conn: Connection, statement: str, claim: Claim, entry: LogEntry, *, worker_id: PersonId | None, now_ms: int
 ) -> None:
-    await conn.execute(
-        statement,
+    parameters = (
         claim.org_id,
         claim.booking_id,
         worker_id,
@@ -241,6 +243,10 @@ async def _log(
         entry.took_us,
         utc_from_ms(now_ms),
     )
+    if entry.kept is None:
+        await conn.execute(statement, *parameters)
+    else:
+        await conn.execute(with_record(statement), *parameters, *entry.kept.parameters(now_ms))
 
 
 def _claim(row: asyncpg.Record) -> Claim:

@@ -7,11 +7,9 @@ themselves.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final
 
 from config.limits import DECISION_RECORD_SLOTS
-
-MS_PER_DAY: Final = 86_400_000
+from engine.core.units import MS_PER_DAY
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,9 @@ import orjson
 
 from engine.core.database import Connection
 from engine.core.ids import BookingId, OrgId
-from engine.core.units import ms_from_utc, utc_from_ms
+from engine.core.units import MS_PER_DAY, ms_from_utc, utc_from_ms
 from engine.matcher.cost_policy import CostPolicy, policy_from_text, policy_text
-from engine.matcher.record_days import MS_PER_DAY, slot_of
+from engine.matcher.record_days import slot_of
 
 WITH_RECORD: Final = """
 WITH logged AS (:add_log RETURNING dispatch_id)
