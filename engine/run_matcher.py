@@ -1,14 +1,19 @@
 """Composition root of the matcher: bookings in, offers out."""
 
 import asyncio
+import os
 from contextlib import AsyncExitStack
 from functools import partial
+from socket import gethostname
 from typing import Final
+from uuid import uuid4
 
 from redis.exceptions import RedisError
 
-from engine.core.clock import SystemClock
+from config.limits import READY_PROBE_MS
+from engine.core.clock import Clock, SystemClock
 from engine.core.database import POSTGRES_ERRORS
+from engine.core.ids import MatcherId
 from engine.eta.choice import open_eta_source
 from engine.geo import mirror
 from engine.geo.cell_index import CellIndex
@@ -17,10 +22,13 @@ from engine.matcher import kernels
 from engine.matcher.assignment import sparse
 from engine.matcher.dispatch import Dispatcher
 from engine.matcher.policy_watch import PolicyWatch
+from engine.matcher.region_leases import RegionLeases
+from engine.matcher.region_store import RegionStore
 from engine.wiring import open_database, open_fix_clock, open_redis
 from ops.http import ops_server
 from ops.probe import keep_checked
 from ops.process import Process, run
+from ops.readiness import Readiness
 
 NAME: Final = "matcher"
 
@@ -38,6 +46,9 @@ async def root(process: Process) -> None:
         places = FollowedMirror(redis, CellIndex(redis), clock=clock)
         policies = PolicyWatch(clock=clock)
         policies.load()
+        seat = f"{gethostname()}:{settings.ops_port or os.getpid()}"
+        store = RegionStore(MatcherId(uuid4()), seat, resolution=settings.matcher_region_resolution)
+        regions = RegionLeases(pool=pool, clock=clock, store=store)
         dispatcher = Dispatcher(
             pool=pool,
             redis=redis,
@@ -45,6 +56,7 @@ async def root(process: Process) -> None:
             fix_clock=open_fix_clock(settings),
             policy=lambda: policies.policy,
             places=places,
+            regions=regions,
             eta=await stack.enter_async_context(open_eta_source(settings, clock)),
         )
         await asyncio.to_thread(kernels.warm_up)
@@ -58,10 +70,19 @@ async def root(process: Process) -> None:
                 tasks.create_task(policies.run()),
                 tasks.create_task(check("database", partial(pool.execute, "SELECT"), errors=POSTGRES_ERRORS)),
                 tasks.create_task(check("redis", redis.ping, errors=(RedisError, OSError))),
+                tasks.create_task(_keep_told(regions, readiness, clock)),
             ]
             await process.stop.wait()
             for task in work:
                 task.cancel()
+        await regions.leave()
+
+
+async def _keep_told(regions: RegionLeases, readiness: Readiness, clock: Clock) -> None:
+    while True:
+        detail = str(regions.share) if regions.is_held else "the lease has run out"
+        readiness.set("regions", ok=regions.is_held, detail=detail)
+        await clock.sleep_ms(READY_PROBE_MS)
 
 
 if __name__ == "__main__":

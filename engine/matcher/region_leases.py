@@ -18,8 +18,8 @@ from engine.core.clock import Clock
 from engine.core.database import POSTGRES_ERRORS, Connection, Pool
 from engine.core.units import MS_PER_S
 from engine.matcher.region_cover import RegionCover, covering
-from engine.matcher.region_plan import ELSEWHERE, RegionPlan, RegionRow, farewell, plan_regions
-from engine.matcher.region_store import Lands, RegionStore
+from engine.matcher.region_plan import ELSEWHERE, Lands, RegionPlan, RegionRow, farewell, plan_regions
+from engine.matcher.region_store import RegionStore
 from engine.outbox.durable_loop import keep_running
 from engine.outbox.listener import Wake
 
@@ -44,6 +44,10 @@ class Share:
     of: int = 0
     matchers: int = 0
 
+    def __str__(self) -> str:
+        """Say it as `/readyz` does."""
+        return f"{self.regions} of {self.of} regions, {self.matchers} matchers"
+
 
 class RegionLeases:
     """Takes part in sharing the regions: `run` it in a task, `leave` once it has ended."""
@@ -51,10 +55,9 @@ class RegionLeases:
     def __init__(self, *, pool: Pool, clock: Clock, store: RegionStore) -> None:
         self._pool = pool
         self._clock = clock
-        self._store = store
+        self.store = store
         self._renewed_ns = NEVER
         self._told = Wake()
-        self.matcher_id = store.matcher_id
         self.cover = RegionCover(resolution=store.resolution)
         self.moved: Callable[[], None] = _nobody_listens
         """Called when this matcher may have gained regions: something may be due there."""
@@ -84,18 +87,18 @@ class RegionLeases:
         """Renew the lease, then take, found, hand over and close until there is nothing more to do."""
         async with self._pool.acquire() as conn:
             asked_ns = self._clock.steady_ns()
-            await self._store.beat(conn, now_ms=self._clock.now_ms())
+            await self.store.beat(conn, now_ms=self._clock.now_ms())
             self._renewed_ns = asked_ns
-            lands = await self._store.read(conn, now_ms=self._clock.now_ms())
+            lands = await self.store.read(conn, now_ms=self._clock.now_ms())
             for _ in range(STEPS_MAX):
-                if self.matcher_id not in lands.alive:
+                if self.store.matcher_id not in lands.alive:
                     return  # it has lapsed since the beat: the next round joins anew
                 now_ms = self._clock.now_ms()
-                plan = plan_regions(self.matcher_id, lands.alive, lands.rows, lands.busy, now_ms=now_ms)
+                plan = plan_regions(self.store.matcher_id, lands, now_ms=now_ms)
                 await self._carry_out(conn, plan, now_ms=now_ms)
                 if not plan.changes_hands:
                     break
-                lands = await self._store.read(conn, now_ms=now_ms)
+                lands = await self.store.read(conn, now_ms=now_ms)
         await self._remember(lands)
 
     async def leave(self) -> None:
@@ -103,10 +106,10 @@ class RegionLeases:
         try:
             async with asyncio.timeout(MATCHER_LEAVE_MS / MS_PER_S), self._pool.acquire() as conn:
                 now_ms = self._clock.now_ms()
-                lands = await self._store.read(conn, now_ms=now_ms)
-                moves = farewell(self.matcher_id, lands.alive, lands.rows)
-                given = await self._store.give(conn, moves, now_ms=now_ms) if moves else 0
-                await self._store.leave(conn)
+                lands = await self.store.read(conn, now_ms=now_ms)
+                moves = farewell(self.store.matcher_id, lands.awake, lands.rows)
+                given = await self.store.give(conn, moves, now_ms=now_ms) if moves else 0
+                await self.store.leave(conn)
                 log.info("regions.left", given=given)
         except POSTGRES_ERRORS as error:
             log.warning("regions.not_left", error=repr(error))
@@ -117,23 +120,23 @@ class RegionLeases:
 
     async def _carry_out(self, conn: Connection, plan: RegionPlan, *, now_ms: int) -> None:
         if plan.note_busy:
-            await self._store.note_busy(conn, plan.note_busy, now_ms=now_ms)
+            await self.store.note_busy(conn, plan.note_busy, now_ms=now_ms)
         if plan.take:
-            taken = await self._store.take(conn, plan.take, now_ms=now_ms)
+            taken = await self.store.take(conn, plan.take, now_ms=now_ms)
             MOVED.labels("taken").inc(taken)
             log.info("regions.taken", regions=taken)
             self.moved()
         if plan.found:
-            await self._store.found(conn, plan.found, now_ms=now_ms)
+            await self.store.found(conn, plan.found, now_ms=now_ms)
         if plan.close:
-            await self._store.close(conn, plan.close)
+            await self.store.close(conn, plan.close)
         if plan.give:
-            given = await self._store.give(conn, plan.give, now_ms=now_ms)
+            given = await self.store.give(conn, plan.give, now_ms=now_ms)
             MOVED.labels("given").inc(given)
             log.info("regions.given", regions=given)
 
     async def _remember(self, lands: Lands) -> None:
-        mine = frozenset(row.cell for row in lands.rows if row.holder == self.matcher_id)
+        mine = frozenset(row.cell for row in lands.rows if row.holder == self.store.matcher_id)
         self.share = Share(len(mine), len(lands.rows), len(lands.alive))
         REGIONS.set(len(mine))
         PEERS.set(len(lands.alive))

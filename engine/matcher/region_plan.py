@@ -29,6 +29,19 @@ class RegionRow:
 
 
 @dataclass(frozen=True, slots=True)
+class Lands:
+    """All that a matcher plans from, as it was read."""
+
+    alive: frozenset[MatcherId]
+    """Whose lease lasts."""
+    awake: frozenset[MatcherId]
+    """Of these, who has renewed it lately: nothing is handed to anybody who may have just been killed."""
+    rows: tuple[RegionRow, ...]
+    busy: frozenset[int]
+    """Cells of the regions' size where bookings search."""
+
+
+@dataclass(frozen=True, slots=True)
 class HandOver:
     """A region that its holder gives to another."""
 
@@ -54,34 +67,32 @@ class RegionPlan:
         return bool(self.take or self.found or self.give or self.close)
 
 
-def plan_regions(
-    me: MatcherId, alive: Collection[MatcherId], rows: Sequence[RegionRow], busy: Collection[int], *, now_ms: int
-) -> RegionPlan:
-    """Return what this matcher does about what it has read; `busy` are the cells where bookings search."""
-    assert me in alive
-    mine = [row for row in rows if row.holder == me]
-    known = {row.cell for row in rows}
-    take = tuple(row for row in rows if row.holder not in alive)
-    found = tuple(sorted(set(busy) - known)) if any(row.cell == ELSEWHERE for row in mine) else ()
-    close = tuple(row for row in mine if _is_idle(row, busy, now_ms))
+def plan_regions(me: MatcherId, lands: Lands, *, now_ms: int) -> RegionPlan:
+    """Return what this matcher does about what it has read."""
+    assert me in lands.alive
+    mine = [row for row in lands.rows if row.holder == me]
+    known = {row.cell for row in lands.rows}
+    take = tuple(row for row in lands.rows if row.holder not in lands.alive)
+    found = tuple(sorted(lands.busy - known)) if any(row.cell == ELSEWHERE for row in mine) else ()
+    close = tuple(row for row in mine if _is_idle(row, lands.busy, now_ms))
     return RegionPlan(
         take=take,
         found=found,
-        give=() if take or found or close else hand_overs(me, alive, rows),
+        give=() if take or found or close else hand_overs(me, lands.awake, lands.rows),
         close=close,
         note_busy=tuple(
-            row.cell for row in mine if row.cell in busy and now_ms - row.busy_at_ms >= REGION_BUSY_NOTE_MS
+            row.cell for row in mine if row.cell in lands.busy and now_ms - row.busy_at_ms >= REGION_BUSY_NOTE_MS
         ),
     )
 
 
-def hand_overs(me: MatcherId, alive: Collection[MatcherId], rows: Sequence[RegionRow]) -> tuple[HandOver, ...]:
-    """Return what this matcher gives away so that no two of those alive are apart by more than one region.
+def hand_overs(me: MatcherId, awake: Collection[MatcherId], rows: Sequence[RegionRow]) -> tuple[HandOver, ...]:
+    """Return what this matcher gives away so that no two of those awake are apart by more than one region.
 
     All who read the same compute the same moves, so nobody is given more than it lacks. A giver parts with its highest
     cells and a taker gets them in a row: H3 numbers cells near each other alike, so neighbours mostly stay together.
     """
-    held: dict[MatcherId, list[RegionRow]] = {each: [] for each in alive}
+    held: dict[MatcherId, list[RegionRow]] = {each: [] for each in awake}
     for row in sorted(rows, key=lambda row: row.cell):
         if row.holder in held:
             held[row.holder].append(row)
@@ -95,9 +106,9 @@ def hand_overs(me: MatcherId, alive: Collection[MatcherId], rows: Sequence[Regio
     return tuple(move for move in moves if move.row.holder == me)
 
 
-def farewell(me: MatcherId, alive: Collection[MatcherId], rows: Sequence[RegionRow]) -> tuple[HandOver, ...]:
+def farewell(me: MatcherId, awake: Collection[MatcherId], rows: Sequence[RegionRow]) -> tuple[HandOver, ...]:
     """Return to whom a matcher that leaves gives each of its regions: in runs, whoever holds least first."""
-    others = sorted(each for each in alive if each != me)
+    others = sorted(each for each in awake if each != me)
     mine = sorted((row for row in rows if row.holder == me), key=lambda row: row.cell)
     held = {each: sum(row.holder == each for row in rows) for each in others}
     if not others:

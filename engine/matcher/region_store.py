@@ -5,15 +5,17 @@ write is one statement that names the fences it saw, so no lock outlives it, als
 """
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from typing import Final
 
-from config.limits import MATCHER_KEPT_MS, MATCHER_LEASE_MS, REGION_RESOLUTION_MAX
+from config.limits import MATCHER_BEAT_MS, MATCHER_KEPT_MS, MATCHER_LEASE_MS, REGION_RESOLUTION_MAX
 from engine.core.database import Connection
 from engine.core.ids import MatcherId
 from engine.core.units import ms_from_utc, utc_from_ms
 from engine.geo.cells import ancestor_bits
-from engine.matcher.region_plan import HandOver, RegionRow
+from engine.matcher.region_plan import HandOver, Lands, RegionRow
+
+LATELY_MS: Final = 2 * MATCHER_BEAT_MS
+"""Who has not renewed for this long has missed at least one beat."""
 
 CELL_OF_BOOKING: Final = "((b.cell & {clear}) | {fill})"
 
@@ -24,7 +26,7 @@ INSERT INTO matcher (matcher_id, seat, joined_at, lease_until) VALUES ($1, $2, $
 ON CONFLICT (matcher_id) DO UPDATE SET lease_until = excluded.lease_until
 """
 
-ALIVE: Final = "SELECT matcher_id FROM matcher WHERE lease_until > $1"
+ALIVE: Final = "SELECT matcher_id, lease_until > $2 AS is_awake FROM matcher WHERE lease_until > $1"
 FORGET: Final = "DELETE FROM matcher WHERE lease_until <= $1"
 REGIONS: Final = "SELECT cell, holder, fence, busy_at FROM match_region"
 # Whoever holds cell 0 holds whatever has no region of its own.
@@ -76,15 +78,6 @@ NOTE_BUSY: Final = "UPDATE match_region SET busy_at = $3 WHERE holder = $1 AND c
 LEAVE: Final = "DELETE FROM matcher WHERE matcher_id = $1"
 
 
-@dataclass(frozen=True, slots=True)
-class Lands:
-    """All that a matcher plans from, as it was read."""
-
-    alive: frozenset[MatcherId]
-    rows: tuple[RegionRow, ...]
-    busy: frozenset[int]
-
-
 def region_cell_sql(resolution: int) -> str:
     """Return an SQL expression for the region of booking `b`; NULL where the booking has no cell."""
     assert resolution <= REGION_RESOLUTION_MAX
@@ -122,11 +115,12 @@ class RegionStore:
 
     async def read(self, conn: Connection, *, now_ms: int) -> Lands:
         """Return who takes part, what everybody holds, and where bookings search."""
-        alive = await conn.fetch(ALIVE, utc_from_ms(now_ms))
+        alive = await conn.fetch(ALIVE, utc_from_ms(now_ms), utc_from_ms(now_ms + MATCHER_LEASE_MS - LATELY_MS))
         rows = await conn.fetch(REGIONS)
         busy = await conn.fetch(self._busy)
         return Lands(
             alive=frozenset(MatcherId(row["matcher_id"]) for row in alive),
+            awake=frozenset(MatcherId(row["matcher_id"]) for row in alive if row["is_awake"]),
             rows=tuple(
                 RegionRow(row["cell"], row["holder"], row["fence"], ms_from_utc(row["busy_at"])) for row in rows
             ),

@@ -27,6 +27,7 @@ from engine.matcher.frame import (
     WorkFacts,
 )
 from engine.matcher.pressure import Staff
+from engine.matcher.region_cover import RegionCover
 
 BoolArray: TypeAlias = NDArray[np.bool_]
 
@@ -238,9 +239,9 @@ class WorkerTable:
             facts=_work_facts(rows, now_ms),
         )
 
-    def staff_of(self, org_id: OrgId) -> Staff:
-        """Return how many workers of an organisation are on duty, and how many of them could go now."""
-        ours = self._columns[self._columns["org"] == self.org_code(org_id)]
+    def staff_of(self, org_id: OrgId, cover: RegionCover) -> Staff:
+        """Return how many workers of an organisation, of those covered, are on duty and how many could go now."""
+        ours = self._columns[cover.of(np.flatnonzero(self._columns["org"] == self.org_code(org_id)))]
         free = (ours["status"] == WorkerStatus.FREE) & ~ours["is_held"]
         return Staff(int(np.count_nonzero(ours["status"] != WorkerStatus.OFF_DUTY)), int(np.count_nonzero(free)))
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from config.limits import REGION_BUSY_NOTE_MS, REGION_IDLE_MS
 from engine.core.ids import MatcherId
-from engine.matcher.region_plan import ELSEWHERE, RegionRow, farewell, hand_overs, plan_regions
+from engine.matcher.region_plan import ELSEWHERE, Lands, RegionRow, farewell, hand_overs, plan_regions
 
 ROUNDS_MAX = 12
 NOW_MS = 1_700_000_000_000
@@ -24,15 +24,19 @@ class Table:
         self._fences = count(1)
         self.rows = {ELSEWHERE: RegionRow(ELSEWHERE, None, next(self._fences), NOW_MS)}
         self.alive: set[MatcherId] = set()
+        self.late: set[MatcherId] = set()
 
-    def read(self) -> tuple[frozenset[MatcherId], list[RegionRow]]:
-        return frozenset(self.alive), list(self.rows.values())
+    def become(self, who: MatcherId, what: str) -> None:
+        self.alive = self.alive | {who} if what != "dead" else self.alive - {who}
+        self.late = self.late | {who} if what == "late" else self.late - {who}
 
-    def act(  # noqa: C901 - one condition a statement
-        self, me: MatcherId, seen: tuple[frozenset[MatcherId], list[RegionRow]], busy: frozenset[int]
-    ) -> bool:
+    def read(self, busy: frozenset[int]) -> Lands:
+        alive = frozenset(self.alive)
+        return Lands(alive, alive - self.late, tuple(self.rows.values()), busy)
+
+    def act(self, me: MatcherId, seen: Lands) -> bool:  # noqa: C901 - one condition a statement
         """Carry out a plan made from what was `seen`, perhaps long ago; return whether it wanted anything."""
-        plan = plan_regions(me, *seen, busy, now_ms=NOW_MS)
+        plan = plan_regions(me, seen, now_ms=NOW_MS)
         for row in plan.take:
             if self._is_now(row) and self.rows[row.cell].holder not in self.alive:
                 self._move(row.cell, me)
@@ -56,23 +60,21 @@ class Table:
 
 @given(
     busy=st.frozensets(st.integers(1, 40)),
-    steps=st.lists(st.tuples(st.sampled_from(["join", "die", "read", "act"]), matchers), max_size=40),
+    steps=st.lists(st.tuples(st.sampled_from(["awake", "dead", "late", "read", "act"]), matchers), max_size=40),
 )
 def test_shares_become_even_and_stay(busy: frozenset[int], steps: list[tuple[str, MatcherId]]):
     table = Table()
     seen = {}
     for what, who in steps:
-        if what == "join":
-            table.alive.add(who)
-        elif what == "die":
-            table.alive.discard(who)
-        elif what == "read":
-            seen[who] = table.read()
-        elif who in seen and who in seen[who][0]:
-            table.act(who, seen[who], busy)  # it may have been stopped since it read
-    table.alive = table.alive or {MatcherId(UUID(int=1))}
+        if what == "read":
+            seen[who] = table.read(busy)
+        elif what != "act":
+            table.become(who, what)
+        elif who in seen and who in seen[who].alive:
+            table.act(who, seen[who])  # it may have been stopped since it read
+    table.alive, table.late = table.alive or {MatcherId(UUID(int=1))}, set()
     for _ in range(ROUNDS_MAX):
-        moved = [table.act(who, table.read(), busy) for who in sorted(table.alive)]
+        moved = [table.act(who, table.read(busy)) for who in sorted(table.alive)]
         if not any(moved):
             break
     else:
@@ -117,7 +119,7 @@ def test_closes_what_nobody_asks_for_and_notes_what_is_asked_for():
         RegionRow(3, me, 4, NOW_MS - REGION_IDLE_MS + 1),
         RegionRow(4, me, 5, NOW_MS - REGION_BUSY_NOTE_MS + 1),
     ]
-    plan = plan_regions(me, {me}, rows, {2, 4}, now_ms=NOW_MS)
+    plan = plan_regions(me, Lands(frozenset({me}), frozenset({me}), tuple(rows), frozenset({2, 4})), now_ms=NOW_MS)
     assert plan.close == (rows[1],)
     assert plan.note_busy == (2,)
     assert plan.changes_hands
