@@ -22,6 +22,20 @@ def top_k(matrix: FloatArray, mask: IntArray, need: IntArray, query: FloatArray,
     return sorted((float(cost), row) for cost, row in counting if cost < np.inf)[:count]
 
 
+def reason(
+    candidate: FloatArray, mask: IntArray, ready_rules: IntArray, kit_rules: IntArray, query: FloatArray
+) -> int | None:
+    """Return the number of the first reason why a candidate does not count, as `count_excluded` has them."""
+    rules = [(int(mask[k.MASK_READY]), int(bits)) for bits in ready_rules]
+    rules += [(int(mask[k.MASK_KIT]), int(bits)) for bits in kit_rules]
+    kept = [has_all(*rule) for rule in rules]
+    kept += [
+        bool(distance_km2(candidate, query) <= query[k.QUERY_KM2_MAX]),
+        bool(query[k.QUERY_END_MIN] <= candidate[k.WORK_END_MIN]),
+    ]
+    return kept.index(False) if not all(kept) else None
+
+
 def has_all(bits: int, need: int) -> bool:
     """Whether every bit of `need` is set."""
     return bits & need == need

@@ -1,0 +1,162 @@
+"""What is decided together: nobody twice, nothing against a rule, the least cost of all, and the same once more."""
+
+from itertools import product
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from engine.eta.source import EtaMatrix, EtaOutcome
+from engine.matcher import kernels
+from engine.matcher.ask import Ask
+from engine.matcher.assignment import sparse
+from engine.matcher.assignment.window import DEFAULT_RULES, Outcome
+from engine.matcher.cost_policy import CostWeights
+from engine.matcher.decision import Circumstances, Decision, Priced, Shortlist, choices_of, shortlist_of
+from engine.matcher.finishing import Soon
+from engine.matcher.frame import ALL_READY, Apart, Candidates, build_frame
+from engine.matcher.plan import WindowProblem
+from engine.matcher.window_round import UNSERVED_MIN, Open, decisions_of, prices_of, problem_of
+from engine.risk.score import Risk
+
+LAT_DEG, LNG_DEG = 41.15, -8.61
+NOW_MS = 1_700_000_000_000
+CALM = Circumstances("standard@1", Risk(0.0, {}), 12_000, asks_again=False)
+WINDOW_MS = 1_000
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _compiled() -> None:
+    kernels.warm_up()
+    sparse.warm_up()
+
+
+def shortlist(random: np.random.Generator, slots: np.ndarray, *, cap_min: float) -> Shortlist:
+    n = len(slots)
+    candidates = Candidates(
+        slots=slots,
+        mask=np.where(random.random(n) < 0.8, int(ALL_READY) | 1, int(ALL_READY)).astype(np.int32),
+        lat_deg=LAT_DEG + random.normal(0, 0.02, n),
+        lng_deg=LNG_DEG + random.normal(0, 0.02, n),
+        rating=random.uniform(3, 5, n),
+        experience=random.uniform(0, 1, n),
+        idle_s=random.uniform(0, 7_200, n),
+        fix_age_s=np.zeros(n),
+    )
+    weights = CostWeights(eta_cap_min=cap_min)
+    frame = build_frame(candidates, origin_lat_deg=LAT_DEG, origin_lng_deg=LNG_DEG, weights=weights)
+    ask = Ask(LAT_DEG + random.normal(0, 0.01), LNG_DEG, skill_bit=0, risk=0)
+    return shortlist_of(frame, ask, Apart.nobody(), weights=weights)
+
+
+def arrivals(random: np.random.Generator, of: Shortlist) -> EtaMatrix | None:
+    if len(of) == 0:
+        return None
+    seconds = random.uniform(60, 2_400, len(of))
+    outcome = random.choice([EtaOutcome.ROADS, EtaOutcome.OFF_GRAPH], len(of)).astype(np.uint8)
+    return EtaMatrix(seconds, seconds, seconds, outcome)
+
+
+@st.composite
+def windows(draw: st.DrawFn) -> tuple[list[Open], Soon]:
+    """Up to four bookings of up to five workers, free or about to finish."""
+    random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    free_slots = np.arange(draw(st.integers(0, 4)), dtype=np.int64) * 3
+    soon_slots = np.arange(draw(st.integers(0, 2)), dtype=np.int64) * 3 + 100
+    n = len(soon_slots)
+    soon = Soon(
+        soon_slots,
+        np.full(n, LAT_DEG),
+        np.full(n, LNG_DEG),
+        NOW_MS + random.integers(0, 500_000, n),
+        random.uniform(0, 10, n),
+    )
+    bookings = []
+    for _ in range(draw(st.integers(1, 4))):
+        cap_min = draw(st.sampled_from([45.0, 20.0]))
+        free = shortlist(random, free_slots, cap_min=cap_min)
+        ahead = shortlist(random, soon_slots, cap_min=cap_min) if draw(st.booleans()) else None
+        waited_min = float(random.uniform(0, 30))
+        ahead_times = None if ahead is None else arrivals(random, ahead)
+        bookings.append(Open(free, arrivals(random, free), ahead, ahead_times, waited_min, CALM))
+    return bookings, soon
+
+
+def decided(bookings: list[Open], soon: Soon) -> tuple[WindowProblem, list[Priced], list[Decision]]:
+    prices = prices_of(bookings)
+    problem = problem_of(bookings, prices, soon, now_ms=NOW_MS)
+    plan = problem.solve()
+    return problem, prices, decisions_of(bookings, prices, problem, plan, window_ms=WINDOW_MS, solver_us=7)
+
+
+def least_cost(problem: WindowProblem) -> float:
+    """Try every way to give each booking one of its workers, or none."""
+    found, wait_min = problem.candidates, (problem.workers.free_at_ms - problem.now_ms) / 60_000
+    wait_min = np.where(wait_min > 0, wait_min + DEFAULT_RULES.finish_margin_sd * problem.workers.free_sd_min, 0)
+    options: list[list[tuple[int | None, float]]] = []
+    for seat, unassigned_min in enumerate(problem.seats.unassigned_min.tolist()):
+        pairs = range(found.start[seat], found.start[seat + 1])
+        cap_min = problem.seats.eta_cap_min[seat]
+        options.append([(None, unassigned_min)])
+        options[-1] += [
+            (
+                int(found.worker[i]),
+                float(found.cost_min[i] + DEFAULT_RULES.finish_wait_weight * wait_min[found.worker[i]]),
+            )
+            for i in pairs
+            if found.drive_min[i] + wait_min[found.worker[i]] <= cap_min
+        ]
+    totals = [
+        sum(cost for _, cost in way)
+        for way in product(*options)
+        if len({who for who, _ in way if who is not None}) == sum(who is not None for who, _ in way)
+    ]
+    return min(totals)
+
+
+@settings(max_examples=60)
+@given(windows())
+def test_a_window_is_the_cheapest_for_all_and_gives_nobody_twice(drawn: tuple[list[Open], Soon]) -> None:
+    bookings, soon = drawn
+    problem, prices, decisions = decided(bookings, soon)
+    plan = decisions[0].share.plan
+    assert plan is not None
+    assert plan.total_min == pytest.approx(least_cost(problem))
+    given_out = [int(problem.slots[column]) for column in plan.worker.tolist() if column >= 0]
+    assert len(set(given_out)) == len(given_out)
+    for booking, price, decision in zip(bookings, prices, decisions, strict=True):
+        share = decision.share
+        if share.outcome == Outcome.SENT:
+            first, *others = decision.to_ask
+            assert first.slot in given_out
+            assert first.eta_s <= booking.free.weights.eta_cap_min * 60 + 1
+            assert not {each.slot for each in others} & set(given_out), "or two bookings would ask one worker"
+        else:
+            assert decision.to_ask == ()
+        assert (share.reserved_slot is not None) == (share.outcome == Outcome.RESERVED)
+        cheapest = choices_of(booking.free, price, k=1)
+        if cheapest and decision.to_ask[:1] != cheapest:
+            assert share.gave_way is not None
+            assert share.gave_way.slot == cheapest[0].slot
+
+
+@settings(max_examples=20)
+@given(windows())
+def test_the_same_problem_has_the_same_plan(drawn: tuple[list[Open], Soon]) -> None:
+    problem, _, decisions = decided(*drawn)
+    again = problem.solve()
+    plan = decisions[0].share.plan
+    assert plan is not None
+    assert again.outcome == plan.outcome
+    assert again.worker.tolist() == plan.worker.tolist()
+    assert again.total_min == plan.total_min
+
+
+def test_staying_without_costs_more_than_anybody() -> None:
+    random = np.random.default_rng(3)
+    free = shortlist(random, np.arange(30, dtype=np.int64), cap_min=600)
+    slow = EtaMatrix(*(np.full(len(free), 35_000.0) for _ in range(3)), np.full(len(free), EtaOutcome.ROADS, np.uint8))
+    _, prices, (decision,) = decided([Open(free, slow, None, None, 0, CALM)], Soon.nobody())
+    assert decision.share.outcome == Outcome.SENT
+    assert prices[0].cost_min.max() < UNSERVED_MIN
