@@ -1,6 +1,9 @@
-"""Drills: one now, or one every so often. How fast they are answered is in `GET /v1/incidents/statistics`."""
+"""Drills: one now, one every so often, or at set times of the week.
 
-from typing import Annotated
+How fast they are answered is in `GET /v1/incidents/statistics`.
+"""
+
+from typing import Annotated, Literal
 from uuid import uuid4
 
 import structlog
@@ -8,14 +11,16 @@ from pydantic import AwareDatetime, Field
 
 from api_rest.context import Body, Call, NoBody, NoQuery, Reply, Services
 from api_rest.route import DESK, AnyRoute, Route, Uses
-from api_rest.schemas import Answer
-from config.limits import DRILL_EVERY_H_MAX, DRILL_POLL_MS
-from engine.core.errors import ClenzyError, Conflict, NotFound, Unavailable
+from api_rest.schemas import Answer, Line
+from config.limits import DRILL_EVERY_H_MAX, DRILL_POLL_MS, DRILL_TIMES_MAX
+from engine.core.database import Connection
+from engine.core.errors import ClenzyError, Conflict, InvalidInput, NotFound, Unavailable
 from engine.core.ids import OrgId, PersonId, TriggerId
 from engine.core.units import rfc3339
 from engine.core.vocabulary import Role
 from engine.people.audit import append_audit
 from engine.safetap.drill import Drill, claim_due_drill, read_plan, set_plan, start_drill
+from engine.safetap.drill_week import parse_week, week_fields
 
 log = structlog.get_logger(__name__)
 
@@ -34,16 +39,35 @@ class DrillAnswer(Answer):
     state: str
 
 
-class SetPlan(Body):
-    """Hours between drills; null: none by itself."""
+class Weekly(Body):
+    """Days and local times of a place; each day at each of the times."""
 
-    every_h: Annotated[int, Field(ge=1, le=DRILL_EVERY_H_MAX)] | None
+    tz: Line
+    days: Annotated[list[Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]], Field(min_length=1, max_length=7)]
+    at: Annotated[list[Line], Field(min_length=1, max_length=DRILL_TIMES_MAX)]
+    """`08:30`."""
+
+
+class SetPlan(Body):
+    """Hours between drills, times of the week, or both; null: none by itself."""
+
+    every_h: Annotated[int, Field(ge=1, le=DRILL_EVERY_H_MAX)] | None = None
+    weekly: Weekly | None = None
+
+
+class WeeklyAnswer(Answer):
+    """Days and local times."""
+
+    tz: str
+    days: list[str]
+    at: list[str]
 
 
 class Plan(Answer):
-    """How often, and when next."""
+    """How often, at which times of the week, and when next."""
 
     every_h: int | None
+    weekly: WeeklyAnswer | None
     next_at: AwareDatetime | None
 
 
@@ -54,17 +78,15 @@ async def start(call: Call[StartDrill, NoQuery]) -> Reply:
 
 
 async def get_plan(call: Call[NoBody, NoQuery]) -> Reply:
-    """Return how often the organisation practises by itself."""
-    plan = await read_plan(call.conn, call.principal.org_id)
-    if plan is None:
-        return Reply({"every_h": None, "next_at": None})
-    return Reply({"every_h": plan["every_h"], "next_at": rfc3339(plan["next_at"])})
+    """Return when the organisation practises by itself."""
+    return await _plan(call.conn, call.principal.org_id)
 
 
 async def put_plan(call: Call[SetPlan, NoQuery]) -> Reply:
-    """Say how often the organisation practises by itself."""
-    org_id, every_h = call.principal.org_id, call.body.every_h
-    await set_plan(call.conn, org_id, every_h=every_h, now_ms=call.now_ms)
+    """Say when the organisation practises by itself."""
+    org_id, body = call.principal.org_id, call.body
+    weekly = None if body.weekly is None else parse_week(body.weekly.tz, body.weekly.days, body.weekly.at)
+    await set_plan(call.conn, org_id, every_h=body.every_h, weekly=weekly, now_ms=call.now_ms)
     await append_audit(
         call.conn,
         org_id=org_id,
@@ -72,11 +94,15 @@ async def put_plan(call: Call[SetPlan, NoQuery]) -> Reply:
         action="drill.planned",
         subject=f"org:{org_id}",
         now_ms=call.now_ms,
-        detail={"every_h": every_h},
+        detail={"every_h": body.every_h, "weekly": None if weekly is None else week_fields(weekly)},
     )
-    plan = await read_plan(call.conn, org_id)
-    next_at = None if plan is None else rfc3339(plan["next_at"])
-    return Reply({"every_h": every_h, "next_at": next_at})
+    return await _plan(call.conn, org_id)
+
+
+async def _plan(conn: Connection, org_id: OrgId) -> Reply:
+    plan = await read_plan(conn, org_id)
+    weekly = None if plan.weekly is None else week_fields(plan.weekly)
+    return Reply({"every_h": plan.every_h, "weekly": weekly, "next_at": rfc3339(plan.next_at)})
 
 
 async def run_planned_drills(services: Services) -> None:
@@ -129,7 +155,7 @@ ROUTES: tuple[AnyRoute, ...] = (
         path="/v1/drills/plan",
         access=DESK,
         handler=get_plan,
-        summary="How often drills begin by themselves",
+        summary="When drills begin by themselves",
         uses=Uses.CONNECTION,
         answer=Plan,
     ),
@@ -142,5 +168,6 @@ ROUTES: tuple[AnyRoute, ...] = (
         uses=Uses.TRANSACTION,
         body=SetPlan,
         answer=Plan,
+        errors=(InvalidInput,),
     ),
 )

@@ -40,6 +40,11 @@ DRILL_POLL_MS: Final = 30_000
 """How often planned drills are looked for."""
 DRILL_EVERY_H_MAX: Final = 8_760
 """Who practises less often than once a year does not practise: a longer plan is refused with 422."""
+DRILL_TIMES_MAX: Final = 6
+"""Times of day in a week's plan; one more is refused with 422."""
+DRILL_LATE_MS: Final = 3_600_000
+"""A drill of a week's plan that is later than this is left out: nobody planned one for the middle of the night."""
 
 assert PIN_DIGITS_MIN < PIN_DIGITS_MAX
+assert DRILL_POLL_MS < DRILL_LATE_MS
 assert REPORT_TRAIL_FIXES_MAX <= INCIDENT_TRAIL_FIXES_MAX

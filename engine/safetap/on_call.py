@@ -142,7 +142,7 @@ def parse_schedule(body: object, *, overrides: Sequence[Override] = ()) -> Sched
     if not isinstance(layers, list) or not 1 <= len(layers) <= LAYERS_PER_SCHEDULE_MAX:
         raise InvalidInput(f"1 to {LAYERS_PER_SCHEDULE_MAX} layers.", field="layers")
     return Schedule(
-        tz=_zone(body.get("tz")),
+        tz=parse_zone(body.get("tz")),
         layers=tuple(_layer(raw, f"layers[{at}]") for at, raw in enumerate(layers)),
         overrides=tuple(overrides),
     )
@@ -178,7 +178,12 @@ def _person(override: Override) -> PersonId:
     return override.person_id
 
 
-def _zone(raw: object) -> ZoneInfo:
+def parse_zone(raw: object) -> ZoneInfo:
+    """Return the zone of this name.
+
+    Raises:
+        InvalidInput: `tz` names none.
+    """
     try:
         if isinstance(raw, str) and raw:
             return ZoneInfo(raw)
@@ -199,13 +204,18 @@ def _layer(raw: object, field: str) -> Layer:
     return Layer(
         name=name,
         every_days=int(every_days),
-        at=_time(raw.get("at"), f"{field}.at"),
+        at=parse_time(raw.get("at"), f"{field}.at"),
         starts_on=_date(raw.get("starts_on"), f"{field}.starts_on"),
         people=_people(raw.get("people"), f"{field}.people"),
     )
 
 
-def _time(raw: object, field: str) -> time:
+def parse_time(raw: object, field: str) -> time:
+    """Return a wall-clock time without a zone.
+
+    Raises:
+        InvalidInput: with `field`.
+    """
     try:
         if isinstance(raw, str):
             return datetime.strptime(raw, "%H:%M").time()  # noqa: DTZ007 - a wall-clock time; its zone is the schedule's

@@ -2,7 +2,9 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import datetime
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import asyncpg
 import pytest
@@ -21,6 +23,7 @@ from tests.integration.api.conftest import Api, Cast, Person
 from tests.integration.safetap.doors import OpenDoor, open_door
 
 CLOCK = SystemClock()
+NO_PLAN = {"every_h": None, "weekly": None, "next_at": None}
 
 
 @pytest.fixture
@@ -87,7 +90,7 @@ async def test_a_drill_is_told_and_answered_and_holds_nobody(
 async def test_a_planned_drill_begins_once_for_every_time_it_is_due(
     api: Api, admin: Person, services: Services, pool: asyncpg.Pool
 ) -> None:
-    assert (await api.get("/v1/drills/plan", by=admin)).body == {"every_h": None, "next_at": None}
+    assert (await api.get("/v1/drills/plan", by=admin)).body == NO_PLAN
     plan = (await api.call("PUT", "/v1/drills/plan", {"every_h": 24}, by=admin)).body
     assert plan["every_h"] == 24
     await pool.execute("UPDATE drill_plan SET next_at = next_at - interval '24 hours'")
@@ -98,8 +101,40 @@ async def test_a_planned_drill_begins_once_for_every_time_it_is_due(
     await asyncio.gather(*rounds, return_exceptions=True)
     assert await pool.fetchval("SELECT count(*) FROM safetap_trigger") == 1
     assert await pool.fetchval("SELECT next_at > $1 FROM drill_plan", utc_from_ms(CLOCK.now_ms() + 3_600_000))
-    assert (await api.call("PUT", "/v1/drills/plan", {"every_h": None}, by=admin)).body["next_at"] is None
+    assert (await api.call("PUT", "/v1/drills/plan", {"every_h": None}, by=admin)).body == NO_PLAN
     assert await pool.fetchval("SELECT count(*) FROM drill_plan") == 0
+
+
+@pytest.mark.usefixtures("door")
+async def test_a_weeks_drill_begins_at_its_time_is_marked_and_never_comes_late_at_night(
+    api: Api, admin: Person, dispatcher: Person, services: Services, pool: asyncpg.Pool
+) -> None:
+    weekly = {"tz": "Europe/Lisbon", "days": ["thu", "mon"], "at": ["22:15", "10:30"]}
+    said = (await api.call("PUT", "/v1/drills/plan", {"every_h": 8_000, "weekly": weekly}, by=admin)).body
+    assert said["weekly"] == {"tz": "Europe/Lisbon", "days": ["mon", "thu"], "at": ["10:30", "22:15"]}
+    assert (await api.get("/v1/drills/plan", by=dispatcher)).body == said
+    local = datetime.fromisoformat(said["next_at"]).astimezone(ZoneInfo("Europe/Lisbon"))
+    assert (local.weekday(), f"{local:%H:%M}") in {(day, at) for day in (0, 3) for at in ("10:30", "22:15")}
+    refused = await api.call("PUT", "/v1/drills/plan", {"weekly": {**weekly, "tz": "Mars/Base"}}, by=admin)
+    assert (refused.status, refused.body["field"]) == (422, "tz")
+
+    for late, begun in ((2, 0), (0, 1)):
+        await pool.execute("UPDATE drill_week SET next_at = $1", utc_from_ms(CLOCK.now_ms() - 3_600_000 * late))
+        rounds = [asyncio.ensure_future(run_planned_drills(services)) for _ in range(2)]
+        async with asyncio.timeout(20):
+            while await pool.fetchval("SELECT next_at <= now() FROM drill_week"):
+                await CLOCK.sleep_ms(20)
+        if begun:
+            incident = await told(pool)
+            assert (incident["kind"], incident["is_drill"]) == ("drill", True)
+        for one in rounds:
+            one.cancel()
+        await asyncio.gather(*rounds, return_exceptions=True)
+        assert await pool.fetchval("SELECT count(*) FROM safetap_trigger") == begun
+    assert await pool.fetchval("SELECT count(*) FROM safety_hold") == 0
+    assert (
+        await pool.fetchval("SELECT count(*) FROM notice n JOIN incident USING (incident_id) WHERE NOT is_drill") == 0
+    )
 
 
 @pytest.mark.usefixtures("door", "api")
