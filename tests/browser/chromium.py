@@ -21,8 +21,9 @@ FLAGS = (
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    "--use-fake-device-for-media-stream",
 )
-"""Headless as root, and quiet: a browser that phones home would hide whether our pages do."""
+"""Headless as root, and quiet: a browser that phones home would hide whether our pages do. Its microphone beeps."""
 
 
 class NoChromiumError(Exception):

@@ -15,9 +15,13 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
+from config.jurisdictions import FOLDER
+
 OUT_AT_SEA = {"latitude": 41.21, "longitude": -8.9}
 """Beyond the reach of the simulated workers: what is booked here is for the worker's page of a test. All tests use this
 one place, because the demo's worker cannot jump."""
+
+CONSENT_BASIS = "clause 9 of both contracts"
 
 START_TIMEOUT_S = 150
 STOP_TIMEOUT_S = 30
@@ -63,8 +67,12 @@ class DemoCity:
 
 
 def start_city(state_dir: Path, *, workers: int, bookings_per_min: int) -> DemoCity:
-    """Start the demo; return at once."""
+    """Start the demo, in a Portugal that lets sound be recorded with everybody's consent; return at once."""
     output = state_dir.with_suffix(".log")
+    jurisdictions = state_dir.with_suffix(".law")
+    jurisdictions.mkdir()
+    agreed = f'enabled = true\nconsent_basis = "{CONSENT_BASIS}"'
+    (jurisdictions / "PT.toml").write_text((FOLDER / "PT.toml").read_text().replace("enabled = false", agreed))
     options = ("--no-open", "--workers", str(workers), "--bookings-per-min", str(bookings_per_min))
     with output.open("wb") as file:
         process = subprocess.Popen(
@@ -73,7 +81,7 @@ def start_city(state_dir: Path, *, workers: int, bookings_per_min: int) -> DemoC
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
             # The table with the addresses must not be folded.
-            env={**os.environ, "COLUMNS": "160"},
+            env={**os.environ, "COLUMNS": "160", "CLENZY_JURISDICTIONS_DIR": str(jurisdictions)},
         )
     return DemoCity(state_dir, process, output)
 

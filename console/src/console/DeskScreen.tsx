@@ -12,6 +12,7 @@ import { IncidentQueue } from "./incidents/IncidentQueue";
 import { pageTitle } from "./incidents/incidentsStore";
 import { useDeskKeys } from "./keys";
 import { LinkNotice } from "./links/LinkNotice";
+import { WatchNotice } from "./links/WatchNotice";
 import { DeskMap } from "./map/DeskMap";
 import { CommandPalette } from "./palette/CommandPalette";
 import { Rail } from "./rail/Rail";
@@ -50,6 +51,7 @@ export function DeskScreen({ session }: { readonly session: Session }) {
       <main className="room">
         <AlarmBanner />
         <LinkNotice />
+        <WatchNotice />
         <DeskMap />
       </main>
       {panel.name !== "map" && (

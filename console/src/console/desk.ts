@@ -15,7 +15,7 @@ import { AlarmSound } from "./incidents/alarmSound";
 import { IncidentDesk } from "./incidents/incidentDesk";
 import { openAlarms } from "./incidents/incidentsStore";
 import { Presence } from "./incidents/presence";
-import { SafetapLive, type ArmedAnswer } from "./incidents/safetapLive";
+import { SafetapLive, type ArmedAnswer, type MissingPart } from "./incidents/safetapLive";
 import { SilenceWatch } from "./silence/silenceWatch";
 import { createZonesStore, isOutdated, newerEvent, shapesOf } from "./zones/zonesStore";
 import { linkHealth, RESTART_AFTER_MS, type Health } from "./links/linkHealth";
@@ -56,6 +56,8 @@ export class Desk {
   readonly sound = new AlarmSound();
   /** Whether SafeTap counts on somebody here: else a ladder does not wait for this desk. */
   readonly watch = createStore<ArmedAnswer>(() => ({ isArmed: false, desksArmed: null }));
+  /** Which processes that alarms depend on have fallen silent. */
+  readonly peers = createStore<{ readonly missing: readonly MissingPart[] }>(() => ({ missing: [] }));
   readonly presence = new Presence();
   readonly field = new WorkerField();
   readonly bookings = createBookingsStore();
@@ -98,6 +100,7 @@ export class Desk {
       onHeard: (roundTripMs) => this.hearSafetap(roundTripMs),
       onLost: () => this.links.setState({ safetap: "lost" }),
       onArmed: (armed) => this.watch.setState(armed),
+      onWatch: (missing) => this.peers.setState({ missing }),
     }, () => {
       const { isAllowed, isMuted } = this.sound.state.getState();
       return { isSoundUnlocked: isAllowed && !isMuted, activeMsAgo: this.presence.activeMsAgo };

@@ -6,10 +6,11 @@ import { useDesk } from "../deskContext";
 import { KEYS } from "../keys";
 import { useTask } from "../useTask";
 import { HandOverDialog } from "./HandOverDialog";
+import { isUnverified } from "./incidentsStore";
 import { closingReason, saysReviewed } from "./words";
 
 /** What a human does with an alarm: take it, hand it over, close it with a reason, lift its hold later. */
-export function IncidentActions({ incident }: { readonly incident: Incident }) {
+export function IncidentActions({ incident, isCloseAsked }: { readonly incident: Incident; readonly isCloseAsked: boolean }) {
   const { work } = useDesk();
   const { isBusy, problem, run } = useTask();
   const reason = useRef<HTMLTextAreaElement>(null);
@@ -32,12 +33,22 @@ export function IncidentActions({ incident }: { readonly incident: Incident }) {
           Acknowledge: I take care of this
         </button>
       )}
+      {state !== "closed" && isUnverified(incident) && (
+        <>
+          <button type="button" className="button wide" disabled={isBusy} onClick={() => run(work.vouch(id))} aria-describedby="vouch-words" data-testid="vouch">
+            Vouch: this alarm is real
+          </button>
+          <p className="faint small" id="vouch-words">
+            Until somebody does only the desk and whoever is on call are told. With it the whole ladder begins.
+          </p>
+        </>
+      )}
       {state === "acknowledged" && (
         <>
           <button type="button" className="button wide" disabled={isBusy} onClick={() => work.asked.setState({ what: "hand_over" })} data-testid="hand-over">
             Hand over <kbd aria-hidden="true">{KEYS.handOver.toUpperCase()}</kbd>
           </button>
-          <CloseForm incident={incident} isBusy={isBusy} reason={reason} close={(words, isFalseAlarm) => run(work.close(id, words, isFalseAlarm))} />
+          <CloseForm incident={incident} isBusy={isBusy} isCloseAsked={isCloseAsked} reason={reason} close={(words, isFalseAlarm) => run(work.close(id, words, isFalseAlarm))} />
         </>
       )}
       {state === "closed" && (
@@ -61,11 +72,12 @@ export function IncidentActions({ incident }: { readonly incident: Incident }) {
 interface CloseFormProps {
   readonly incident: Incident;
   readonly isBusy: boolean;
+  readonly isCloseAsked: boolean;
   readonly reason: Ref<HTMLTextAreaElement>;
   readonly close: (reason: string, isFalseAlarm: boolean) => void;
 }
 
-function CloseForm({ incident, isBusy, reason, close }: CloseFormProps) {
+function CloseForm({ incident, isBusy, isCloseAsked, reason, close }: CloseFormProps) {
   return (
     <form
       className="actions column"
@@ -94,7 +106,7 @@ function CloseForm({ incident, isBusy, reason, close }: CloseFormProps) {
         </label>
       )}
       <button type="submit" className="button wide" disabled={isBusy} data-testid="close-incident">
-        Close incident
+        {isCloseAsked ? "Close it too, as the second person" : "Close incident"}
       </button>
     </form>
   );

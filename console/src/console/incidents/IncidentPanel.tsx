@@ -15,7 +15,7 @@ import { IncidentActions } from "./IncidentActions";
 import { IncidentRecord } from "./IncidentRecord";
 import { Marks } from "./IncidentQueue";
 import { useDetail } from "./useDetail";
-import { incidentLook, kindWords, marksOf } from "./words";
+import { incidentLook, kindWords, marksOf, pendingClose, type PendingClose } from "./words";
 
 const NO_EVENTS: readonly IncidentEvent[] = [];
 
@@ -43,20 +43,22 @@ export function IncidentPanel({ incidentId }: { readonly incidentId: string }) {
     );
   }
   const marks = marksOf(incident);
+  const events = detail?.events ?? NO_EVENTS;
+  const asked = incident.state === "closed" ? null : pendingClose(events);
   return (
     <>
       <PanelHead title={incident.person.name} note={`${incident.person.role} · ${kindWords(incident.kind)}`} back={{ name: "incidents" }} />
-      <div className="panel-body padded" tabIndex={0} role="region" aria-label="Incident" data-testid="incident-panel" data-id={incident.incident_id} data-state={incident.state} data-drill={incident.is_drill}>
+      <div className="panel-body padded" tabIndex={0} role="region" aria-label="Incident" data-testid="incident-panel" data-id={incident.incident_id} data-state={incident.state} data-drill={incident.is_drill} data-close={asked ? "asked" : "not asked"}>
         {marks.length > 0 && <Marks marks={marks} />}
-        <IncidentHeadline incident={incident} />
+        <IncidentHeadline incident={incident} asked={asked} />
         {incident.spooled === true ? (
           <p className="quiet" data-testid="spooled-note">
             Only a door's disk has this alarm yet: the database is away. It cannot be acknowledged here until it is back; the first step of the ladder goes out all the same.
           </p>
         ) : (
           <>
-            <ContactChoice incident={incident} events={detail?.events ?? NO_EVENTS} />
-            <IncidentActions key={incident.state} incident={incident} />
+            <ContactChoice incident={incident} events={events} />
+            <IncidentActions key={incident.state} incident={incident} isCloseAsked={asked !== null} />
           </>
         )}
         <IncidentFacts incident={incident} />
@@ -66,14 +68,14 @@ export function IncidentPanel({ incidentId }: { readonly incidentId: string }) {
   );
 }
 
-function IncidentHeadline({ incident }: { readonly incident: Incident }) {
+function IncidentHeadline({ incident, asked }: { readonly incident: Incident; readonly asked: PendingClose | null }) {
   const now = useNow();
   const end = incident.acknowledged_at ?? incident.closed_at;
   const waited = (end ? Date.parse(end) : now) - Date.parse(incident.opened_at);
   return (
     <div className="incident-headline" data-state={incident.state}>
       <p className="headline">
-        <StateTag look={incidentLook(incident)} />
+        <StateTag look={asked ? { ...incidentLook(incident), label: "Close asked: one more person" } : incidentLook(incident)} />
         <span className="big-clock">{stopwatch(waited)}</span>
       </p>
       <p className="small">
@@ -81,6 +83,12 @@ function IncidentHeadline({ incident }: { readonly incident: Incident }) {
           ? `Waiting for a human since ${clockTime(incident.opened_at)}. Escalation step ${incident.step}${nextStep(incident, now)}.`
           : `Opened ${clockTime(incident.opened_at)}, answered after ${stopwatch(waited)} by ${incident.acknowledged_by ?? (incident.says_safe_at ? "a safe PIN: a human has still to close" : "nobody")}.`}
       </p>
+      {asked && (
+        <p className="small" data-testid="close-asked">
+          {asked.by ?? "Somebody"} asked to close at {clockTime(asked.at)}
+          {asked.reason !== null && `: “${asked.reason}”`}. It ends when somebody else closes it too; until then the ladder goes on.
+        </p>
+      )}
       {incident.state === "acknowledged" && incident.next_step_at && <p className="small quiet">Unless it is closed, the ladder starts anew at {clockTime(incident.next_step_at)}.</p>}
     </div>
   );

@@ -70,6 +70,16 @@ export class IncidentDesk {
     await this.answer(id, "close", { reason });
   }
 
+  /** A human says that an unverified alarm is real: its whole ladder begins. */
+  async vouch(id: string): Promise<void> {
+    this.take([await this.rest.post<Incident>(`/v1/incidents/${id}/vouch`)]);
+  }
+
+  /** The person's own words go to their own phone; refused unless they chose that. */
+  async sendDecoy(id: string): Promise<void> {
+    this.take([await this.rest.post<Incident>(`/v1/incidents/${id}/decoy`)]);
+  }
+
   async handOver(id: string, to: string, note: string): Promise<void> {
     this.take([await this.rest.post<Incident>(`/v1/incidents/${id}/hand-over`, { to, note })]);
   }

@@ -7,7 +7,7 @@ import { base64, slices } from "../../shared/protocol/chain";
 import { chainHead, judgeChain } from "./evidenceChain";
 import { createIncidentsStore, incidentQueue, mergeIncidents, missingFrom, neighbour, openAlarms, pageTitle, replaceIncident } from "./incidentsStore";
 import { mergeFixes, TrailFollower } from "./trailFollower";
-import { alarmLook, contactWords, eventText, eventWords, kindWords, marksOf, noticeWords, quickReplies } from "./words";
+import { alarmLook, contactWords, decoySentAt, eventText, eventWords, kindWords, marksOf, noticeWords, pendingClose, quickReplies } from "./words";
 
 function incident(id: string, extra: Partial<Incident> = {}): Incident {
   return {
@@ -203,6 +203,19 @@ describe("words", () => {
     expect(eventWords(event(1, "something_new", null))).toBe("something new");
     expect(eventWords(event(1, "handed_over", "Dora", { to_name: "Rui" }))).toBe("Handed over to Rui");
     expect(eventText(event(1, "closed", "Dora", { reason: "all well" }))).toBe("all well");
+  });
+
+  it("tells an asking to close that stands from one that a further alarm made void", () => {
+    const asked = event(3, "close_asked", "Dora", { reason: "all well" });
+    expect(pendingClose([event(1, "triggered", "Ana"), event(2, "acknowledged", "Dora")])).toBeNull();
+    expect(pendingClose([asked, event(4, "note", "Rui", { text: "really?" })])).toEqual({ by: "Dora", at: asked.at, reason: "all well" });
+    for (const kind of ["retriggered", "vouched", "duress", "closed"]) expect(pendingClose([asked, event(4, kind, "Ana")])).toBeNull();
+    expect(pendingClose([asked, event(4, "duress", "Ana"), event(5, "close_asked", "Rui")])?.by).toBe("Rui");
+  });
+
+  it("knows when the decoy message last went out", () => {
+    expect(decoySentAt([event(1, "triggered", "Ana")])).toBeNull();
+    expect(decoySentAt([event(2, "decoy", "Dora"), event(4, "decoy", "Rui"), event(5, "note", "Rui")])).toBe(event(4, "decoy", null).at);
   });
 
   it("says what became of a notice", () => {

@@ -35,11 +35,12 @@ interface Heard {
   readonly incidents: string[];
   readonly replaced: [string, string | null][];
   readonly armed: ArmedAnswer[];
+  readonly missing: string[];
   lost: number;
 }
 
 async function open(): Promise<{ readonly socket: HandSocket; readonly heard: Heard; readonly line: SafetapLive }> {
-  const heard: Heard = { snapshots: [], incidents: [], replaced: [], armed: [], lost: 0 };
+  const heard: Heard = { snapshots: [], incidents: [], replaced: [], armed: [], missing: [], lost: 0 };
   const line = new SafetapLive(
     "http://127.0.0.1:8082",
     { freshToken: () => Promise.resolve("t"), replaceToken: () => Promise.resolve(null) },
@@ -50,6 +51,7 @@ async function open(): Promise<{ readonly socket: HandSocket; readonly heard: He
       onHeard: () => undefined,
       onLost: () => (heard.lost += 1),
       onArmed: (armed) => heard.armed.push(armed),
+      onWatch: (missing) => heard.missing.push(missing.map(({ part }) => part).join()),
     },
     () => ({ isSoundUnlocked: true, activeMsAgo: 5 }),
   );
@@ -88,19 +90,23 @@ describe("SafetapLive", () => {
     socket.say({ type: "replaced", incident_id: "m", by: "i" });
     socket.say({ type: "replaced", incident_id: "n", by: null });
     socket.say({ type: "armed", is_armed: true, desks_armed: 2, report_ms: 10_000 });
+    socket.say({ type: "watch", missing: [{ part: "escalator", since: "2026-01-01T00:00:00Z" }] });
     socket.say({ type: "of a later version" });
     socket.onmessage?.({ data: "no JSON" });
     expect(heard.snapshots).toEqual([[1, true], [0, false]]);
     expect(heard.incidents).toEqual(["i"]);
     expect(heard.replaced).toEqual([["m", "i"], ["n", null]]);
+    expect(heard.missing).toEqual(["escalator"]);
     expect(heard.armed).toEqual([{ isArmed: true, desksArmed: 2 }]);
     expect(socket.sent.at(-1)).toEqual({ type: "armed", is_sound_unlocked: true, active_ms_ago: 5 });
     line.close();
   });
 
-  it("counts a line without answers as lost, is armed no more, and makes a new one", async () => {
-    const { heard, line } = await open();
+  it("counts a line without answers as lost, is armed no more, knows of nobody missing, and makes a new one", async () => {
+    const { socket, heard, line } = await open();
+    socket.say({ type: "watch", missing: [{ part: "sender", since: "2026-01-01T00:00:00Z" }] });
     await vi.advanceTimersByTimeAsync(6_000);
+    expect(heard.missing).toEqual(["sender", ""]);
     expect(heard.lost).toBeGreaterThanOrEqual(1);
     expect(heard.armed.at(-1)).toEqual({ isArmed: false, desksArmed: null });
     expect(HandSocket.opened.length).toBeGreaterThanOrEqual(2);

@@ -10,8 +10,16 @@ export interface SafetapLiveEvents {
   /** Anything heard: the connection lives. `roundTripMs` is known after a ping. */
   readonly onHeard: (roundTripMs: number | null) => void;
   readonly onLost: () => void;
+  /** Which processes that alarms depend on nothing is heard of any more; none while the line is lost: nobody knows. */
+  readonly onWatch: (missing: readonly MissingPart[]) => void;
   /** Whether the server believes that somebody would hear an alarm here. */
   readonly onArmed: (armed: ArmedAnswer) => void;
+}
+
+/** A process of SafeTap that has fallen silent; `since` RFC 3339. */
+export interface MissingPart {
+  readonly part: "door" | "escalator" | "sender";
+  readonly since: string;
 }
 
 /** What SafeTap answers; `desksArmed`: how many count in all, null where that is not known. */
@@ -110,6 +118,7 @@ export class SafetapLive {
       this.events.onSnapshot(message.incidents ?? [], message.is_partial === true);
     }
     if (message.type === "armed") this.events.onArmed({ isArmed: message.is_armed === true, desksArmed: message.desks_armed ?? null });
+    if (message.type === "watch") this.events.onWatch(message.missing ?? []);
     if (message.type === "replaced" && message.incident_id) this.events.onReplaced(message.incident_id, message.by ?? null);
     if (message.type === "incident" && message.incident) this.events.onIncident(message.incident);
   }
@@ -133,6 +142,7 @@ export class SafetapLive {
     this.pingedAtMs = null;
     this.isIntroduced = false;
     this.events.onArmed({ isArmed: false, desksArmed: null });
+    this.events.onWatch([]);
     if (this.isClosed) return;
     this.events.onLost();
     const wait = RETRY_MS[Math.min(this.failures, RETRY_MS.length - 1)] ?? 3_000;
@@ -148,6 +158,7 @@ interface LiveMessage {
   readonly incident?: Incident;
   readonly incident_id?: string;
   readonly by?: string | null;
+  readonly missing?: readonly MissingPart[];
   readonly is_partial?: boolean;
   readonly is_armed?: boolean;
   readonly desks_armed?: number;

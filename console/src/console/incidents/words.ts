@@ -62,6 +62,26 @@ export function quickReplies(contact: IncidentContact): readonly string[] {
   return [...own, "Your order is confirmed.", "Your order is on its way.", "Please confirm your order: 1 yes, 2 no."];
 }
 
+/** Whether somebody has asked to close, and it takes a second person: who, when and with what reason. */
+export interface PendingClose {
+  readonly by: string | null;
+  readonly at: string;
+  readonly reason: string | null;
+}
+
+const VOIDS_CLOSE: ReadonlySet<string> = new Set(["retriggered", "vouched", "duress", "closed"]);
+
+/** The asking that stands, by the history: a further alarm, a vouching or a duress PIN makes one void. */
+export function pendingClose(events: readonly IncidentEvent[]): PendingClose | null {
+  const asked = events.findLast(({ kind }) => kind === "close_asked" || VOIDS_CLOSE.has(kind));
+  return asked?.kind === "close_asked" ? { by: asked.actor, at: asked.at, reason: eventText(asked) } : null;
+}
+
+/** When the decoy message last went out, or null. */
+export function decoySentAt(events: readonly IncidentEvent[]): string | null {
+  return events.findLast(({ kind }) => kind === "decoy")?.at ?? null;
+}
+
 const REVIEWED = "Reviewed";
 
 /** The reason to close with. One that begins with `Reviewed` also lifts the hold that dispatch keeps on the person and the door. */
@@ -99,6 +119,9 @@ const EVENT_WORDS: Readonly<Record<string, string>> = {
   safe_pin: "Safe PIN",
   duress: "Duress PIN",
   wrong_pin: "Wrong PIN",
+  vouched: "Vouched for: the alarm is real",
+  decoy: "Decoy message goes to their phone",
+  close_asked: "Asked to close: a second person has to",
   closed: "Closed",
   hold_released: "Hold lifted",
 };
