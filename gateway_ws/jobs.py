@@ -1,7 +1,8 @@
 """Who is on the way to whom: the active bookings of the workers connected here, by slot. Pure.
 
-A customer hears of a worker only between `assigned` and `arrived`, and not while either of them calls for help: then
-nothing more comes, as when the phone has lost its GPS. This table is the one place that says so.
+A customer hears of a worker only from `en_route` to `arrived`: who has a job and has not set off may be at home. And
+not while either of them calls for help: then nothing more comes, as when the phone has lost its GPS. This table is the
+one place that says so.
 """
 
 from collections.abc import Iterator, Mapping
@@ -10,8 +11,10 @@ from typing import Any, Final
 
 from engine.core.vocabulary import BookingState
 
-WATCHED_STATES: Final = frozenset({BookingState.ASSIGNED, BookingState.EN_ROUTE, BookingState.ARRIVED})
+WATCHED_STATES: Final = frozenset({BookingState.EN_ROUTE, BookingState.ARRIVED})
 """States in which the customer sees where the worker is."""
+FOLLOWED_STATES: Final = WATCHED_STATES | {BookingState.ASSIGNED}
+"""States in which worker and customer belong together: an alarm of either concerns both, and the phone is on a job."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,17 +26,19 @@ class Job:
     lat_deg: float
     lng_deg: float
     customer_id: str
+    is_watched: bool
+    """The worker is on the way, or there."""
 
 
 class Jobs:
-    """Slot -> job, only while the customer may watch."""
+    """Slot -> job, from its assignment to its beginning."""
 
     def __init__(self) -> None:
         self._by_slot: dict[int, Job] = {}
         self._out_of_sight: set[int] = set()
 
     def __contains__(self, slot: int) -> bool:
-        """Return whether this worker has a job of the states in which it is watched, in sight or not."""
+        """Return whether this worker has a job that has not begun, in sight or not."""
         return slot in self._by_slot
 
     def __len__(self) -> int:
@@ -42,7 +47,8 @@ class Jobs:
 
     def watched(self, slot: int) -> Job | None:
         """Return the job whose customer is to hear where this worker is."""
-        return None if slot in self._out_of_sight else self._by_slot.get(slot)
+        job = None if slot in self._out_of_sight else self._by_slot.get(slot)
+        return job if job is not None and job.is_watched else None
 
     def slots_of_customer(self, customer_id: str) -> Iterator[int]:
         """Return the workers on their way to somebody. Looks at every job: incidents are rare."""
@@ -71,9 +77,10 @@ class Jobs:
         is_same = job is not None and job.booking_id == booking_id
         if job is not None and is_same and version < job.version:
             return False
-        if booking["state"] in WATCHED_STATES:
+        if (state := booking["state"]) in FOLLOWED_STATES:
             pin, customer_id = booking["pin"], str(booking["customer"]["person_id"])
-            self._by_slot[slot] = Job(booking_id, version, pin["lat"], pin["lng"], customer_id)
+            is_watched = state in WATCHED_STATES
+            self._by_slot[slot] = Job(booking_id, version, pin["lat"], pin["lng"], customer_id, is_watched)
             return not is_same
         if is_same:
             del self._by_slot[slot]

@@ -200,7 +200,7 @@ async def job(city: City, stage: Stage) -> tuple[str, str, UUID, UUID, UUID]:
     return customer, worker, customer_id, worker_id, booking_id
 
 
-async def test_a_customer_follows_the_worker_from_assigned_to_arrived_and_no_longer(
+async def test_a_customer_follows_the_worker_from_the_way_there_to_arrived_and_no_longer(
     stage: Stage, city: City, job: tuple[str, str, UUID, UUID, UUID]
 ) -> None:
     customer, worker, _, _, booking_id = job
@@ -209,10 +209,12 @@ async def test_a_customer_follows_the_worker_from_assigned_to_arrived_and_no_lon
         assert [booking["booking_id"] for booking in welcome["bookings"]] == [str(booking_id)]
         state = (await phone.hear(0))[2]
         assert state["booking"]["state"] == "assigned"
-        for seq, to in enumerate([None, "en_route", "arrived"], start=1):
-            if to is not None:
-                await _move(stage, city, phone, booking_id, to)
-                await page.hear("booking", where=lambda body, to=to: body["state"] == to)
+        await phone.send(1, 0, stage.fixes(PORTO, at_ms=stage.clock.now_ms() - 2_000))
+        await phone.hear(2, where=lambda frame: frame[1] == 0)
+        await _nothing_of(stage, page, "position")
+        for seq, to in enumerate(["en_route", "arrived"], start=1):
+            await _move(stage, city, phone, booking_id, to)
+            await page.hear("booking", where=lambda body, to=to: body["state"] == to)
             await phone.send(1, seq, stage.fixes((PORTO[0] + seq / 1e4, PORTO[1])))
             position = await page.hear("position")
             assert position["booking_id"] == str(booking_id)

@@ -131,7 +131,7 @@ class Journey:
         """The relay has told, and the gateway knows, that there is an incident."""
         await self.city.relay(self.stage)
         jobs = self.stage.gateway.services.jobs
-        await eventually(lambda: (jobs.watched(SLOT) is None) == (state == "open"), timeout_s=WAIT_S)
+        await eventually(lambda: (SLOT in jobs._out_of_sight) == (state == "open"), timeout_s=WAIT_S)
 
     async def close(self, reason: str) -> None:
         incident_id = IncidentId(await self.pool.fetchval("SELECT incident_id FROM incident WHERE state <> 'closed'"))
@@ -192,13 +192,18 @@ async def raised_by_customer(journey: Journey) -> None:
 Alarm = Callable[[Journey], Awaitable[None]]
 
 
-async def a_journey(journey: Journey, alarm: Alarm | None) -> list[bytes]:
-    """Two fixes, then GPS goes or an alarm comes; both pass before the sixth fix. Return what the customer got."""
+async def a_journey(journey: Journey, alarm: Alarm | None, *, is_at_home: bool = False) -> list[bytes]:
+    """Two fixes, then GPS goes or an alarm comes; both pass before the sixth fix. Return what the customer got.
+
+    `is_at_home`: it comes before the worker has set off, at which time there is nothing to be seen anyway.
+    """
     send = journey.blind_fix if alarm is None else journey.fix
     await journey.fix(1)
+    if is_at_home and alarm is not None:
+        await alarm(journey)
     await journey.move("en_route")
-    await journey.fix(2)
-    if alarm is not None:
+    await (send if is_at_home else journey.fix)(2)
+    if alarm is not None and not is_at_home:
         await alarm(journey)
     await send(3)
     await journey.move("arrived")
@@ -235,14 +240,50 @@ async def test_line_7_an_alarm_looks_to_the_customer_as_a_lost_gps(
         with_alarm = await a_journey(journey, alarms[way])
     assert with_alarm == without_gps
     positions = [message for message in without_gps if b'"position"' in message]
-    assert [re.search(rb'"ts_ms":(\d+)', each)[1] for each in positions] == [b"1000", b"2000", b"6000"]  # type: ignore[index]
+    assert [re.search(rb'"ts_ms":(\d+)', each)[1] for each in positions] == [b"2000", b"6000"]  # type: ignore[index]
     assert await pool.fetchval("SELECT count(*) FROM incident") == 1
+
+
+async def test_line_7_an_alarm_before_the_way_there_looks_as_a_gps_that_was_lost_then(
+    stage: Stage, city: City, pool: Pool
+) -> None:
+    async with under_way(stage, city, pool) as journey:
+        without_gps = await a_journey(journey, None, is_at_home=True)
+    async with under_way(stage, city, pool) as journey:
+        with_alarm = await a_journey(journey, raised_by_frame, is_at_home=True)
+    assert with_alarm == without_gps
+    positions = [message for message in without_gps if b'"position"' in message]
+    assert [re.search(rb'"ts_ms":(\d+)', each)[1] for each in positions] == [b"6000"]  # type: ignore[index]
+
+
+async def test_line_9_before_the_way_there_the_place_changes_nothing_of_what_the_customer_gets(
+    stage: Stage, city: City, pool: Pool
+) -> None:
+    """Byte for byte: a worker whose phone reports from home, and one whose phone says nothing until they set off."""
+    seen = []
+    for is_heard_of in (False, True):
+        async with under_way(stage, city, pool) as journey:
+            if is_heard_of:
+                for number in (1, 2, 3):
+                    await journey.fix(number)
+            else:
+                for _ in range(3):
+                    await journey.mark()
+            async with watching(stage, stage.token(Role.CUSTOMER, journey.customer_id)) as newcomer:
+                welcome = [_plain(message, journey) for message in newcomer.heard]
+            assert not any(b'"position"' in message for message in journey.watcher.heard)
+            await journey.move("en_route")
+            await journey.fix(4)
+            seen.append((welcome, [_plain(message, journey) for message in journey.watcher.heard]))
+    assert seen[0] == seen[1]
+    assert [b'"ts_ms":4000' in message for message in seen[0][1]].count(True) == 1
 
 
 async def test_the_place_is_hidden_from_the_moment_of_the_trigger_not_of_its_commit(
     stage: Stage, city: City, pool: Pool
 ) -> None:
     async with under_way(stage, city, pool) as journey:
+        await journey.move("en_route")
         await journey.fix(1)
         await journey.phone.send(3, 900, bytes(24) + uuid4().bytes + bytes(8))
         await journey.fix(2)
@@ -257,6 +298,7 @@ async def test_the_place_is_hidden_from_the_moment_of_the_trigger_not_of_its_com
 
 async def test_a_drill_and_a_refused_trigger_hide_nobody(stage: Stage, city: City, pool: Pool) -> None:
     async with under_way(stage, city, pool) as journey:
+        await journey.move("en_route")
         await journey.phone.send(3, 900, bytes(24) + uuid4().bytes + bytes([4]) + bytes(7))
         await journey.phone.hear(2, where=lambda frame: frame == [2, 900, 2])
         await city.relay(stage)
@@ -269,6 +311,7 @@ async def test_who_connects_during_an_alarm_sees_no_more_than_who_was_there(
     stage: Stage, city: City, pool: Pool
 ) -> None:
     async with under_way(stage, city, pool) as journey:
+        await journey.move("en_route")
         await journey.fix(1)
         await raised_by_frame(journey)
         again = stage.token(Role.WORKER, journey.worker_id, slot=SLOT)

@@ -179,13 +179,20 @@ def booking(state: str, version: int, booking_id: str = "b") -> dict[str, Any]:
     return {"booking_id": booking_id, "state": state, "version": version, "pin": place, "customer": customer}
 
 
-def test_a_job_is_watched_from_assigned_to_arrived_only() -> None:
+def test_a_job_is_followed_from_its_assignment_and_watched_from_the_way_there_only() -> None:
     jobs = Jobs()
-    for version, (state, is_watched) in enumerate(
-        [("offered", False), ("assigned", True), ("en_route", True), ("arrived", True), ("in_progress", False)]
+    for version, (state, is_followed, is_watched) in enumerate(
+        [
+            ("offered", False, False),
+            ("assigned", True, False),
+            ("en_route", True, True),
+            ("arrived", True, True),
+            ("in_progress", False, False),
+        ]
     ):
         jobs.update(4, booking(state, version))
-        assert (4 in jobs) == is_watched, state
+        assert (4 in jobs, jobs.watched(4) is not None) == (is_followed, is_watched), state
+        assert list(jobs.slots_of_customer("c")) == ([4] if is_followed else []), "an alarm of either concerns both"
 
 
 def test_late_news_of_a_job_changes_nothing() -> None:
