@@ -58,14 +58,18 @@ class LiveFrame:
     def at(self, moment: Moment) -> Frame:
         """Return the frame, true for this moment; the next call may write to it."""
         frame = self._frame
-        is_old = frame is None or not 0 <= moment.now_ms - frame.epoch_ms < FRAME_REFRESH_MS
-        if frame is None or is_old or self._covered != self._cover.version:
+        if frame is None or self._covered != self._cover.version:
+            return self._rebuild(moment)
+        if not 0 <= moment.now_ms - frame.epoch_ms < FRAME_REFRESH_MS:
             return self._rebuild(moment)
         if self._dirty:
-            slots = self._cover.of(self._table.of_org(np.fromiter(self._dirty, np.int64), self._org_id))
-            if len(self.rows_of(slots.tolist())) < len(slots):
+            slots = self._table.of_org(np.fromiter(self._dirty, np.int64), self._org_id)
+            has_row = np.zeros(len(slots), np.bool_)
+            is_known = slots < len(self._row_of)
+            has_row[is_known] = self._row_of[slots[is_known]] != NOBODY
+            if len(self._cover.of(slots[~has_row])):
                 return self._rebuild(moment)
-            self._write(frame, slots, moment)
+            self._write(frame, slots[has_row], moment)
         return frame
 
     def rows_of(self, slots: Iterable[int]) -> IntArray:
