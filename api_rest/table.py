@@ -30,6 +30,7 @@ from api_rest import (
     trails,
     trigger_keys,
     watched,
+    why,
     workers,
     zones,
 )
@@ -42,6 +43,7 @@ TABLE: Final[tuple[AnyRoute, ...]] = check_table(
         *me.ROUTES,
         *services.ROUTES,
         *bookings.ROUTES,
+        *why.ROUTES,
         *offers.ROUTES,
         *workers.ROUTES,
         *matching.ROUTES,

@@ -64,8 +64,9 @@ async def _clear(conn: Connection, name: str, clearing: Clearing) -> int:
             await conn.execute(f"TRUNCATE {name}_{slot:02}")
     rows = 0
     for slot in clearing.thinned:
+        part = f"{name}_{slot:02}"
         said = await conn.execute(
-            f"DELETE FROM {name}_{slot:02} WHERE at < $1",  # noqa: S608 - our names
+            f"DELETE FROM {part} WHERE at < $1",  # noqa: S608 - our names
             utc_from_ms(clearing.before_ms),
         )
         rows += int(said.split()[1])

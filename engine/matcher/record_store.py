@@ -30,7 +30,7 @@ SELECT d.dispatch_id, d.worker_id, d.outcome, d.detail::text AS detail, d.took_u
        r.body, r.window_id, r.policy_hash, p.label, p.content
   FROM dispatch_log d
   LEFT JOIN decision_record r
-    ON r.day_slot = (floor(extract(epoch FROM d.at) / 86400)::bigint % 32)::smallint
+    ON r.day_slot = (floor(date_part('epoch', d.at) / 86400)::bigint % 32)::smallint
    AND r.dispatch_id = d.dispatch_id AND r.org_id = d.org_id
   LEFT JOIN cost_policy p ON p.policy_hash = r.policy_hash
  WHERE d.booking_id = $1 AND d.org_id = $2
@@ -39,10 +39,8 @@ SELECT d.dispatch_id, d.worker_id, d.outcome, d.detail::text AS detail, d.took_u
 """
 ORG_OF_BOOKING: Final = "SELECT org_id FROM booking WHERE booking_id = $1"
 WINDOW: Final = "SELECT body FROM window_record WHERE day_slot = $1 AND window_id = $2"
-PEOPLE: Final = """
-SELECT p.person_id, p.full_name, w.slot FROM person p JOIN worker w ON w.worker_id = p.person_id
- WHERE p.person_id = ANY($1::uuid[]) AND p.org_id = $2
-"""
+NAMES: Final = "SELECT person_id, full_name FROM person WHERE person_id = ANY($1::uuid[]) AND org_id = $2"
+ANSWERS: Final = "SELECT worker_id, sent_at, state FROM offer WHERE booking_id = $1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +61,7 @@ class KeptRecord:
 class StoredDecision:
     """A row of the dispatch log with its record, where that is still kept."""
 
+    org_id: OrgId
     dispatch_id: int
     worker_id: UUID | None
     outcome: str
@@ -110,6 +109,7 @@ async def read_decisions(conn: Connection, booking_id: BookingId, *, org_id: Org
     rows = await conn.fetch(RECORDS, booking_id, org_id, limit)
     return [
         StoredDecision(
+            org_id=org_id,
             dispatch_id=row["dispatch_id"],
             worker_id=row["worker_id"],
             outcome=row["outcome"],
@@ -138,8 +138,18 @@ async def read_window(conn: Connection, window_id: UUID, *, at_ms: int) -> bytes
     return None
 
 
-async def names_of(conn: Connection, worker_ids: set[UUID], *, org_id: OrgId) -> dict[UUID, tuple[str, int]]:
-    """Return name and slot of these workers."""
-    return {
-        row["person_id"]: (row["full_name"], row["slot"]) for row in await conn.fetch(PEOPLE, list(worker_ids), org_id)
-    }
+async def names_of(conn: Connection, worker_ids: set[UUID], *, org_id: OrgId) -> dict[UUID, str]:
+    """Return the names of these workers."""
+    return {row["person_id"]: row["full_name"] for row in await conn.fetch(NAMES, list(worker_ids), org_id)}
+
+
+async def answers_of(conn: Connection, booking_id: BookingId) -> dict[tuple[int, UUID], str]:
+    """Return what became of each offer of a booking, by the moment of its decision (Unix ms) and its worker."""
+    rows = await conn.fetch(ANSWERS, booking_id)
+    return {(ms_from_utc(row["sent_at"]), row["worker_id"]): row["state"] for row in rows}
+
+
+async def org_of(conn: Connection, booking_id: BookingId) -> OrgId | None:
+    """Return whose a booking is; `None`: there is no such booking."""
+    org_id = await conn.fetchval(ORG_OF_BOOKING, booking_id)
+    return None if org_id is None else OrgId(org_id)

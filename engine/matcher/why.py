@@ -5,12 +5,13 @@ Told to the desk. Costs are minutes of drive and what is worth as much; a place 
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Final
 from uuid import UUID
 
 import numpy as np
 
-from config.limits import SEARCH_RADIUS_M_MAX, WHY_DIFFERENCES_MAX
+from config.limits import WHY_DIFFERENCES_MAX
 from engine.core.units import METRES_PER_DEG, rfc3339, utc_from_ms
 from engine.eta.source import EtaOutcome
 from engine.eta.straight_line import straight_metres
@@ -38,10 +39,20 @@ NEEDS: Final[Mapping[str, str]] = {
     "certificate": "a valid certificate that the service needs",
     "tool": "a tool that the service needs",
     "vehicle": "a vehicle that the service needs",
-    "too_far": f"to be within {SEARCH_RADIUS_M_MAX / M_PER_KM:g} km",
+    "too_far": "to be within {radius_km:g} km: no further was looked",
     "eta_cap": "to be there within the longest time that the service allows",
 }
 """What would have had to be different, for each rule."""
+
+
+class RecordState(StrEnum):
+    """What there is of a decision besides its row in the log."""
+
+    KEPT = "kept"
+    NONE = "none"
+    """Nothing was weighed, or it is past its days."""
+    DAMAGED = "damaged"
+    """Its bytes are not those that were written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +60,6 @@ class Person:
     """Who a worker is to the desk, and what they answered to the offers of this decision."""
 
     name: str
-    slot: int
     answer: str | None = None
     """State of the offer that they got by this decision; `None`: they were not asked."""
 
@@ -65,6 +75,7 @@ class Told:
     detail: Mapping[str, object]
     people: Mapping[UUID, Person] = field(default_factory=dict)
     policy: Mapping[str, object] | None = None
+    record_state: RecordState = RecordState.KEPT
 
 
 def why(told: Told, record: DecisionRecord | None) -> dict[str, object]:
@@ -79,7 +90,7 @@ def why(told: Told, record: DecisionRecord | None) -> dict[str, object]:
         "asks_again": bool(told.detail.get("asks_again", False)),
         "risk": told.detail.get("risk"),
         "policy": told.policy or {"label": told.detail.get("policy"), "hash": None, "weights": None},
-        "is_recorded": record is not None,
+        "record": told.record_state.value,
     }
     if record is None:
         return base | {
@@ -132,7 +143,9 @@ def _loser(told: Told, record: DecisionRecord, row: int, distances_m: list[int |
         "cost_min": round(unruled, DECIMALS) if is_placed else None,
         "eta_s": round(_terms(record, row)["eta"] * S_PER_MIN) if is_placed else None,
         "place_without_rules": cheaper + 1 if is_placed else None,
-        "needed": "; ".join(NEEDS.get(name, name) for name in dict.fromkeys(broken)),
+        "needed": "; ".join(
+            NEEDS.get(name, name).format(radius_km=record.asked.radius_m / M_PER_KM) for name in dict.fromkeys(broken)
+        ),
     }
 
 
