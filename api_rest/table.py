@@ -3,6 +3,7 @@
 from typing import Final
 
 from api_rest import (
+    assignments,
     auth,
     bookings,
     config,
@@ -45,6 +46,7 @@ TABLE: Final[tuple[AnyRoute, ...]] = check_table(
         *bookings.ROUTES,
         *why.ROUTES,
         *offers.ROUTES,
+        *assignments.ROUTES,
         *workers.ROUTES,
         *matching.ROUTES,
         *trails.ROUTES,

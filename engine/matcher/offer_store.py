@@ -60,8 +60,11 @@ RETURNING worker_id
 
 END_OPEN_OFFERS: Final = """
 UPDATE offer SET state = 'withdrawn', answered_at = $2, ended_reason = $3
- WHERE booking_id = $1 AND state = 'open'
+ WHERE booking_id = $1 AND state = 'open' AND worker_id IS DISTINCT FROM $4
 RETURNING offer_id, worker_id
+"""
+OPEN_ELSEWHERE: Final = """
+SELECT offer_id, booking_id FROM offer WHERE worker_id = $1 AND booking_id <> $2 AND state = 'open'
 """
 IS_STILL_ASKED: Final = "SELECT EXISTS (SELECT FROM offer WHERE booking_id = $1 AND state = 'open')"
 
@@ -197,15 +200,26 @@ async def withdraw_idle_offers(conn: Connection, *, now_ms: int, limit: int) -> 
     return await _end_all(conn, rows, OfferState.WITHDRAWN, now_ms=now_ms)
 
 
-async def withdraw_offers(conn: Connection, *, booking_id: BookingId, reason: Withdrawal, now_ms: int) -> int:
-    """Take back every open offer of a booking in the caller's transaction (say, of its cancellation); return how many.
+async def withdraw_offers(
+    conn: Connection, *, booking_id: BookingId, reason: Withdrawal, now_ms: int, but_of: PersonId | None = None
+) -> int:
+    """Take back every open offer of a booking (but one worker's) in the caller's transaction; return how many.
 
     The booking itself is left as it is; the caller holds its lock.
     """
-    ended = await conn.fetch(END_OPEN_OFFERS, booking_id, utc_from_ms(now_ms), reason.value)
+    ended = await conn.fetch(END_OPEN_OFFERS, booking_id, utc_from_ms(now_ms), reason.value, but_of)
     for row in ended:
         await _tell_gone(conn, row["offer_id"], row["worker_id"], OfferState.WITHDRAWN, reason, now_ms=now_ms)
     return len(ended)
+
+
+async def withdraw_elsewhere(conn: Connection, worker_id: PersonId, booking_id: BookingId, *, now_ms: int) -> None:
+    """Take back what rings on a worker's phone for other bookings: the desk has given them this one.
+
+    A booking that somebody else holds right now is left to the matcher's sweep, which sees that its worker works.
+    """
+    rows = await conn.fetch(OPEN_ELSEWHERE, worker_id, booking_id)
+    await _end_all(conn, rows, OfferState.WITHDRAWN, reason=Withdrawal.ASSIGNED, now_ms=now_ms)
 
 
 async def end_offer(
@@ -243,13 +257,20 @@ async def offer_view(conn: Connection, offer_id: OfferId) -> JsonObject:
     return _view(row)
 
 
-async def _end_all(conn: Connection, rows: Sequence[asyncpg.Record], to: OfferState, *, now_ms: int) -> int:
+async def _end_all(
+    conn: Connection,
+    rows: Sequence[asyncpg.Record],
+    to: OfferState,
+    *,
+    now_ms: int,
+    reason: Withdrawal | None = None,
+) -> int:
     ended = 0
     for row in rows:
         async with conn.transaction():
             state = await conn.fetchval(LOCK_BOOKING_UNLESS_TAKEN, row["booking_id"])
-            reason = _withdrawal(state) if to is OfferState.WITHDRAWN else None
-            if state is None or not await end_offer(conn, row["offer_id"], to, now_ms=now_ms, reason=reason):
+            why = reason or (_withdrawal(state) if to is OfferState.WITHDRAWN else None)
+            if state is None or not await end_offer(conn, row["offer_id"], to, now_ms=now_ms, reason=why):
                 continue
             ended += 1
             if state == BookingState.OFFERED and not await is_still_asked(conn, row["booking_id"]):

@@ -71,6 +71,8 @@ class Holdings:
         incident = "/v1/incidents/{incident_id}"
         return {
             "POST /v1/bookings/{booking_id}/transitions": {"to": "cancelled", "reason": "none"},
+            "POST /v1/bookings/{booking_id}/assign": {"worker_id": str(self.people[Role.WORKER].person_id)},
+            "PUT /v1/bookings/{booking_id}/pin": {"worker_id": str(self.people[Role.WORKER].person_id)},
             "PUT /v1/zones/{zone_id}": ZONE,
             "PUT /v1/workers/{worker_id}/safety-training": {"trained_until": rfc3339(at)},
             "PUT /v1/schedules/{schedule_id}": self.schedule("Second"),
