@@ -17,7 +17,7 @@ import typer
 from pydantic import ValidationError
 from rich.console import Console
 
-from clenzy import doctor, pages, state, tls
+from clenzy import doctor, explain, pages, state, tls
 from clenzy.account import NewRegion, NewUser, add_user, of_running, ops_ports_of_running
 from clenzy.child import CannotStartError
 from clenzy.demo import City, Demo
@@ -204,6 +204,20 @@ def drill(
     if settings.database_url is None:
         raise CannotStartError("set DATABASE_URL, or start the installation that is to practise")
     raise typer.Exit(run_once("engine.run_drill", settings, *([org] if org else [])))
+
+
+@app.command("explain")
+def explain_command(
+    booking: Annotated[UUID, typer.Argument(help="The booking's id.")],
+    replay: Annotated[
+        bool, typer.Option("--replay", help="Make each decision once more from its record. Exit code 1: one differs.")
+    ] = False,
+    state_dir: StateDir = None,
+) -> None:
+    """Tell why a booking's workers were asked: who was weighed, what each cost, which rule excluded whom."""
+    found = explain.explain(_settings(state_dir), str(booking), must_replay=replay, screen=Screen())
+    explain.show(found, Console())
+    raise typer.Exit(0 if explain.is_same(found) else 1)
 
 
 @safetap_commands.command("verify")
