@@ -80,10 +80,10 @@ class Callers:
     city: DemoCity
     _people: list[str] = field(default_factory=list)
 
-    def bring_in(self, *names: str, role: str = "worker") -> list[Caller]:
+    def bring_in(self, *names: str, role: str = "worker", **more: str) -> list[Caller]:
         emails = [f"{uuid4().hex}@demo.clenzy.test" for _ in names]
         people = [
-            {"role": role, "full_name": name, "email": email, "password": PASSWORD}
+            {"role": role, "full_name": name, "email": email, "password": PASSWORD, **more}
             for name, email in zip(names, emails, strict=True)
         ]
         items = self.city.call("admin", "POST", "/v1/people/batch", {"people": people})["items"]
