@@ -1,7 +1,11 @@
 """Why this worker: what was written with an offer is read, told and decided again, on real stores."""
 
 import asyncio
+import os
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 from uuid import uuid4
 
 import asyncpg
@@ -17,16 +21,18 @@ from engine.core.vocabulary import Role
 from engine.geo.cell_index import CellIndex
 from engine.geo.followed_mirror import FollowedMirror
 from engine.matcher.cost_policy import DEFAULT_POLICY, CostPolicy
-from engine.matcher.decision_record import arrays_of, decode
+from engine.matcher.decision_record import arrays_of, decode, encode
 from engine.matcher.decision_replay import replay, sent_by
 from engine.matcher.dispatch import Dispatcher
 from engine.matcher.record_keeping import keep_records
 from engine.matcher.record_store import StoredDecision, read_decisions, read_window
 from engine.matcher.why_reading import read_why, weights_of
 from engine.matcher.window_record import decode_window, replay_window
+from engine.run_explain import explain
 from tests.fakes import ManualClock
 from tests.integration.matcher.town import Town
 
+ROOT = Path(__file__).resolve().parents[3]
 pytestmark = pytest.mark.integration
 
 
@@ -202,3 +208,54 @@ async def test_a_record_is_in_the_table_of_its_day(town: Town, dispatcher: Dispa
     assert await pool.fetchval(f"SELECT count(*) FROM decision_record_{slot:02}") == 1
     assert decision.body is not None
     assert sorted(arrays_of(decode(decision.body)))[:2] == ["listed.cost", "listed.eta_s"]
+
+
+def clenzy(*arguments: str, database_url: str, state_dir: Path) -> "subprocess.CompletedProcess[str]":
+    outside = {
+        name: value for name, value in os.environ.items() if not name.startswith(("CLENZY_", "DATABASE_", "REDIS_"))
+    }
+    return subprocess.run(
+        [sys.executable, "-m", "clenzy", *arguments, "--state-dir", str(state_dir)],
+        env={**outside, "COLUMNS": "240", "DATABASE_URL": database_url},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=50,
+    )
+
+
+async def test_the_terminal_shows_who_and_why_and_makes_it_again(
+    town: Town, dispatcher: Dispatcher, database_url: str, tmp_path: Path
+) -> None:
+    for north_km in (0.5, 1.5):
+        await town.add_worker(north_km)
+    booking_id, other = await town.book(), await town.book()
+    await dispatcher.dispatch_due()
+
+    async def said_of(*arguments: str) -> "subprocess.CompletedProcess[str]":
+        return await asyncio.to_thread(clenzy, "explain", *arguments, database_url=database_url, state_dir=tmp_path)
+
+    said = await said_of(str(booking_id), "--replay")
+    assert said.returncode == 0, said.stderr
+    for part in ("Somebody  open", "0.5 km", "Who could go", "eta 3.97", "the same to the bit", "with 1 other"):
+        assert part in said.stdout, part
+    await town.pool.execute("UPDATE window_record SET body = set_byte(body, 90, get_byte(body, 90) # 1)")
+    assert "not as it was written" in (await said_of(str(other), "--replay")).stdout
+    nobody = await said_of(str(uuid4()))
+    assert (nobody.returncode, "no such booking" in nobody.stderr) == (1, True)
+
+
+async def test_a_decision_that_was_rewritten_is_told_by_what_differs(town: Town, dispatcher: Dispatcher) -> None:
+    await town.add_worker(0.5)
+    await town.add_worker(1.0)
+    booking_id = await town.book()
+    await dispatcher.dispatch_due()
+    (decision,) = await stored(town, booking_id)
+    record = decode(decision.body or b"")
+    cheaper = replace(record.ranked, cost=record.ranked.cost - 1)
+    await town.pool.execute("UPDATE decision_record SET body = $1", encode(replace(record, ranked=cheaper)))
+    async with town.pool.acquire() as conn:
+        found = await explain(conn, booking_id, must_replay=True, clock=town.clock)
+    (item,) = found["items"]
+    assert item["replay"] == {"problem": None, "differs": ["ranked.cost"]}

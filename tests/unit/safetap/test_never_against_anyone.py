@@ -31,12 +31,12 @@ def test_what_decides_on_work_does_not_read_the_record(package: str) -> None:
 
 
 READ_BY_DECISIONS = {
-    "address", "booking", "booking_event", "customer_language", "customer_worker", "dispatch_log", "duty_period",
-    "kit_item", "offer", "org", "person", "person_key", "region", "safety_hold", "service", "service_kit", "shift",
-    "worker", "worker_kit", "worker_level", "working_time_rule",
+    "address", "booking", "booking_event", "cost_policy", "customer_language", "customer_worker", "decision_record",
+    "dispatch_log", "duty_period", "kit_item", "offer", "org", "person", "person_key", "region", "safety_hold", "service",
+    "service_kit", "shift", "window_record", "worker", "worker_kit", "worker_level", "working_time_rule",
 }  # fmt: skip
 """Every table that what decides on work reads or writes. A table more is a decision: may what it holds count?"""
-WITHIN_STATEMENTS = {"due", "place"}
+WITHIN_STATEMENTS = {"due", "logged", "place"}
 WRITERS_OF_WORKERS = {
     "booking/booking_store.py", "people/duty.py", "people/erasure.py", "people/founding.py", "people/people_store.py",
     "people/seed.py",
