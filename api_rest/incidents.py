@@ -42,7 +42,8 @@ class IncidentAddress(Answer):
 
     line: str
     floor: str
-    entry_notes: str
+    entry_notes: str | None
+    """Null in lists, where they stay in their envelope."""
 
 
 class IncidentEvent(Answer):
@@ -51,6 +52,7 @@ class IncidentEvent(Answer):
     version: int
     kind: str
     actor: str | None
+    actor_id: PersonId | None
     body: dict[str, Any]
     at: AwareDatetime
 
@@ -73,6 +75,15 @@ class Notice(Answer):
     created_at: AwareDatetime
     sent_at: AwareDatetime | None
     delivery_at: AwareDatetime | None
+
+
+class CloseAsked(Answer):
+    """Somebody closed it where two people must agree; a close by anybody else ends it."""
+
+    person_id: PersonId
+    name: str
+    at: AwareDatetime
+    reason: str | None
 
 
 class Incident(Answer):
@@ -99,6 +110,8 @@ class Incident(Answer):
     says_safe_at: AwareDatetime | None
     police_reference: str | None
     is_false_alarm: bool
+    close_asked: CloseAsked | None
+    """Null too where something has happened since that makes it void."""
     events: list[IncidentEvent] | None = None
     notices: list[Notice] | None = None
 

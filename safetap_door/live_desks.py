@@ -5,7 +5,7 @@ incident changed; what is sent is read afterwards, so that many changes at once 
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
@@ -22,6 +22,7 @@ from config.limits import (
     LIVE_CLOSE_MS,
     LIVE_FRAMES_MAX,
     LIVE_HEARTBEAT_MS,
+    LIVE_LOOKS_MAX,
     LIVE_PAUSE_MS,
     LIVE_SOCKETS_MAX,
     LIVE_STANDING_MS,
@@ -42,6 +43,7 @@ from engine.safetap.metrics import LIVE_DESKS
 from engine.safetap.spooled_alarms import SpooledAlarms
 from engine.safetap.trigger import ReceivedTrigger
 from safetap_door.armed import heard, left
+from safetap_door.desk_looks import DeskLooks
 from safetap_door.strangers_turns import note_proof
 
 log = structlog.get_logger(__name__)
@@ -64,6 +66,8 @@ class Desk:
     close_reason: str = ""
     desk_id: UUID = field(default_factory=uuid4)
     """Names this socket among the armed desks."""
+    seen: set[IncidentId] = field(default_factory=set)
+    """What it has shown, as far as it has been noted."""
 
     def send(self, message: str) -> None:
         """Queue a message; a desk that does not keep up is closed, and sees everything again when it comes back."""
@@ -100,6 +104,7 @@ class LiveDesks:
         self._changed: set[IncidentId] = set()
         self._is_stale = False
         self._spooled = SpooledAlarms(name_of)
+        self._looks = DeskLooks(pool=pool, clock=clock)
         self._wake = Wake()
         self._watch_news: str | None = None
 
@@ -139,8 +144,10 @@ class LiveDesks:
             desk.send(message)
 
     async def run(self) -> None:
-        """Show changes until cancelled, through restarts of Postgres."""
-        await keep_running(self._round, name="live_desks", clock=self._clock, errors=POSTGRES_ERRORS)
+        """Show changes, and note who saw what, until cancelled, through restarts of Postgres."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._looks.run())
+            await keep_running(self._round, name="live_desks", clock=self._clock, errors=POSTGRES_ERRORS)
 
     async def watch_standing(self) -> None:
         """Close the sockets of sign-ins that have ended, until cancelled."""
@@ -222,6 +229,7 @@ class LiveDesks:
         """Show the present, then everything that changes, until the desk leaves or is asked to."""
         self._newcomers.add(desk)
         self._wake.set()
+        self._looks.opened(desk.principal, desk.desk_id)
         LIVE_DESKS.set(self.sockets)
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -298,6 +306,7 @@ class LiveDesks:
                 if desk.org_id == org_id:
                     desk.send(snapshot)
                     self._admit(desk)
+                    self._saw(desk, [_id_of(incident) for incident in incidents])
 
     def _show_memory(self) -> None:
         """Show newcomers at least what this door knows; the whole follows when Postgres is back."""
@@ -323,6 +332,18 @@ class LiveDesks:
             return
         for org_id, incident in await incidents_by_org(conn, list(changed)):
             self._send_to_org(org_id, _text({"type": "incident", "incident": incident}))
+            for desk in self._desks:
+                if desk.org_id == org_id:
+                    self._saw(desk, [_id_of(incident)])
+
+    def _saw(self, desk: Desk, shown: Iterable[IncidentId]) -> None:
+        """Have noted what this desk shows for the first time."""
+        if len(desk.seen) > LIVE_LOOKS_MAX:
+            desk.seen.clear()
+        fresh = [incident_id for incident_id in shown if incident_id not in desk.seen]
+        if fresh:
+            desk.seen.update(fresh)
+            self._looks.saw(desk.principal, desk.desk_id, fresh)
 
     def _send_to_org(self, org_id: OrgId, message: str) -> None:
         for desk in self._desks:
@@ -354,6 +375,10 @@ def _fields(text: str) -> Mapping[str, object]:
     if not isinstance(fields, dict):
         raise InvalidInput("A message is a JSON object.")
     return fields
+
+
+def _id_of(incident: Mapping[str, object]) -> IncidentId:
+    return IncidentId(UUID(str(incident["incident_id"])))
 
 
 def _text(message: Mapping[str, object]) -> str:

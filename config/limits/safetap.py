@@ -61,6 +61,10 @@ LIVE_SOCKETS_MAX: Final = 512
 """Desks on one door; one more is refused with 503."""
 LIVE_HEARTBEAT_MS: Final = 20_000
 """A desk whose socket does not answer the transport's ping for this long is taken for gone."""
+LIVE_LOOKS_MAX: Final = 20_000
+"""Looks of desks that wait for Postgres to be recorded; of one more the log alone tells that it was not."""
+LIVE_LOOKS_MS: Final = 1_000
+"""What was looked at within this is one transaction of the audit log; a door that is killed loses no more of it."""
 LIVE_STANDING_MS: Final = 1_000
 """How often the door asks whether the sign-ins of its desks still stand, and how long a desk that comes waits to hear
 so; while Postgres does not answer it is believed, as its token is."""

@@ -20,7 +20,7 @@ from engine.people.audit import append_audit
 from engine.people.tokens import Principal
 from engine.safetap.channels.desk import show_at_desk
 from engine.safetap.incident_store import add_event, read_policy
-from engine.safetap.incident_views import incident_view
+from engine.safetap.incident_views import VOIDS_CLOSE_ASKED, incident_view
 
 REVIEWED: Final = "reviewed"
 """A closing reason that begins with this word says that somebody has looked, and releases the hold."""
@@ -54,15 +54,22 @@ UPDATE incident
 """
 
 # Asked once the incident is locked, so that an alarm which came while waiting for the lock is seen.
-CLOSE_ASKED_BY: Final = """
+CLOSE_ASKED_BY: Final = f"""
 SELECT i.close_asked_by FROM incident i
  WHERE i.incident_id = $1
    AND NOT EXISTS (SELECT FROM incident_event e
                     WHERE e.incident_id = i.incident_id AND e.version > i.close_asked_version
-                      AND e.kind IN ('retriggered', 'vouched', 'duress'))
+                      AND e.kind IN {VOIDS_CLOSE_ASKED})
+"""  # noqa: S608 - kinds of our own
+# Nothing else changes: whatever told people goes on telling them until a second one agrees. The event comes next.
+ASK_CLOSE: Final = """
+UPDATE incident SET close_asked_by = $2, close_asked_version = version + 1 WHERE incident_id = $1
 """
-# Nothing else changes: whatever told people goes on telling them until a second one agrees.
-ASK_CLOSE: Final = "UPDATE incident SET close_asked_by = $2, close_asked_version = version WHERE incident_id = $1"
+HAS_COLLEAGUE: Final = """
+SELECT EXISTS (SELECT FROM person p JOIN incident i USING (org_id)
+                WHERE i.incident_id = $1 AND p.person_id NOT IN ($2, i.person_id)
+                  AND p.role IN ('dispatcher', 'admin') AND p.status = 'active')
+"""
 
 STOP_TIMER: Final = "DELETE FROM incident_timer WHERE incident_id = $1"
 
@@ -135,6 +142,7 @@ async def close(
         InvalidInput: the reason is empty or too long.
         NotFound: there is no such incident in the actor's organisation.
         NotAllowed: not the desk, or somebody with a stake in it.
+        Conflict: two people must agree, and the actor has no colleague who could.
     """
     told = reason.strip()
     if not 1 <= len(told) <= CLOSE_REASON_CHARS_MAX:
@@ -143,8 +151,8 @@ async def close(
         incident = await lock_incident(conn, incident_id, actor)
         if incident["state"] != IncidentState.CLOSED:
             if await _wants_another(conn, incident, incident_id, actor):
-                await record(conn, incident_id, actor, "close_asked", {"reason": told}, now_ms=now_ms)
                 await conn.execute(ASK_CLOSE, incident_id, actor.person_id)
+                await record(conn, incident_id, actor, "close_asked", {"reason": told}, now_ms=now_ms)
                 return await incident_view(conn, incident_id)
             await conn.execute(CLOSE, incident_id, actor.person_id, utc_from_ms(now_ms), told)
             await conn.execute(STOP_TIMER, incident_id)
@@ -158,7 +166,11 @@ async def close(
 async def _wants_another(conn: Connection, incident: asyncpg.Record, incident_id: IncidentId, actor: Principal) -> bool:
     if incident["is_drill"] or not read_policy(incident["policy"], incident_id).two_person_close:
         return False
-    return await conn.fetchval(CLOSE_ASKED_BY, incident_id) in (None, actor.person_id)
+    if await conn.fetchval(CLOSE_ASKED_BY, incident_id) not in (None, actor.person_id):
+        return False
+    if not await conn.fetchval(HAS_COLLEAGUE, incident_id, actor.person_id):
+        raise Conflict("Two people must agree to close this, and you are the only one at the desk: add a colleague.")
+    return True
 
 
 def says_reviewed(reason: str) -> bool:

@@ -47,12 +47,35 @@ jsonb_build_object(
   'close_reason', i.close_reason,
   'says_safe_at', to_char(i.says_safe_at AT TIME ZONE 'UTC', :utc),
   'police_reference', i.police_reference,
-  'is_false_alarm', i.is_false_alarm)
+  'is_false_alarm', i.is_false_alarm,
+  'close_asked', NULL)
 """.replace(":utc", UTC_TEXT)
-"""An incident `i` of person `p` with its timer `t` and address `a` (both may be absent).
+"""An incident `i` of person `p` with its timer `t` and address `a` (both may be absent), as a trigger has left it.
 
-Sealed entry notes stay in their envelope here: what goes to every desk and through the outbox holds no key to a door.
+A trigger makes void that somebody asked for its close. Sealed entry notes stay in their envelope here: what goes to
+every desk and through the outbox holds no key to a door.
 """
+
+VOIDS_CLOSE_ASKED: Final = "('retriggered', 'vouched', 'duress')"
+"""What happens to an incident makes void that somebody asked for its close: SQL's list of kinds of events."""
+
+# Who asked stands as long as nothing has happened since that a second person would have to know of.
+SHOWN_INCIDENT_JSON: Final = (
+    """
+(:incident_json || jsonb_build_object('close_asked',
+  CASE WHEN i.close_asked_by IS NOT NULL AND i.state <> 'closed'
+        AND NOT EXISTS (SELECT FROM incident_event e
+                         WHERE e.incident_id = i.incident_id AND e.version > i.close_asked_version
+                           AND e.kind IN :voids) THEN (
+    SELECT jsonb_build_object('person_id', asker.person_id, 'name', asker.full_name,
+                              'at', to_char(e.at AT TIME ZONE 'UTC', :utc), 'reason', e.body ->> 'reason')
+      FROM incident_event e JOIN person asker ON asker.person_id = i.close_asked_by
+     WHERE e.incident_id = i.incident_id AND e.version = i.close_asked_version) END))
+""".replace(":incident_json", INCIDENT_JSON)
+    .replace(":voids", VOIDS_CLOSE_ASKED)
+    .replace(":utc", UTC_TEXT)
+)
+"""The same as it stands: with `close_asked`, where a policy wants two people and one has asked for its close."""
 
 INCIDENT_TABLES: Final = """
 incident i
@@ -72,7 +95,7 @@ class Position:
 
 
 def _shown(statement: str) -> str:
-    return statement.replace(":incident_json", INCIDENT_JSON).replace(":incident_tables", INCIDENT_TABLES)
+    return statement.replace(":incident_json", SHOWN_INCIDENT_JSON).replace(":incident_tables", INCIDENT_TABLES)
 
 
 ONE_INCIDENT: Final = _shown("""
@@ -111,7 +134,7 @@ SELECT i.opened_at, i.incident_id, (:incident_json)::text AS body FROM :incident
 
 INCIDENT_EVENTS: Final = """
 SELECT coalesce(jsonb_agg(jsonb_build_object(
-         'version', e.version, 'kind', e.kind, 'actor', p.full_name, 'body', e.body,
+         'version', e.version, 'kind', e.kind, 'actor', p.full_name, 'actor_id', e.actor_id, 'body', e.body,
          'at', to_char(e.at AT TIME ZONE 'UTC', :utc)) ORDER BY e.version), '[]')::text
   FROM incident_event e LEFT JOIN person p ON p.person_id = e.actor_id
  WHERE e.incident_id = $1

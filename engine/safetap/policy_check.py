@@ -23,6 +23,10 @@ BROADCASTS_SHOWN: Final = 2
 """An exhausted ladder repeats itself: the second time shows when."""
 
 
+PEOPLE_TO_CLOSE: Final = 2
+"""How many must agree where a policy says so."""
+
+
 @dataclass(frozen=True, slots=True)
 class Warn:
     """What is unwise, and where."""
@@ -91,6 +95,7 @@ def warnings(
             _gaps(policy, schedules, now_ms),
             _unreachable(policy, by_id, schedules, now_ms),
             _nobody_at_all(policy, responders),
+            _nobody_to_agree(policy, responders),
         )
         for warning in several
     )
@@ -165,3 +170,8 @@ def _nobody_at_all(policy: Policy, responders: Sequence[Responder]) -> Iterator[
         yield Warn("steps", "Nobody at the desk has an address: with no armed desk an alarm reaches nobody.")
     if policy.phone_step > len(policy.steps):
         yield Warn("steps", "No step goes beyond the desk: with no armed desk the broadcast follows at once.")
+
+
+def _nobody_to_agree(policy: Policy, responders: Sequence[Responder]) -> Iterator[Warn]:
+    if policy.two_person_close and len(responders) < PEOPLE_TO_CLOSE:
+        yield Warn("two_person_close", "There are not two people at the desk: nobody could close an incident.")

@@ -98,6 +98,7 @@ def _view(received: ReceivedTrigger, name: str | None) -> dict[str, object]:
         "acknowledged_by": None,
         "closed_at": None,
         "close_reason": None,
+        "close_asked": None,
         "spooled": True,
     }
 

@@ -10,14 +10,14 @@ from typing import Final
 from engine.core.database import Connection
 from engine.core.ids import IncidentId
 from engine.core.units import utc_from_ms
-from engine.safetap.incident_views import INCIDENT_JSON, INCIDENT_TABLES
+from engine.safetap.incident_views import INCIDENT_TABLES, SHOWN_INCIDENT_JSON
 
 SHOW_AT_DESK: Final = """
 INSERT INTO outbox (topic, kind, body, created_at)
 SELECT 'desk:' || i.org_id, 'incident', :incident_json, $2
   FROM :incident_tables
  WHERE i.incident_id = ANY($1::uuid[])
-""".replace(":incident_json", INCIDENT_JSON).replace(":incident_tables", INCIDENT_TABLES)
+""".replace(":incident_json", SHOWN_INCIDENT_JSON).replace(":incident_tables", INCIDENT_TABLES)
 
 
 async def show_at_desk(conn: Connection, incident_ids: Sequence[IncidentId], *, now_ms: int) -> None:

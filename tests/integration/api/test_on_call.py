@@ -281,3 +281,18 @@ async def test_a_policy_that_a_newer_version_wrote_says_that_the_built_in_one_se
     await pool.execute("UPDATE escalation_policy SET body = $1::text::jsonb", orjson.dumps({"steps": 7}).decode())
     (seen,) = (await api.get("/v1/policies", by=admin)).body["items"]
     assert "built-in ladder" in seen["warnings"][0]["text"]
+
+
+async def test_a_policy_that_wants_two_people_warns_where_there_are_not_two(
+    api: Api, admin: Person, pool: asyncpg.Pool
+) -> None:
+    async def texts() -> list[str]:
+        said = await api.post("/v1/policies/dry-run", {"policy": wanted}, by=admin)
+        return [one["text"] for one in said.body["warnings"] if one["field"] == "two_person_close"]
+
+    wanted = ladder(DESK)["policy"] | {"two_person_close": True}
+    assert await texts() == []
+    await pool.execute("UPDATE person SET status = 'suspended' WHERE role = 'dispatcher'")
+    assert await texts() == ["There are not two people at the desk: nobody could close an incident."]
+    saved = await put(api, admin, ladder(DESK) | {"policy": wanted})
+    assert saved.body["warnings"][-1]["field"] == "two_person_close"

@@ -221,10 +221,16 @@ async def test_one_person_alone_only_asks_and_the_follow_up_stays(world: World, 
     for _ in range(2):
         view = await end(world, shared, world.dispatcher, "reviewed, all is well")
         assert (view["state"], view["close_reason"]) == ("acknowledged", None)
+        asked = view["close_asked"]
+        assert isinstance(asked, dict)
+        assert (asked["person_id"], asked["name"]) == (str(world.dispatcher), "Dora Dispatcher")
+        assert (asked["reason"], asked["at"][:10]) == ("reviewed, all is well", "2023-11-14")
+    told = await world.pool.fetchval("SELECT body FROM outbox WHERE kind = 'incident' ORDER BY event_id DESC LIMIT 1")
+    assert orjson.loads(told)["close_asked"] == asked, "the frame of the asking itself says so"
     assert await world.pool.fetchrow("SELECT step, loop, due_at FROM incident_timer") == timer
     assert await world.pool.fetchval("SELECT count(*) FROM safety_hold WHERE released_at IS NULL") == 1
     view = await end(world, shared, world.admin, "reviewed with Dora")
-    assert (view["state"], view["close_reason"]) == ("closed", "reviewed with Dora")
+    assert (view["state"], view["close_reason"], view["close_asked"]) == ("closed", "reviewed with Dora", None)
     assert await world.pool.fetchval("SELECT count(*) FROM safety_hold WHERE released_at IS NULL") == 0
     assert await world.pool.fetchval("SELECT count(*) FROM incident_timer") == 0
     wanted = ["triggered", "acknowledged", "close_asked", "close_asked", "closed", "hold_released"]
@@ -241,8 +247,23 @@ async def test_a_further_alarm_makes_the_asking_void(world: World, shared: Incid
     await end(world, shared, world.dispatcher)
     async with world.pool.acquire() as conn:
         await store_trigger(conn, world.received(booking_id=world.booking_id), new_id=uuid4)
-    assert (await end(world, shared, world.admin))["state"] == "open", "the first to ask again"
+        assert (await incident_view(conn, shared))["close_asked"] is None
+    asked = await end(world, shared, world.admin)
+    assert asked["state"] == "open", "the first to ask again"
+    assert asked["close_asked"]["name"] == "Ada Admin"  # type: ignore[index]
     assert (await end(world, shared, world.dispatcher))["state"] == "closed"
+
+
+async def test_who_is_alone_at_the_desk_is_told_that_nobody_could_agree(world: World, shared: IncidentId) -> None:
+    colleagues = [world.other_dispatcher, world.admin]
+    await world.pool.execute("UPDATE person SET status = 'suspended' WHERE person_id = ANY($1)", colleagues)
+    with pytest.raises(Conflict, match="the only one at the desk"):
+        await end(world, shared, world.dispatcher)
+    assert await world.events() == ["triggered"]
+    await world.pool.execute("UPDATE person SET status = 'active' WHERE person_id = $1", world.admin)
+    assert (await end(world, shared, world.dispatcher))["close_asked"] is not None
+    await world.pool.execute("UPDATE person SET status = 'suspended' WHERE person_id = $1", world.dispatcher)
+    assert (await end(world, shared, world.admin))["state"] == "closed", "who asked before they left counts"
 
 
 async def test_a_drill_needs_nobody_else(world: World) -> None:

@@ -72,6 +72,7 @@ async def test_the_view_is_the_protocols_incident(world: World) -> None:
         "says_safe_at": None,
         "police_reference": None,
         "is_false_alarm": False,
+        "close_asked": None,
     }
 
 

@@ -14,8 +14,10 @@ from aiohttp.test_utils import TestClient, TestServer
 from config.limits import ACCESS_TOKEN_MS, LIVE_FRAMES_MAX, TOKEN_GRACE_MS
 from engine.people.refresh_tokens import add_refresh_token, revoke_family_of
 from engine.people.tokens import AccessTokens
+from engine.safetap.chain_reading import verify_everything
 from engine.safetap.desk import acknowledge
 from engine.safetap.trigger_store import store_trigger
+from engine.safetap.watched import who_watched
 from safetap_door.live_desks import SLOW_READER, Desk, LiveDesks
 from tests.integration.safetap.doors import CLOCK, ORIGIN, OpenDoor
 from tests.integration.safetap.world import World
@@ -234,6 +236,49 @@ def stop_reading(socket: Live) -> asyncio.Transport:
     assert isinstance(connection.transport, asyncio.Transport)
     connection.transport.pause_reading()
     return connection.transport
+
+
+LOOKS = """
+SELECT actor_id, action, subject, detail ->> 'incident_id' AS incident_id FROM audit_log
+ WHERE action IN ('live.opened', 'incident.live_read') ORDER BY audit_id
+"""
+
+
+async def test_line_8_who_opened_the_stream_and_what_it_showed_is_on_record_and_told_when_the_alarm_is_over(
+    door: OpenDoor, world: World, desk_token: str
+) -> None:
+    before, stranger = await press(world), await World(world.pool).build()
+    async with stranger.pool.acquire() as conn:
+        await store_trigger(conn, stranger.received(at_ms=CLOCK.now_ms()), new_id=uuid4)
+    async with desk(door, desk_token) as socket:
+        await hear(socket)
+        async with world.pool.acquire() as conn:
+            customers = world.received(world.customer, at_ms=CLOCK.now_ms())
+            later = await store_trigger(conn, customers, new_id=uuid4)
+        await hear_until(socket, incident_id=str(later))
+        await door.act(desk_token, before, "acknowledge")
+        await hear_until(socket, incident_id=str(before), state="acknowledged")
+        async with asyncio.timeout(20):
+            while len(looks := await world.pool.fetch(LOOKS)) < 3:
+                await CLOCK.sleep_ms(50)
+    told = {(row["action"], row["subject"], row["incident_id"]) for row in looks}
+    assert told == {
+        ("live.opened", f"org:{world.org_id}", None),
+        ("incident.live_read", f"person:{world.worker}", str(before)),
+        ("incident.live_read", f"person:{world.customer}", str(later)),
+    }, "each incident once, however often it changes, and nobody else's"
+    assert {row["actor_id"] for row in looks} == {world.dispatcher}
+
+    async def seen() -> list[object]:
+        async with world.pool.acquire() as conn:
+            return [one["what"] for one in await who_watched(conn, world.worker)]
+
+    for reason in ("safe", "reviewed"):
+        assert await seen() == [], "live, then held"
+        await door.act(desk_token, before, "close", reason=reason)
+    assert await seen() == ["incident.live_read"]
+    async with world.pool.acquire() as conn:
+        assert (await verify_everything(conn)).broken == []
 
 
 @pytest.mark.parametrize("end", ["suspended", "signed out", "another role", "all tokens"])
