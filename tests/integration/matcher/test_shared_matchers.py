@@ -23,8 +23,8 @@ from tests.integration.matcher.town import Town
 pytestmark = pytest.mark.integration
 
 TOWNS_KM = (0, 40, 80, 120, 160)
-WORKERS_A_TOWN = 8
-BOOK_S = 0.4
+WORKERS_A_TOWN = 10
+BOOK_S = 0.6
 BUSY = 3
 """The machine may be this much slower than one that has nothing else to do."""
 
