@@ -115,6 +115,7 @@ ONLY = {
     "DELETE /v1/zones/{zone_id}": {"admin"},
     "GET /v1/zones/{zone_id}/events": {"dispatcher", "admin"},
     "GET /v1/bookings/{booking_id}/dispatch": {"dispatcher", "admin"},
+    "GET /v1/bookings/{booking_id}/why": {"dispatcher", "admin"},
     "GET /v1/bookings/{booking_id}/offers": {"dispatcher", "admin"},
     "POST /v1/bookings/{booking_id}/assign": {"dispatcher", "admin"},
     "PUT /v1/bookings/{booking_id}/pin": {"dispatcher", "admin"},
