@@ -84,8 +84,12 @@ def test_a_close_that_wants_a_second_person_is_a_state(city: DemoCity, open_page
     desk.expect_data("incident-panel", "state", "acknowledged")
     expect(page.get_by_test_id("close-asked")).to_contain_text("Dario Desk asked to close")
     expect(page.get_by_test_id("close-asked")).to_contain_text("She is well.")
-    expect(page.get_by_test_id("close-incident")).to_have_text("Close it too, as the second person")
+    expect(page.get_by_test_id("close-incident")).to_have_text("Ask again: somebody else has to close it too")
     assert desk.barriers() == []
+
+    colleague = open_page(viewport=DESK)
+    colleague.sign_in(city, "admin", f"{PLAIN_MAP}#/incidents/{incident_id}")
+    expect(colleague.page.get_by_test_id("close-incident")).to_have_text("Close it too, as the second person")
 
     # She calls again: what was asked is void, and the alarm is open once more.
     ana.trigger("button")
@@ -94,7 +98,9 @@ def test_a_close_that_wants_a_second_person_is_a_state(city: DemoCity, open_page
     page.get_by_test_id("acknowledge").click()
     asked(page.get_by_test_id("incident-panel"), "Now she is.")
     desk.expect_data("incident-panel", "close", "asked")
-    city.call("admin", "POST", f"/v1/incidents/{incident_id}/close", {"reason": "Reviewed: we both think so."})
+    colleague.expect_data("incident-panel", "close", "asked")
+    colleague.page.get_by_test_id("reviewed").check()
+    asked(colleague.page.get_by_test_id("incident-panel"), "We both think so.")
     desk.expect_data("incident-panel", "state", "closed")
     desk.expect_data("incident-panel", "close", "not asked")
 

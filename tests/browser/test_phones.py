@@ -1,12 +1,21 @@
 """Worker's and customer's pages, one against the other, on the real processes."""
 
+import re
+import time
+from collections.abc import Callable
+
 import pytest
-from playwright.sync_api import Page, Route, expect
+from playwright.sync_api import Page, Route, WebSocket, expect
 
 from tests.browser.conftest import OpenPage
 from tests.browser.demo_city import OUT_AT_SEA, DemoCity
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
+
+PING, ALARM = b"\xc1", b"\xc0"
+FRAME_HEAD_BYTES, FIX_BYTES = 9, 24
+"""docs/protocol.md, section 3: ping frames and the trigger frame."""
+FRAME_DEADLINE_S = 40
 
 PHONE = {"viewport": {"width": 390, "height": 844}, "permissions": ["geolocation"]}
 
@@ -76,6 +85,58 @@ def test_silent_trigger_is_committed_and_shows_nothing(city: DemoCity, open_page
     path = f"/v1/incidents/{incident['incident_id']}"
     city.call("dispatcher", "POST", f"{path}/acknowledge", {})
     city.call("dispatcher", "POST", f"{path}/close", {"reason": "Reviewed: a test."})
+
+
+def test_on_its_line_a_workers_alarm_is_a_ping_of_two_fixes_and_answered_as_one(
+    city: DemoCity, open_page: OpenPage
+) -> None:
+    phone = open_page(**PHONE, geolocation=OUT_AT_SEA)
+    sent: list[str | bytes] = []
+    heard: list[str | bytes] = []
+
+    def listen(line: WebSocket) -> None:
+        line.on("framesent", lambda frame: sent.append(frame))  # noqa: PLW0108 - playwright takes no built-ins
+        line.on("framereceived", lambda frame: heard.append(frame))  # noqa: PLW0108 - playwright takes no built-ins
+
+    phone.page.on("websocket", listen)
+    phone.sign_in(city, "worker", "/worker/")
+    phone.go_on_duty()
+    [ack_of_ping] = until(phone.page, lambda: acks(heard, state=0))[:1]
+    pings = [frame for frame in sent if isinstance(frame, bytes)]
+    assert {frame[:1] for frame in pings} == {PING}
+    assert {(len(frame) - FRAME_HEAD_BYTES) % FIX_BYTES for frame in pings} == {0}
+
+    already = len(sent)
+    hold(phone.page)
+    [ack_of_alarm] = until(phone.page, lambda: acks(heard, state=2))
+    phone.expect_data("brand", "progress", "committed")
+    [alarm] = [frame for frame in sent[already:] if isinstance(frame, bytes) and frame[:1] == ALARM]
+    assert len(alarm) == FRAME_HEAD_BYTES + 2 * FIX_BYTES
+    assert not [frame for frame in sent if isinstance(frame, str) and "safetap" in frame]
+    assert len(ack_of_alarm) == len(ack_of_ping)
+
+    me = city.call("worker", "GET", "/v1/me")["person_id"]
+    incidents = city.call("dispatcher", "GET", "/v1/incidents?state=open")["items"]
+    [incident] = [one for one in incidents if one["person"]["person_id"] == me]
+    path = f"/v1/incidents/{incident['incident_id']}"
+    city.call("dispatcher", "POST", f"{path}/acknowledge", {})
+    city.call("dispatcher", "POST", f"{path}/close", {"reason": "Reviewed: a test."})
+    phone.page.get_by_test_id("duty").click()
+    phone.expect_data("worker-app", "duty", "off")
+
+
+def acks(heard: list[str | bytes], *, state: int) -> list[str]:
+    """The answers to frames that came so far, without their number, which grows by itself."""
+    found = (re.search(r'\["ack",\{"seq":\d+,"state":(\d)\}', said) for said in heard if isinstance(said, str))
+    return [re.sub(r"\d+", "0", one[0]) for one in found if one is not None and int(one[1]) == state]
+
+
+def until(page: Page, found: Callable[[], list[str]]) -> list[str]:
+    deadline = time.monotonic() + FRAME_DEADLINE_S
+    while not (frames := found()):
+        assert time.monotonic() < deadline, "no such frame"
+        page.wait_for_timeout(100)
+    return frames
 
 
 def book_a_cleaning(page: Page) -> None:

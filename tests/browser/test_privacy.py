@@ -4,6 +4,7 @@ import json
 import re
 import urllib.request
 from collections.abc import Iterator
+from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import Locator, Page, expect
@@ -15,6 +16,7 @@ from tests.browser.watched_page import WatchedPage
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 
+CANCEL = "/v1/safetap/cancel"
 SAFE_PIN, DURESS_PIN = "1357", "8642"
 STORAGE = """async () => [
   ...Object.keys(localStorage), ...Object.keys(sessionStorage), ...(await indexedDB.databases()).map((one) => one.name)
@@ -97,8 +99,18 @@ def test_a_customer_calls_unseen_and_either_pin_looks_alike(city: DemoCity, open
         expect(messages).to_contain_text("Are you well?")
         assert phone.barriers() == []
 
+    ports: list[int | None] = []
+    page.on("request", lambda asked: ports.append(urlsplit(asked.url).port) if CANCEL in asked.url else None)
     shown = [give_pin(page, pin) for pin in (SAFE_PIN, DURESS_PIN)]
     assert shown[0] == shown[1] == "Thank you. All is in order."
+    config = city.call("customer", "GET", "/v1/config")
+    [safetap, api] = [urlsplit(config[name]).port for name in ("safetap_url", "api_url")]
+    assert ports == [safetap, safetap]
+
+    page.route(f"{config['safetap_url']}{CANCEL}", lambda route: route.abort("connectionrefused"))
+    assert give_pin(page, SAFE_PIN) == shown[0]
+    assert ports == [safetap, safetap, safetap, api]
+    phone.complaints[:] = [said for said in phone.complaints if "ERR_CONNECTION_REFUSED" not in said]
     review(city, "customer", kind="duress_pin", events=frozenset({"safe_pin", "duress"}))
 
 

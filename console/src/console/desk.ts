@@ -107,6 +107,12 @@ export class Desk {
     });
   }
 
+  /** Who sits here. */
+  get personId(): string | null {
+    const { state } = this.session;
+    return state.phase === "signed_in" ? state.person.personId : null;
+  }
+
   start(): void {
     const heard = (): void => this.links.setState({ gatewayHeardAtMs: Date.now() });
     this.link.socket.onAny(heard);

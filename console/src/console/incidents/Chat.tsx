@@ -19,7 +19,7 @@ export function Chat({ incident, contact, events }: ChatProps) {
   const [text, setText] = useState("");
   const { isBusy, problem, run } = useTask();
   const { incident_id: id } = incident;
-  const messages = messagesOf(events, incident.person.name);
+  const messages = messagesOf(events, incident.person.person_id);
   const say = (words: string): void => run(work.say(id, words).then(() => setText("")));
   return (
     <section data-testid="chat" aria-label="Silent chat">

@@ -10,7 +10,7 @@ import { isUnverified } from "./incidentsStore";
 import { closingReason, saysReviewed } from "./words";
 
 /** What a human does with an alarm: take it, hand it over, close it with a reason, lift its hold later. */
-export function IncidentActions({ incident, isCloseAsked }: { readonly incident: Incident; readonly isCloseAsked: boolean }) {
+export function IncidentActions({ incident }: { readonly incident: Incident }) {
   const { work } = useDesk();
   const { isBusy, problem, run } = useTask();
   const reason = useRef<HTMLTextAreaElement>(null);
@@ -48,7 +48,7 @@ export function IncidentActions({ incident, isCloseAsked }: { readonly incident:
           <button type="button" className="button wide" disabled={isBusy} onClick={() => work.asked.setState({ what: "hand_over" })} data-testid="hand-over">
             Hand over <kbd aria-hidden="true">{KEYS.handOver.toUpperCase()}</kbd>
           </button>
-          <CloseForm incident={incident} isBusy={isBusy} isCloseAsked={isCloseAsked} reason={reason} close={(words, isFalseAlarm) => run(work.close(id, words, isFalseAlarm))} />
+          <CloseForm incident={incident} isBusy={isBusy} reason={reason} close={(words, isFalseAlarm) => run(work.close(id, words, isFalseAlarm))} />
         </>
       )}
       {state === "closed" && (
@@ -72,12 +72,12 @@ export function IncidentActions({ incident, isCloseAsked }: { readonly incident:
 interface CloseFormProps {
   readonly incident: Incident;
   readonly isBusy: boolean;
-  readonly isCloseAsked: boolean;
   readonly reason: Ref<HTMLTextAreaElement>;
   readonly close: (reason: string, isFalseAlarm: boolean) => void;
 }
 
-function CloseForm({ incident, isBusy, isCloseAsked, reason, close }: CloseFormProps) {
+function CloseForm({ incident, isBusy, reason, close }: CloseFormProps) {
+  const { personId } = useDesk();
   return (
     <form
       className="actions column"
@@ -106,8 +106,13 @@ function CloseForm({ incident, isBusy, isCloseAsked, reason, close }: CloseFormP
         </label>
       )}
       <button type="submit" className="button wide" disabled={isBusy} data-testid="close-incident">
-        {isCloseAsked ? "Close it too, as the second person" : "Close incident"}
+        {closeWords(incident, personId)}
       </button>
     </form>
   );
+}
+
+function closeWords({ close_asked: asked }: Incident, personId: string | null): string {
+  if (!asked) return "Close incident";
+  return asked.person_id === personId ? "Ask again: somebody else has to close it too" : "Close it too, as the second person";
 }

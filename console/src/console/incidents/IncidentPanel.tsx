@@ -2,7 +2,7 @@ import { useEffect } from "react";
 import { useStore } from "zustand";
 
 import { latLngWords } from "../../shared/map/mercator";
-import type { Incident, IncidentEvent } from "../../shared/protocol/types";
+import type { Address, Incident, IncidentEvent } from "../../shared/protocol/types";
 import { Age } from "../../shared/ui/Age";
 import { Glyph, StateTag } from "../../shared/ui/Glyph";
 import { useNow } from "../../shared/ui/now";
@@ -15,7 +15,7 @@ import { IncidentActions } from "./IncidentActions";
 import { IncidentRecord } from "./IncidentRecord";
 import { Marks } from "./IncidentQueue";
 import { useDetail } from "./useDetail";
-import { incidentLook, kindWords, marksOf, pendingClose, type PendingClose } from "./words";
+import { incidentLook, kindWords, marksOf } from "./words";
 
 const NO_EVENTS: readonly IncidentEvent[] = [];
 
@@ -44,13 +44,12 @@ export function IncidentPanel({ incidentId }: { readonly incidentId: string }) {
   }
   const marks = marksOf(incident);
   const events = detail?.events ?? NO_EVENTS;
-  const asked = incident.state === "closed" ? null : pendingClose(events);
   return (
     <>
       <PanelHead title={incident.person.name} note={`${incident.person.role} · ${kindWords(incident.kind)}`} back={{ name: "incidents" }} />
-      <div className="panel-body padded" tabIndex={0} role="region" aria-label="Incident" data-testid="incident-panel" data-id={incident.incident_id} data-state={incident.state} data-drill={incident.is_drill} data-close={asked ? "asked" : "not asked"}>
+      <div className="panel-body padded" tabIndex={0} role="region" aria-label="Incident" data-testid="incident-panel" data-id={incident.incident_id} data-state={incident.state} data-drill={incident.is_drill} data-close={incident.close_asked ? "asked" : "not asked"}>
         {marks.length > 0 && <Marks marks={marks} />}
-        <IncidentHeadline incident={incident} asked={asked} />
+        <IncidentHeadline incident={incident} />
         {incident.spooled === true ? (
           <p className="quiet" data-testid="spooled-note">
             Only a door's disk has this alarm yet: the database is away. It cannot be acknowledged here until it is back; the first step of the ladder goes out all the same.
@@ -58,24 +57,25 @@ export function IncidentPanel({ incidentId }: { readonly incidentId: string }) {
         ) : (
           <>
             <ContactChoice incident={incident} events={events} />
-            <IncidentActions key={incident.state} incident={incident} isCloseAsked={asked !== null} />
+            <IncidentActions key={incident.state} incident={incident} />
           </>
         )}
-        <IncidentFacts incident={incident} />
+        <IncidentFacts incident={incident} address={detail?.address ?? incident.address} />
         {incident.spooled !== true && <IncidentRecord incident={incident} detail={detail} />}
       </div>
     </>
   );
 }
 
-function IncidentHeadline({ incident, asked }: { readonly incident: Incident; readonly asked: PendingClose | null }) {
+function IncidentHeadline({ incident }: { readonly incident: Incident }) {
   const now = useNow();
+  const asked = incident.close_asked;
   const end = incident.acknowledged_at ?? incident.closed_at;
   const waited = (end ? Date.parse(end) : now) - Date.parse(incident.opened_at);
   return (
     <div className="incident-headline" data-state={incident.state}>
       <p className="headline">
-        <StateTag look={asked ? { ...incidentLook(incident), label: "Close asked: one more person" } : incidentLook(incident)} />
+        <StateTag look={incidentLook(incident)} />
         <span className="big-clock">{stopwatch(waited)}</span>
       </p>
       <p className="small">
@@ -85,8 +85,7 @@ function IncidentHeadline({ incident, asked }: { readonly incident: Incident; re
       </p>
       {asked && (
         <p className="small" data-testid="close-asked">
-          {asked.by ?? "Somebody"} asked to close at {clockTime(asked.at)}
-          {asked.reason !== null && `: “${asked.reason}”`}. It ends when somebody else closes it too; until then the ladder goes on.
+          {asked.name} asked to close at {clockTime(asked.at)}: “{asked.reason}”. It ends when somebody else closes it too; until then the ladder goes on.
         </p>
       )}
       {incident.state === "acknowledged" && incident.next_step_at && <p className="small quiet">Unless it is closed, the ladder starts anew at {clockTime(incident.next_step_at)}.</p>}
@@ -100,9 +99,10 @@ function nextStep(incident: Incident, nowMs: number): string {
   return left > 0 ? `, the next in ${stopwatch(left)}` : ", the next is due";
 }
 
-function IncidentFacts({ incident }: { readonly incident: Incident }) {
+/** `address`: from the detail once that is there, since what every desk hears holds no entry notes. */
+function IncidentFacts({ incident, address }: { readonly incident: Incident; readonly address: Address | null }) {
   const desk = useDesk();
-  const { fix, address } = incident;
+  const { fix } = incident;
   return (
     <dl className="facts">
       <dt>Position</dt>

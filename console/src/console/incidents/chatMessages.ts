@@ -12,12 +12,12 @@ export interface Message {
 }
 
 /** The chat out of an incident's history, oldest first. A `chat_read` says that all before it was seen. Pure. */
-export function messagesOf(events: readonly IncidentEvent[], personName: string): readonly Message[] {
+export function messagesOf(events: readonly IncidentEvent[], personId: string): readonly Message[] {
   const messages: Message[] = [];
   for (const event of events) {
     if (event.kind === "chat" && typeof event.body.text === "string") {
-      const by = event.actor ?? "somebody";
-      messages.push({ n: event.version, text: event.body.text, by, isTheirs: by === personName, at: event.at, seenAt: null });
+      const [by, isTheirs] = [event.actor ?? "somebody", event.actor_id === personId];
+      messages.push({ n: event.version, text: event.body.text, by, isTheirs, at: event.at, seenAt: null });
     }
     if (event.kind === "chat_read") {
       for (const [at, message] of messages.entries()) {

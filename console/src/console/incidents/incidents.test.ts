@@ -7,7 +7,7 @@ import { base64, slices } from "../../shared/protocol/chain";
 import { chainHead, judgeChain } from "./evidenceChain";
 import { createIncidentsStore, incidentQueue, mergeIncidents, missingFrom, neighbour, openAlarms, pageTitle, replaceIncident } from "./incidentsStore";
 import { mergeFixes, TrailFollower } from "./trailFollower";
-import { alarmLook, contactWords, decoySentAt, eventText, eventWords, kindWords, marksOf, noticeWords, pendingClose, quickReplies } from "./words";
+import { alarmLook, contactWords, decoySentAt, eventText, eventWords, incidentLook, kindWords, marksOf, noticeWords, quickReplies } from "./words";
 
 function incident(id: string, extra: Partial<Incident> = {}): Incident {
   return {
@@ -109,14 +109,14 @@ describe("armedWords", () => {
 });
 
 function event(version: number, kind: string, actor: string | null, body: Record<string, unknown> = {}): IncidentEvent {
-  return { version, kind, actor, body, at: `2026-01-01T00:00:${String(version).padStart(2, "0")}Z` };
+  return { version, kind, actor, actor_id: actor === null ? null : `id of ${actor}`, body, at: `2026-01-01T00:00:${String(version).padStart(2, "0")}Z` };
 }
 
 describe("the chat", () => {
   it("is what both wrote, and marks as seen what the phone has fetched since", () => {
     const messages = messagesOf(
       [event(1, "note", "Dora", { text: "not for the phone" }), event(2, "chat", "Dora", { text: "one" }), event(3, "chat_read", "Ana"), event(4, "chat", "Ana", { text: "two" }), event(5, "chat", "Dora", { text: "three" })],
-      "Ana",
+      "id of Ana",
     );
     expect(messages.map(({ text, isTheirs, seenAt }) => [text, isTheirs, seenAt])).toEqual([
       ["one", false, "2026-01-01T00:00:03Z"],
@@ -205,12 +205,13 @@ describe("words", () => {
     expect(eventText(event(1, "closed", "Dora", { reason: "all well" }))).toBe("all well");
   });
 
-  it("tells an asking to close that stands from one that a further alarm made void", () => {
-    const asked = event(3, "close_asked", "Dora", { reason: "all well" });
-    expect(pendingClose([event(1, "triggered", "Ana"), event(2, "acknowledged", "Dora")])).toBeNull();
-    expect(pendingClose([asked, event(4, "note", "Rui", { text: "really?" })])).toEqual({ by: "Dora", at: asked.at, reason: "all well" });
-    for (const kind of ["retriggered", "vouched", "duress", "closed"]) expect(pendingClose([asked, event(4, kind, "Ana")])).toBeNull();
-    expect(pendingClose([asked, event(4, "duress", "Ana"), event(5, "close_asked", "Rui")])?.by).toBe("Rui");
+  it("has a state for a close that waits for a second person, also where the alarm is open", () => {
+    const asked = { person_id: "d", name: "Dora", at: "2026-01-01T00:00:03Z", reason: "all well" };
+    for (const state of ["open", "acknowledged"] as const) {
+      expect(incidentLook(incident("a", { state, close_asked: asked })).label).toContain("one more person");
+      expect(incidentLook(incident("a", { state, close_asked: null })).label).not.toContain("person");
+    }
+    expect(incidentLook(incident("a", { state: "closed", close_asked: asked })).label).toBe("Closed");
   });
 
   it("knows when the decoy message last went out", () => {

@@ -29,6 +29,7 @@ export function alarmLook(incident: Incident): Look {
 }
 
 export function incidentLook(incident: Incident): Look {
+  if (incident.state !== "closed" && incident.close_asked) return { label: "Close asked: one more person", shape: "half", colour: "--offered" };
   if (incident.state === "open") return { ...alarmLook(incident), label: "Open" };
   if (incident.state === "acknowledged") return { label: "Acknowledged", shape: "half", colour: "--busy" };
   return { label: "Closed", shape: "check", colour: "--free" };
@@ -60,21 +61,6 @@ export function contactWords(contact: IncidentContact): { readonly order: string
 export function quickReplies(contact: IncidentContact): readonly string[] {
   const own = contact.contact_mode === "decoy" && contact.decoy_text ? [contact.decoy_text] : [];
   return [...own, "Your order is confirmed.", "Your order is on its way.", "Please confirm your order: 1 yes, 2 no."];
-}
-
-/** Whether somebody has asked to close, and it takes a second person: who, when and with what reason. */
-export interface PendingClose {
-  readonly by: string | null;
-  readonly at: string;
-  readonly reason: string | null;
-}
-
-const VOIDS_CLOSE: ReadonlySet<string> = new Set(["retriggered", "vouched", "duress", "closed"]);
-
-/** The asking that stands, by the history: a further alarm, a vouching or a duress PIN makes one void. */
-export function pendingClose(events: readonly IncidentEvent[]): PendingClose | null {
-  const asked = events.findLast(({ kind }) => kind === "close_asked" || VOIDS_CLOSE.has(kind));
-  return asked?.kind === "close_asked" ? { by: asked.actor, at: asked.at, reason: eventText(asked) } : null;
 }
 
 /** When the decoy message last went out, or null. */

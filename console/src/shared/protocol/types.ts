@@ -230,6 +230,8 @@ export interface Incident {
   readonly says_safe_at: string | null;
   readonly police_reference: string | null;
   readonly is_false_alarm: boolean;
+  /** Closing it takes two, and one has asked for it; null too where something since has made that void. */
+  readonly close_asked?: { readonly person_id: string; readonly name: string; readonly at: string; readonly reason: string } | null;
   /** Only a door's disk has it yet: it is shown from that door's memory, with version 0. */
   readonly spooled?: boolean;
 }
@@ -253,6 +255,7 @@ export interface IncidentEvent {
   readonly version: number;
   readonly kind: string;
   readonly actor: string | null;
+  readonly actor_id: string | null;
   readonly body: Readonly<Record<string, unknown>>;
   readonly at: string;
 }
