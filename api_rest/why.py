@@ -18,7 +18,7 @@ class Weighed(Answer):
     """A worker who was weighed. Costs and terms are minutes; `terms` add up to `cost_min`."""
 
     worker_id: PersonId
-    slot: int
+    slot: int | None
     name: str | None
     answer: str | None
     """State of the offer that they got by this decision; null: they were not asked."""

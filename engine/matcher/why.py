@@ -6,7 +6,7 @@ Told to the desk. Costs are minutes of drive and what is worth as much; a place 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 import numpy as np
@@ -97,7 +97,7 @@ def why(told: Told, record: DecisionRecord | None) -> dict[str, object]:
             "looked_at": told.detail.get("looked_at"),
             "ruled_out": told.detail.get("ruled_out", {}),
             "plan": told.detail.get("plan"),
-            "ranked": [],
+            "ranked": _from_log(told),
             "near_losers": [],
             "also_listed": 0,
         }
@@ -114,6 +114,40 @@ def why(told: Told, record: DecisionRecord | None) -> dict[str, object]:
         "near_losers": [_loser(told, record, row, distances_m) for row in losers],
         "also_listed": len(listed.difference(ranked, losers)),
     }
+
+
+def logged_candidates(detail: Mapping[str, object]) -> list[dict[str, Any]]:
+    """Return whom the dispatch log names as candidates, cheapest first."""
+    found = detail.get("candidates", [])
+    assert isinstance(found, list)
+    return found
+
+
+def _from_log(told: Told) -> list[dict[str, object]]:
+    """Return what the dispatch log says of those who were ranked, where there is no record."""
+    ranked: list[dict[str, object]] = []
+    candidates = logged_candidates(told.detail)
+    for place, each in enumerate(candidates):
+        more_min = each["cost"] - candidates[0]["cost"]
+        person = told.people.get(UUID(each["worker_id"]))
+        ranked.append(
+            {
+                "worker_id": each["worker_id"],
+                "slot": each.get("slot"),
+                "name": None if person is None else person.name,
+                "answer": None if person is None else person.answer,
+                "distance_m": None,
+                "terms": each["terms"],
+                "place": place + 1,
+                "cost_min": each["cost"],
+                "more_min": round(more_min, DECIMALS),
+                "eta_s": each["eta_s"],
+                "eta_by": each.get("eta_by", EtaOutcome.STRAIGHT_LINE.name.lower()),
+                "against_first": {},
+                "needed": None if place == 0 else f"to cost {more_min:.2f} min less",
+            }
+        )
+    return ranked
 
 
 def _ranked(told: Told, record: DecisionRecord, place: int, distances_m: list[int | None]) -> dict[str, object]:

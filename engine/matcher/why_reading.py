@@ -13,7 +13,7 @@ from engine.matcher.cost_policy import CostPolicy, CostWeights
 from engine.matcher.decision_record import DecisionRecord, decode
 from engine.matcher.packed import RecordError
 from engine.matcher.record_store import StoredDecision, answers_of, names_of, org_of, read_decisions
-from engine.matcher.why import Person, RecordState, Told, why
+from engine.matcher.why import Person, RecordState, Told, logged_candidates, why
 from engine.people.audit import append_audit
 
 READ: Final = "decision.read"
@@ -35,6 +35,12 @@ async def read_why(
     answers = await answers_of(conn, booking_id)
     opened = await asyncio.to_thread(lambda: [opened_of(each) for each in stored])
     everybody = {worker_id for _, record in opened if record is not None for worker_id in record.worker_ids}
+    everybody |= {
+        UUID(candidate["worker_id"])
+        for each, (_, record) in zip(stored, opened, strict=True)
+        if record is None
+        for candidate in logged_candidates(each.detail)
+    }
     names = await names_of(conn, everybody, org_id=org_id)
     await append_audit(
         conn,

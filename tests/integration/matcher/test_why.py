@@ -130,7 +130,8 @@ async def test_a_byte_that_changed_is_told(town: Town, dispatcher: Dispatcher) -
     await dispatcher.dispatch_due()
     await town.pool.execute("UPDATE decision_record SET body = set_byte(body, 100, get_byte(body, 100) # 1)")
     (why,) = await told(town, booking_id)
-    assert (why["record"], why["ranked"]) == ("damaged", [])
+    assert (why["record"], why["near_losers"]) == ("damaged", [])
+    assert [each["name"] for each in why["ranked"]] == ["Somebody"], "what the log says is told"
 
 
 async def test_nobody_is_explained_too_and_a_repetition_is_kept_once(
@@ -194,7 +195,8 @@ async def test_records_go_by_their_days_and_the_log_stays(
     assert [await kept(days) for days in (0, DECISION_RECORD_DAYS, DECISION_RECORD_DAYS + 1)] == [1, 1, 0]
     assert await town.pool.fetchval("SELECT count(*) FROM cost_policy") == 1
     (why,) = await told(town, booking_id)
-    assert (why["record"], why["outcome"], why["ranked"]) == ("none", "offered", [])
+    assert (why["record"], why["outcome"], why["near_losers"]) == ("none", "offered", [])
+    assert [(each["place"], each["answer"]) for each in why["ranked"]] == [(1, "open")]
     await kept(DECISION_RECORD_DAYS + 3)
     assert await town.pool.fetchval("SELECT count(*) FROM cost_policy") == 0
 
