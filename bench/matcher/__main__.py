@@ -9,6 +9,7 @@ import numpy as np
 from rich.console import Console
 
 from bench.matcher.assignment import assignment_rows
+from bench.matcher.claims import claim_rows
 from bench.matcher.quality import quality_rows
 from bench.matcher.scoring import scoring_rows
 from bench.matcher.tasks import gmission_rows, technician_rows
@@ -17,6 +18,7 @@ from bench.report import Row, exit_code, save, show
 PARTS: Final[dict[str, Callable[[np.random.Generator], list[Row]]]] = {
     "scoring": scoring_rows,
     "assignment": assignment_rows,
+    "claims": lambda _: claim_rows(),
     "gmission": lambda _: gmission_rows(),
     "technicians": lambda _: technician_rows(),
 }

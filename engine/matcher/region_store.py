@@ -29,10 +29,10 @@ ON CONFLICT (matcher_id) DO UPDATE SET lease_until = excluded.lease_until
 ALIVE: Final = "SELECT matcher_id, lease_until > $2 AS is_awake FROM matcher WHERE lease_until > $1"
 FORGET: Final = "DELETE FROM matcher WHERE lease_until <= $1"
 REGIONS: Final = "SELECT cell, holder, fence, busy_at FROM match_region"
-# Whoever holds cell 0 holds whatever has no region of its own.
+# A booking's own region, else cell 0. The LIMIT keeps it a look-up a booking: flattened, it is a join of all with all.
 HERE: Final = """
-  JOIN match_region r
-    ON r.cell = coalesce((SELECT own.cell FROM match_region own WHERE own.cell = :cell), 0) AND r.holder = $4"""
+  JOIN LATERAL (SELECT m.holder, m.fence FROM match_region m WHERE m.cell IN (:cell, 0)
+                 ORDER BY m.cell DESC LIMIT 1) r ON r.holder = $4"""
 BUSY: Final = """
 SELECT DISTINCT :cell AS cell FROM booking b WHERE b.state = 'searching' AND b.cell IS NOT NULL
 """
