@@ -10,7 +10,7 @@ import type { MapView } from "../shared/map/mapPort";
 import { WorkerField } from "../shared/map/workerField";
 import type { Session } from "../shared/session/session";
 import { createBookingsStore, mergeBookings, takePage } from "./bookings/bookingsStore";
-import { parseDecisions, type Decision } from "./bookings/dispatch";
+import { parseDecisions, type Decision } from "./bookings/why";
 import { AlarmSound } from "./incidents/alarmSound";
 import { IncidentDesk } from "./incidents/incidentDesk";
 import { openAlarms } from "./incidents/incidentsStore";
@@ -181,7 +181,7 @@ export class Desk {
   }
 
   async decisions(bookingId: string): Promise<Decision[]> {
-    return parseDecisions(await this.rest.get<unknown>(`/v1/bookings/${bookingId}/dispatch`));
+    return parseDecisions(await this.rest.get<unknown>(`/v1/bookings/${bookingId}/why`));
   }
 
   async moveBooking(booking: Booking, to: "cancelled" | "confirmed", reason: string): Promise<void> {

@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 
 import type { Booking, BookingState, Incident, ZoneEvent } from "../shared/protocol/types";
 import { boardRows, countByState, createBookingsStore, mergeBookings, takePage } from "./bookings/bookingsStore";
-import { parseDecisions } from "./bookings/dispatch";
+import { parseDecisions } from "./bookings/why";
 import { incidentQueue, mergeIncidents, missingFrom, openAlarms } from "./incidents/incidentsStore";
 import { closingReason } from "./incidents/words";
 import { linkHealth } from "./links/linkHealth";
@@ -178,22 +178,32 @@ describe("closingReason", () => {
 });
 
 describe("parseDecisions", () => {
-  it("reads ranked candidates with the terms of their cost", () => {
+  it("reads who could go with the terms of their cost, and who was excluded by which rule", () => {
     const [decision] = parseDecisions({
       items: [
         {
           dispatch_id: 7,
-          worker_id: "w1",
           outcome: "offered",
           took_us: 812,
           at: "2026-01-01T00:00:00Z",
-          detail: { candidates: [{ worker_id: "w1", slot: 88, cost: 4.25, eta_s: 240, terms: { eta_s: 4, idle: 0.25 } }], looked_at: 40, ruled_out: { skill: 12, silent: 0 } },
+          record: "kept",
+          policy: { label: "standard@1" },
+          plan: { mode: "window", bookings: 3 },
+          looked_at: 40,
+          ruled_out: { safety_hold: 12, silent: 0 },
+          ranked: [
+            { worker_id: "w1", slot: 88, name: "Ada", answer: "open", cost_min: 4.25, eta_s: 240, distance_m: 900, terms: { eta: 4, fix_age: 0.25, risk: 0 }, against_first: {}, needed: null },
+            { worker_id: "w2", slot: 89, name: null, answer: null, cost_min: 6.5, eta_s: 300, terms: {}, against_first: { eta: 2.25 }, needed: "to cost 2.25 min less" },
+          ],
+          near_losers: [{ worker_id: "w3", slot: 90, name: "Bo", rules: ["busy", "off_duty"], place_without_rules: 1, needed: "to be free" }],
         },
       ],
     });
-    expect(decision).toMatchObject({ key: "7", outcome: "offered", chosenWorkerId: "w1", tookUs: 812, lookedAt: 40 });
-    expect(decision?.candidates[0]).toMatchObject({ key: "w1", slot: 88, cost: 4.25, etaS: 240, terms: [{ name: "eta s", value: 4 }, { name: "idle", value: 0.25 }] });
-    expect(decision?.ruledOut).toEqual([{ reason: "skill", count: 12 }]);
+    expect(decision).toMatchObject({ key: "7", outcome: "offered", tookUs: 812, lookedAt: 40, policy: "standard@1", together: 2, isDamaged: false });
+    expect(decision?.candidates[0]).toMatchObject({ key: "w1", slot: 88, name: "Ada", answer: "open", cost: 4.25, etaS: 240, terms: [{ name: "eta", value: 4 }, { name: "fix age", value: 0.25 }] });
+    expect(decision?.candidates[1]).toMatchObject({ answer: null, against: [{ name: "eta", value: 2.25 }], needed: "to cost 2.25 min less" });
+    expect(decision?.nearLosers).toMatchObject([{ key: "w3", rules: ["busy", "off duty"], placeWithout: 1, needed: "to be free" }]);
+    expect(decision?.ruledOut).toEqual([{ reason: "safety hold", count: 12 }]);
   });
 
   it.each([null, [], {}, { items: [null, 3] }])("survives %j", (body) => {
