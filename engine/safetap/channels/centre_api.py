@@ -6,18 +6,17 @@ its own. `phone` is the desk's number: the centre rings whoever stands there, an
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 from urllib.parse import quote
 
 import aiohttp
 import orjson
 
-from config.limits import LINE_CHARS_MAX, NOTICE_SEND_TIMEOUT_MS, PROVIDER_ANSWER_BYTES_MAX
-from engine.core.units import MS_PER_S
+from config.limits import LINE_CHARS_MAX, PROVIDER_ANSWER_BYTES_MAX
 from engine.safetap.channels.answer import answer_fields
 from engine.safetap.channels.monitoring import CENTRE_SCHEME, alarm_export
 from engine.safetap.channels.notifier import NoticeMessage, NotSent
+from engine.safetap.channels.over_http import OverHttp
 
 ALARMS: Final = "/dispatch/v1/alarms"
 SUCCESS: Final = range(200, 300)
@@ -35,28 +34,12 @@ class CentreAccount:
     token: str
 
 
-class CentreApi:
+class CentreApi(OverHttp):
     """Speaks to one centre; enter it before use. Without an account everything fails with that reason."""
 
     def __init__(self, account: CentreAccount | None) -> None:
+        super().__init__()
         self._account = account
-        self._session: aiohttp.ClientSession | None = None
-
-    async def __aenter__(self) -> Self:
-        """Open the client."""
-        self._session = aiohttp.ClientSession(
-            timeout=aiohttp.ClientTimeout(total=NOTICE_SEND_TIMEOUT_MS / MS_PER_S),
-            trust_env=False,
-            cookie_jar=aiohttp.DummyCookieJar(),
-        )
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close the client."""
-        assert self._session is not None
-        await self._session.close()
 
     async def create(self, message: NoticeMessage) -> str:
         """Return the centre's name of a new alarm.
@@ -98,7 +81,6 @@ class CentreApi:
         return True
 
     async def _post(self, path: str, request: Mapping[str, object], *, key: str | None = None) -> tuple[int, bytes]:
-        assert self._session is not None, "enter it before use"
         if self._account is None:
             raise NotSent("no monitoring centre is configured (CLENZY_CENTRE_TOKEN)", is_final=True)
         headers = {"Authorization": f"Bearer {self._account.token}", "Content-Type": "application/json"}
@@ -106,7 +88,7 @@ class CentreApi:
             headers["Idempotency-Key"] = key
         url = self._account.url.rstrip("/") + path
         try:
-            async with self._session.post(
+            async with self._client.post(
                 url, data=orjson.dumps(request), headers=headers, allow_redirects=False
             ) as answer:
                 return answer.status, await answer.content.read(PROVIDER_ANSWER_BYTES_MAX)

@@ -9,8 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 from urllib.parse import quote
 from uuid import UUID
 
@@ -18,11 +17,12 @@ import aiohttp
 import jwt
 import orjson
 
-from config.limits import NOTICE_SEND_TIMEOUT_MS, PROVIDER_ANSWER_BYTES_MAX, PUSH_TTL_S
+from config.limits import PROVIDER_ANSWER_BYTES_MAX, PUSH_TTL_S
 from engine.core.database import Pool
 from engine.core.units import MS_PER_S
 from engine.safetap.channels.answer import answer_fields
 from engine.safetap.channels.notifier import NoticeMessage, NotSent, Receipt
+from engine.safetap.channels.over_http import OverHttp
 from engine.safetap.channels.push_text import push_fields
 from engine.safetap.push_store import load_device_token, remove_device
 
@@ -56,10 +56,11 @@ def load_service_account(file: Path) -> ServiceAccount:
         raise ValueError("CLENZY_FCM_CREDENTIALS_FILE is no service account's JSON file") from error
 
 
-class FcmNotifier:
+class FcmNotifier(OverHttp):
     """Sends each notice to one app; enter it before use."""
 
     def __init__(self, *, pool: Pool, account: ServiceAccount | None, api_url: str, now_ms: Callable[[], int]) -> None:
+        super().__init__()
         self._pool = pool
         self._account = account
         self._api_url = api_url.rstrip("/")
@@ -67,24 +68,6 @@ class FcmNotifier:
         self._token = ""
         self._token_until_ms = 0
         self._asking = asyncio.Lock()
-        self._session: aiohttp.ClientSession | None = None
-
-    async def __aenter__(self) -> Self:
-        """Open the client."""
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0),
-            timeout=aiohttp.ClientTimeout(total=NOTICE_SEND_TIMEOUT_MS / MS_PER_S),
-            trust_env=False,
-            cookie_jar=aiohttp.DummyCookieJar(),
-        )
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close the client."""
-        assert self._session is not None
-        await self._session.close()
 
     async def send(self, message: NoticeMessage) -> Receipt:
         """Hand the push to Firebase. A device that has gone is removed.
@@ -157,9 +140,8 @@ class FcmNotifier:
     async def _post(
         self, url: str, body: bytes | aiohttp.FormData, headers: dict[str, str]
     ) -> tuple[int, dict[str, object]]:
-        assert self._session is not None, "enter it before use"
         try:
-            async with self._session.post(url, data=body, headers=headers, allow_redirects=False) as answer:
+            async with self._client.post(url, data=body, headers=headers, allow_redirects=False) as answer:
                 return answer.status, answer_fields(await answer.content.read(PROVIDER_ANSWER_BYTES_MAX))
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise NotSent(f"Firebase: {type(error).__name__}") from error

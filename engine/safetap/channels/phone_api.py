@@ -7,17 +7,16 @@ and its receipts name the notice, so that one that was taken by a request whose 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 from urllib.parse import quote, urlencode
 
 import aiohttp
 
-from config.limits import NOTICE_SEND_TIMEOUT_MS, PROVIDER_ANSWER_BYTES_MAX
+from config.limits import PROVIDER_ANSWER_BYTES_MAX
 from engine.core.ids import NoticeId
-from engine.core.units import MS_PER_S
 from engine.safetap.channels.answer import answer_fields
 from engine.safetap.channels.notifier import NotSent
+from engine.safetap.channels.over_http import OverHttp
 
 SMS_RECEIPT_PATH: Final = "/v1/safetap/receipts/sms"
 VOICE_RECEIPT_PATH: Final = "/v1/safetap/receipts/voice"
@@ -39,30 +38,13 @@ class PhoneAccount:
     sender: str
 
 
-class PhoneApi:
+class PhoneApi(OverHttp):
     """One session with the provider; enter it before use. Without an account every notice fails and says why."""
 
     def __init__(self, account: PhoneAccount | None, *, public_url: str) -> None:
+        super().__init__()
         self._account = account
         self._public_url = public_url.rstrip("/")
-        self._session: aiohttp.ClientSession | None = None
-
-    async def __aenter__(self) -> Self:
-        """Open the client. It has no limit of connections: a provider that hangs must not queue the next notice."""
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0),
-            timeout=aiohttp.ClientTimeout(total=NOTICE_SEND_TIMEOUT_MS / MS_PER_S),
-            trust_env=False,
-            cookie_jar=aiohttp.DummyCookieJar(),
-        )
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close the client."""
-        assert self._session is not None
-        await self._session.close()
 
     @property
     def account(self) -> PhoneAccount:
@@ -85,11 +67,10 @@ class PhoneApi:
         Raises:
             NotSent: the provider did not take it; the text names its error, never the number.
         """
-        assert self._session is not None, "enter it before use"
         account = self.account
         url = f"{account.url.rstrip('/')}/2010-04-01/Accounts/{quote(account.account, safe='')}/{resource}.json"
         try:
-            async with self._session.post(
+            async with self._client.post(
                 url,
                 data=aiohttp.FormData(fields),
                 headers={

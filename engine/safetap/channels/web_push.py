@@ -7,19 +7,17 @@ webhook's address: public addresses only, no redirects.
 import os
 from collections.abc import Callable
 from http import HTTPStatus
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 from uuid import UUID
 
 import aiohttp
 import orjson
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePrivateKey, generate_private_key
 
-from config.limits import NOTICE_SEND_TIMEOUT_MS, PUSH_TTL_S
+from config.limits import PUSH_TTL_S
 from engine.core.database import Pool
-from engine.core.units import MS_PER_S
 from engine.safetap.channels.notifier import NoticeMessage, NotSent, Receipt
-from engine.safetap.channels.public_address import PublicResolver, called_url
+from engine.safetap.channels.over_http import OverHttp
 from engine.safetap.channels.push_encryption import SALT_BYTES, PushKeys, encrypt, vapid_header
 from engine.safetap.channels.push_text import push_fields
 from engine.safetap.push_store import Subscription, load_subscription, unsubscribe
@@ -29,7 +27,7 @@ GONE: Final = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.GONE})
 FINAL: Final = frozenset({HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE})
 
 
-class WebPushNotifier:
+class WebPushNotifier(OverHttp):
     """Sends each notice to one browser; enter it before use."""
 
     def __init__(
@@ -41,30 +39,11 @@ class WebPushNotifier:
         is_private_allowed: bool = False,
         random_bytes: Callable[[int], bytes] = os.urandom,
     ) -> None:
+        super().__init__(is_private_allowed=is_private_allowed)
         self._pool = pool
         self._key = key
         self._subject = subject
-        self._is_private_allowed = is_private_allowed
         self._random_bytes = random_bytes
-        self._session: aiohttp.ClientSession | None = None
-
-    async def __aenter__(self) -> Self:
-        """Open the client."""
-        resolver = PublicResolver(is_private_allowed=self._is_private_allowed)
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(resolver=resolver, limit=0, force_close=True),
-            timeout=aiohttp.ClientTimeout(total=NOTICE_SEND_TIMEOUT_MS / MS_PER_S),
-            trust_env=False,
-            cookie_jar=aiohttp.DummyCookieJar(),
-        )
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close the client."""
-        assert self._session is not None
-        await self._session.close()
 
     async def send(self, message: NoticeMessage) -> Receipt:
         """Hand the push to the browser's push service. A subscription that has ended is removed.
@@ -91,8 +70,7 @@ class WebPushNotifier:
     async def _post(
         self, subscription: Subscription, message: NoticeMessage, key: EllipticCurvePrivateKey
     ) -> tuple[int, str | None]:
-        assert self._session is not None, "enter it before use"
-        url = called_url(subscription.endpoint, is_private_allowed=self._is_private_allowed, what="push")
+        url = self._called(subscription.endpoint, what="push")
         body = encrypt(
             orjson.dumps(push_fields(message)),
             PushKeys(subscription.p256dh, subscription.auth),
@@ -110,7 +88,7 @@ class WebPushNotifier:
             ),
         }
         try:
-            async with self._session.post(url, data=body, headers=headers, allow_redirects=False) as answer:
+            async with self._client.post(url, data=body, headers=headers, allow_redirects=False) as answer:
                 return answer.status, answer.headers.get("Location")
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise NotSent(f"push service: {type(error).__name__}") from error

@@ -8,21 +8,20 @@ that is connected to, so that a name cannot point elsewhere between the two.
 import base64
 import hashlib
 import hmac
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 import aiohttp
 import orjson
 from standardwebhooks.webhooks import Webhook
 
-from config.limits import LINE_CHARS_MAX, NOTICE_SEND_TIMEOUT_MS, PROVIDER_ANSWER_BYTES_MAX
+from config.limits import LINE_CHARS_MAX, PROVIDER_ANSWER_BYTES_MAX
 from engine.core.ids import OrgId
 from engine.core.units import MS_PER_S, rfc3339, utc_from_ms
 from engine.core.vocabulary import Delivery
 from engine.safetap.channels.answer import answer_fields
 from engine.safetap.channels.monitoring import MONITORING_TARGET, alarm_export
 from engine.safetap.channels.notifier import NoticeMessage, NotSent, Receipt
-from engine.safetap.channels.public_address import PublicResolver, called_url
+from engine.safetap.channels.over_http import OverHttp
 
 EVENT_TYPE: Final = "incident.escalated"
 ALARM_TYPE: Final = "alarm.requested"
@@ -39,31 +38,12 @@ def org_secret(master: str, org_id: OrgId) -> str:
     return "whsec_" + base64.b64encode(key).decode()
 
 
-class WebhookNotifier:
+class WebhookNotifier(OverHttp):
     """Posts incidents to the address that the organisation's policy names; enter it before use."""
 
     def __init__(self, *, master_secret: str | None, is_private_allowed: bool = False) -> None:
+        super().__init__(is_private_allowed=is_private_allowed)
         self._master_secret = master_secret
-        self._is_private_allowed = is_private_allowed
-        self._session: aiohttp.ClientSession | None = None
-
-    async def __aenter__(self) -> Self:
-        """Open the client."""
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(resolver=PublicResolver(is_private_allowed=self._is_private_allowed),
-                                           limit=0, force_close=True),
-            timeout=aiohttp.ClientTimeout(total=NOTICE_SEND_TIMEOUT_MS / MS_PER_S),
-            trust_env=False,
-            cookie_jar=aiohttp.DummyCookieJar(),
-        )  # fmt: skip
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close the client."""
-        assert self._session is not None
-        await self._session.close()
 
     async def send(self, message: NoticeMessage) -> Receipt:
         """Post the incident; any 2xx answer takes it, and `{"reference": text}` in it names it for the receiver.
@@ -71,14 +51,13 @@ class WebhookNotifier:
         Raises:
             NotSent: no secret is configured, the address is not allowed, or the receiver did not answer 2xx.
         """
-        assert self._session is not None, "enter it before use"
         if self._master_secret is None:
             raise NotSent("no webhook secret is configured (CLENZY_WEBHOOK_SECRET)", is_final=True)
-        url = called_url(message.address, is_private_allowed=self._is_private_allowed)
+        url = self._called(message.address)
         body = _body(message)
         headers = signed_headers(message, body, org_secret(self._master_secret, message.org_id))
         try:
-            async with self._session.post(url, data=body, headers=headers, allow_redirects=False) as answer:
+            async with self._client.post(url, data=body, headers=headers, allow_redirects=False) as answer:
                 status = answer.status
                 reference = _reference(await answer.content.read(PROVIDER_ANSWER_BYTES_MAX))
         except (aiohttp.ClientError, OSError, TimeoutError) as error:

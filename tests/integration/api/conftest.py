@@ -12,12 +12,14 @@ import pytest
 import redis.asyncio
 from aiohttp import ClientResponse
 from aiohttp.test_utils import TestClient, TestServer
+from pydantic import SecretStr
 
 from api_rest.app import build_app
 from api_rest.context import Services
 from api_rest.problems import Problem
 from api_rest.route import AnyRoute
 from api_rest.table import TABLE
+from clenzy.ports import any_free
 from config.settings import Settings
 from engine.core.ids import OrgId, PersonId, RegionId, WorkerSlot
 from engine.core.problem import PROBLEM_TYPE
@@ -30,6 +32,7 @@ from engine.safetap.forwarding import Forwarder
 from ops.readiness import Readiness
 from tests.conftest import TokenKeys
 from tests.fakes import ManualClock
+from tests.integration.safetap.doors import OpenDoor, open_door
 
 PASSWORD = "correct horse battery"
 PASSWORD_HASH = hash_password(PASSWORD)  # once: it is slow on purpose
@@ -166,6 +169,30 @@ def settings(tmp_path: Path) -> Settings:
         safetap_public_url="http://127.0.0.1:1",  # nobody listens there
         allowed_origins=["https://partner.test"],
     )
+
+
+def beside_a_door(settings: Settings, database_url: str, token_keys: TokenKeys) -> Settings:
+    """The same settings with what SafeTap's own process needs to run beside the API, for a fixture `settings`."""
+    public, private = settings.state_dir / "public.pem", settings.state_dir / "private.pem"
+    public.write_bytes(token_keys.public_pem)
+    private.write_bytes(token_keys.private_pem)
+    port = any_free()
+    return settings.model_copy(
+        update={
+            "database_url": SecretStr(database_url),
+            "jwt_public_key_file": public,
+            "jwt_private_key_file": private,
+            "safetap_port": port,
+            "safetap_public_url": f"http://127.0.0.1:{port}",
+        }
+    )
+
+
+@pytest.fixture
+async def door(settings: Settings) -> AsyncIterator[OpenDoor]:
+    """SafeTap's real door, for modules whose `settings` are those of `beside_a_door`."""
+    async with open_door(settings) as door:
+        yield door
 
 
 @pytest.fixture

@@ -1,26 +1,21 @@
 """Drills go through SafeTap's real door and the real ladder, and are marked all the way."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import datetime
-from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import asyncpg
 import pytest
-from pydantic import SecretStr
 
 from api_rest.context import Services
 from api_rest.drills import run_planned_drills
-from clenzy.ports import any_free
 from config.settings import Settings
 from engine.core.clock import SystemClock
 from engine.core.units import utc_from_ms
 from engine.core.vocabulary import Role
 from engine.run_drill import drill
 from tests.conftest import TokenKeys
-from tests.integration.api.conftest import Api, Cast, Person
-from tests.integration.safetap.doors import OpenDoor, open_door
+from tests.integration.api.conftest import Api, Cast, Person, beside_a_door
 
 CLOCK = SystemClock()
 NO_PLAN = {"every_h": None, "weekly": None, "next_at": None}
@@ -32,26 +27,8 @@ def clock() -> SystemClock:
 
 
 @pytest.fixture
-def settings(settings: Settings, tmp_path: Path, database_url: str, token_keys: TokenKeys) -> Settings:
-    public, private = tmp_path / "public.pem", tmp_path / "private.pem"
-    public.write_bytes(token_keys.public_pem)
-    private.write_bytes(token_keys.private_pem)
-    port = any_free()
-    return settings.model_copy(
-        update={
-            "database_url": SecretStr(database_url),
-            "jwt_public_key_file": public,
-            "jwt_private_key_file": private,
-            "safetap_port": port,
-            "safetap_public_url": f"http://127.0.0.1:{port}",
-        }
-    )
-
-
-@pytest.fixture
-async def door(settings: Settings) -> AsyncIterator[OpenDoor]:
-    async with open_door(settings) as door:
-        yield door
+def settings(settings: Settings, database_url: str, token_keys: TokenKeys) -> Settings:
+    return beside_a_door(settings, database_url, token_keys)
 
 
 async def told(pool: asyncpg.Pool) -> asyncpg.Record:

@@ -1,15 +1,12 @@
 """The silent alarm through the API to SafeTap's real door, and what the desk does about it."""
 
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import asyncpg
 import pytest
-from pydantic import SecretStr
 
-from clenzy.ports import any_free
 from config.limits import ACCESS_TOKEN_MS, TRIGGER_FORWARD_MS
 from config.settings import Settings
 from engine.core.clock import SystemClock
@@ -17,7 +14,7 @@ from engine.core.vocabulary import Role
 from engine.safetap import intake
 from tests.conftest import TokenKeys
 from tests.fakes import ManualClock
-from tests.integration.api.conftest import Api, Cast, Person
+from tests.integration.api.conftest import Api, Cast, Person, beside_a_door
 from tests.integration.safetap.doors import OpenDoor, open_door
 
 
@@ -28,18 +25,8 @@ def clock() -> ManualClock:
 
 
 @pytest.fixture
-def settings(settings: Settings, tmp_path: Path, database_url: str, token_keys: TokenKeys) -> Settings:
-    key = tmp_path / "public.pem"
-    key.write_bytes(token_keys.public_pem)
-    port = any_free()
-    return settings.model_copy(
-        update={
-            "database_url": SecretStr(database_url),
-            "jwt_public_key_file": key,
-            "safetap_port": port,
-            "safetap_public_url": f"http://127.0.0.1:{port}",
-        }
-    )
+def settings(settings: Settings, database_url: str, token_keys: TokenKeys) -> Settings:
+    return beside_a_door(settings, database_url, token_keys)
 
 
 @pytest.fixture

@@ -290,9 +290,9 @@ async def test_a_policy_that_wants_two_people_warns_where_there_are_not_two(
         said = await api.post("/v1/policies/dry-run", {"policy": wanted}, by=admin)
         return [one["text"] for one in said.body["warnings"] if one["field"] == "two_person_close"]
 
-    wanted = ladder(DESK)["policy"] | {"two_person_close": True}
+    wanted = ladder(DESK) | {"two_person_close": True}
     assert await texts() == []
     await pool.execute("UPDATE person SET status = 'suspended' WHERE role = 'dispatcher'")
     assert await texts() == ["There are not two people at the desk: nobody could close an incident."]
-    saved = await put(api, admin, ladder(DESK) | {"policy": wanted})
+    saved = await put(api, admin, wanted)
     assert saved.body["warnings"][-1]["field"] == "two_person_close"

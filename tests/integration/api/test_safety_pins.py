@@ -2,16 +2,12 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import asyncpg
 import pytest
-from pydantic import SecretStr
 
-from clenzy.ports import any_free
 from config.limits import PIN_ANSWER_MS, PIN_FAILURES_MAX, SEVERITY_MAX
 from config.settings import Settings
 from engine.core.clock import SystemClock
@@ -19,11 +15,11 @@ from engine.core.vocabulary import Role
 from engine.people.passwords import hash_password
 from engine.safetap import pins
 from tests.conftest import TokenKeys
-from tests.integration.api.conftest import Api, Cast, Person, Said
-from tests.integration.safetap.doors import OpenDoor, open_door
+from tests.integration.api.conftest import Api, Cast, Person, Said, beside_a_door
 
 SAFE, DURESS = "1234", "4321"
 SAFE_HASH, DURESS_HASH = hash_password(SAFE), hash_password(DURESS)
+pytestmark = pytest.mark.usefixtures("door")
 CLOCK = SystemClock()
 VARYING_HEADERS = {"Date", "X-Request-Id"}
 
@@ -35,24 +31,8 @@ def clock() -> SystemClock:
 
 
 @pytest.fixture
-def settings(settings: Settings, tmp_path: Path, database_url: str, token_keys: TokenKeys) -> Settings:
-    key = tmp_path / "public.pem"
-    key.write_bytes(token_keys.public_pem)
-    port = any_free()
-    return settings.model_copy(
-        update={
-            "database_url": SecretStr(database_url),
-            "jwt_public_key_file": key,
-            "safetap_port": port,
-            "safetap_public_url": f"http://127.0.0.1:{port}",
-        }
-    )
-
-
-@pytest.fixture(autouse=True)
-async def door(settings: Settings) -> AsyncIterator[OpenDoor]:
-    async with open_door(settings) as door:
-        yield door
+def settings(settings: Settings, database_url: str, token_keys: TokenKeys) -> Settings:
+    return beside_a_door(settings, database_url, token_keys)
 
 
 @pytest.fixture
