@@ -14,6 +14,7 @@ from api_rest.problems import problem_body
 from api_rest.reading import JSON, authorise, parse_body, parse_ids, parse_query, read_bytes, read_json_bytes
 from api_rest.route import Access, AnyRoute, Key, Uses
 from config.limits import IDEMPOTENCY_KEY_CHARS_MAX, STATEMENT_TIMEOUT_MS
+from engine.core.crash_point import crash_point
 from engine.core.errors import InvalidInput
 from engine.core.problem import PROBLEM_TYPE
 from engine.people.accounts import check_standing
@@ -74,6 +75,7 @@ async def _answer_lent(route: AnyRoute, lent: Call[Any, Any], keyed: KeyedReques
         return _response(await _act(route, lent))
     async with lent.conn.transaction():
         answer = await _act_once(route, lent, keyed)
+    crash_point("request_committed")
     return _response(answer)
 
 
