@@ -1,6 +1,7 @@
 """A phone that vanishes without a word is let go of within the heartbeat's time, and one that is only quiet is not."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from functools import partial
@@ -93,8 +94,10 @@ async def test_a_vanished_phone_with_events_on_their_way_leaves_nothing_behind(
         (session,) = stage.gateway.services.registry
         assert isinstance(session, WorkerSession)
         transport = session._connection._transport  # what the kernel would hold for a quarter of an hour
+        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4_096)
         line.go_dead()
         while not transport.get_write_buffer_size():
+            assert not transport.is_closing(), "let go of before there was anything to leave behind"
             await stage.publish(f"user:{worker_id}", "note", {"padding": "x" * 30_000})
             await asyncio.sleep(0)
         await eventually(lambda: not len(stage.gateway.services.registry))
@@ -118,3 +121,4 @@ async def test_a_vanished_page_is_let_go_of_in_time_and_a_quiet_one_is_not(
         await asyncio.sleep(3 * INTERVAL_MS / 1_000)
         assert len(registry) == 1
         await client.shutdown()
+        await client.eio.ws.close()  # a client whose server fell silent leaves it to the collector

@@ -41,6 +41,7 @@ async def test_a_killed_gateway_loses_the_last_moments_only(
         killed_ms = SystemClock().now_ms()
         gateway.process.kill()
         await gateway.process.wait()
+        await socket.close()
     rows = await pool.fetch("SELECT (extract(epoch FROM at) * 1000)::bigint AS at_ms FROM trail ORDER BY at")
     stored_ms = [row["at_ms"] for row in rows]
     assert stored_ms == sent_ms[: len(stored_ms)]  # nothing before what was lost is missing, nothing is doubled

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -79,7 +80,7 @@ async def test_a_phone_gets_what_it_missed_before_its_welcome(stage: Stage, pool
     assert (welcome["recovered"], welcome["offset"]) == (False, 0)
     await tell(pool, phone_of.topic, 1)
     assert await events(phone, 1) == [(1, 1)]
-    await client.close()
+    await hang_up(client, phone)
     await tell(pool, phone_of.topic, 2)
     await tell(pool, "user:somebody-else", 3)
     await tell(pool, phone_of.topic, 4)
@@ -93,7 +94,7 @@ async def test_a_phone_gets_what_it_missed_before_its_welcome(stage: Stage, pool
     phone.frames.clear()
     await tell(pool, phone_of.topic, 5)
     assert await events(phone, 1) == [(5, 5)]
-    await client.close()
+    await hang_up(client, phone)
 
 
 @pytest.mark.usefixtures("_relay")
@@ -122,6 +123,11 @@ async def test_a_phone_whose_history_is_gone_is_told_so(stage: Stage, pool: Pool
     await tell(pool, phone_of.topic, 1_000)
     assert await events(phone, 1) == [(1_000, newest + 1)]
     assert phone.frames == []
+    await hang_up(client, phone)
+
+
+async def hang_up(client: aiohttp.ClientSession, phone: Phone) -> None:
+    await phone.socket.close()
     await client.close()
 
 
@@ -154,40 +160,40 @@ class Packets:
                 return text.removeprefix(start)
 
 
-async def packets(client: aiohttp.ClientSession, stage: Stage, namespace: str = "/customer") -> Packets:
-    socket = await client.ws_connect(f"{stage.url}/socket.io/?EIO=4&transport=websocket")
-    return Packets(socket, namespace)
+@asynccontextmanager
+async def packets(stage: Stage, namespace: str = "/customer") -> AsyncIterator[Packets]:
+    async with (
+        aiohttp.ClientSession() as client,
+        client.ws_connect(f"{stage.url}/socket.io/?EIO=4&transport=websocket") as socket,
+    ):
+        yield Packets(socket, namespace)
 
 
 @pytest.mark.usefixtures("_relay")
 async def test_the_pid_of_a_connect_says_recovered_or_not(stage: Stage, city: City, pool: Pool) -> None:
     customer = await city.person(Role.CUSTOMER, "C")
     token, topic = stage.token(Role.CUSTOMER, customer), f"user:{customer}"
-    async with aiohttp.ClientSession() as client:
-        first = await packets(client, stage)
+    async with packets(stage) as first:
         answer = await first.connect({"token": token})
         name, body, offset = await first.event()
         assert (name, body["recovered"], offset) == ("welcome", False, str(body["offset"]))
         assert answer["pid"].startswith(body["epoch"])
     await tell(pool, topic, 1, 2)
     await told(pool)
-    async with aiohttp.ClientSession() as client:
-        second = await packets(client, stage)
+    async with packets(stage) as second:
         again = await second.connect({"token": token, "pid": answer["pid"], "offset": offset})
         assert again["pid"] == answer["pid"]
         assert [await second.event() for _ in range(2)] == [["test", {"n": 1}, "1"], ["test", {"n": 2}, "2"]]
         name, body, offset = await second.event()
         assert (name, body["recovered"], offset) == ("welcome", True, "2")
-    async with aiohttp.ClientSession() as client:
-        third = await packets(client, stage)
+    async with packets(stage) as third:
         anew = await third.connect({"token": token, "pid": answer["pid"], "offset": "3"})
         assert anew["pid"] not in {answer["pid"], None}
         assert (await third.event())[1]["recovered"] is False
-    async with aiohttp.ClientSession() as client:
-        # Cut off before that welcome arrived, a stock client brings the same useless offset under the new pid.
-        await tell(pool, topic, 3)
-        await told(pool)
-        fourth = await packets(client, stage)
+    # Cut off before that welcome arrived, a stock client brings the same useless offset under the new pid.
+    await tell(pool, topic, 3)
+    await told(pool)
+    async with packets(stage) as fourth:
         assert (await fourth.connect({"token": token, "pid": anew["pid"], "offset": "3"}))["pid"] != anew["pid"]
         assert (await fourth.event())[1]["recovered"] is False
 
@@ -195,10 +201,8 @@ async def test_the_pid_of_a_connect_says_recovered_or_not(stage: Stage, city: Ci
 @pytest.mark.usefixtures("_relay")
 async def test_a_pid_is_good_for_one_person(stage: Stage, city: City) -> None:
     one, other = [await city.person(Role.CUSTOMER, name) for name in "AB"]
-    async with aiohttp.ClientSession() as client:
-        first = await packets(client, stage)
+    async with packets(stage) as first, packets(stage) as second:
         pid = (await first.connect({"token": stage.token(Role.CUSTOMER, one)}))["pid"]
-        second = await packets(client, stage)
         auth = {"token": stage.token(Role.CUSTOMER, other), "pid": pid, "offset": "0"}
         assert (await second.connect(auth))["pid"] != pid
         assert (await second.event())[1]["recovered"] is False
@@ -223,11 +227,11 @@ async def test_a_gap_is_closed_with_few_statements_and_without_welcomes(
     calls = CountingCalls(SystemClock(), pool)
     async with (
         gateway_on(redis, pool, token_keys, tmp_path, calls=calls) as stage,
-        aiohttp.ClientSession() as client,
+        AsyncExitStack() as opened,
     ):
         clients = []
         for customer in customers:
-            clients.append(await packets(client, stage))
+            clients.append(await opened.enter_async_context(packets(stage)))
             await clients[-1].connect({"token": stage.token(Role.CUSTOMER, customer)})
             assert (await clients[-1].event())[0] == "welcome"
         await eventually(lambda: all(session.is_open for session in stage.gateway.services.registry))
@@ -252,16 +256,14 @@ async def test_a_gap_is_closed_with_few_statements_and_without_welcomes(
 @pytest.mark.usefixtures("_relay")
 async def test_a_console_misses_nothing_of_its_desk(stage: Stage, city: City, pool: Pool) -> None:
     token = stage.token(Role.DISPATCHER, await city.person(Role.DISPATCHER, "D"))
-    async with aiohttp.ClientSession() as client:
-        first = await packets(client, stage, "/console")
+    async with packets(stage, "/console") as first:
         answer = await first.connect({"token": token})
         await first.next("welcome")  # what was told before it is in the snapshot
         await tell(pool, f"desk:{ORG}", 1)
         assert (await first.next("test"))[1:] == [{"n": 1}, "1"]
     await tell(pool, f"desk:{ORG}", 2)
     await told(pool)
-    async with aiohttp.ClientSession() as client:
-        second = await packets(client, stage, "/console")
+    async with packets(stage, "/console") as second:
         assert (await second.connect({"token": token, "pid": answer["pid"], "offset": "1"}))["pid"] == answer["pid"]
         assert await second.next("test") == ["test", {"n": 2}, "2"]
         assert (await second.next("welcome"))[1]["recovered"] is True

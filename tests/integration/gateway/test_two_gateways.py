@@ -166,6 +166,7 @@ async def test_who_connects_again_is_replaced_at_whichever_gateway_they_were(
                 break
         assert seen == {0, 1}
         assert sum([await _sockets_of(gateway) for gateway in gateways]) == 1
+        await socket.close()
 
 
 async def test_a_tracker_may_post_to_either_gateway(

@@ -18,7 +18,7 @@ GRACE_ENDS = "UPDATE silence_watch SET asked_at = asked_at - interval '1 hour', 
 
 
 async def has(world: World, question: str) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while not await world.pool.fetchval(question):
             await CLOCK.sleep_ms(20)
 

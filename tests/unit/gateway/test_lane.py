@@ -199,4 +199,5 @@ async def test_a_line_that_has_failed_is_not_released() -> None:
         connection = await client.ws_connect("/")
         connection._response.connection.transport.write(b"\xff\xff")
         assert (await connection.receive()).data == 1002
+        await connection.close()
     assert released == [False]
