@@ -50,8 +50,7 @@ from ops.garbage import collect_seldom
 from ops.http import add_guards, add_ops_routes, app_runner, guards, tls_context
 from ops.process import Process, run
 from ops.readiness import Readiness
-from safetap_door.cancelling import add_cancel_route
-from safetap_door.check_ins import add_check_in_route
+from safetap_door.check_ins import add_pin_routes
 from safetap_door.database import NewConnection, keep_open, open_pool
 from safetap_door.live_desks import LiveDesks
 from safetap_door.locked_phone import LockedPhoneServices, add_locked_phone_routes
@@ -69,8 +68,7 @@ NAME: Final = "safetap_door"
 
 async def root(process: Process) -> None:
     """Take triggers and climb ladders until told to stop."""
-    settings = process.settings
-    clock = SystemClock()
+    settings, clock = process.settings, SystemClock()
     tokens = open_tokens(settings)
     async with AsyncExitStack() as stack:
         sealing = Sealing(open_keyring(settings))
@@ -112,8 +110,7 @@ async def root(process: Process) -> None:
         app = build_app(settings, services, desks, process.readiness)
         passwords = Passwords(threads=1)
         stack.callback(passwords.close)
-        add_cancel_route(app, passwords)
-        add_check_in_route(app)
+        add_pin_routes(app, passwords)
         add_locked_phone_routes(app, LockedPhoneServices(keys=keys, phones=phones, senders=services.senders))
         await serve(stack, settings, app, services)
         async with asyncio.TaskGroup() as tasks:

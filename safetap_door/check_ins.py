@@ -16,11 +16,12 @@ from engine.core.errors import InvalidInput, TooMany
 from engine.core.ids import BookingId, PersonId
 from engine.core.vocabulary import Channel
 from engine.people.accounts import check_standing
+from engine.people.passwords import Passwords
 from engine.safetap.forwarding import CHECK_IN_PATH
 from engine.safetap.metrics import REPLIES
 from engine.safetap.silence.check_in import CheckIn, check_in
 from engine.safetap.silence.text_answer import Asked, answer_in, asked_on
-from safetap_door.cancelling import PASSWORDS, protected, raise_duress, turn
+from safetap_door.cancelling import PASSWORDS, add_cancel_route, protected, raise_duress, turn
 from safetap_door.provider_requests import PROVIDERS
 from safetap_door.routes import SERVICES
 
@@ -38,8 +39,9 @@ class CheckInBody(BaseModel):
     fix: object = None
 
 
-def add_check_in_route(app: web.Application) -> None:
-    """Let `app`, which takes PINs, take answers of sockets too."""
+def add_pin_routes(app: web.Application, passwords: Passwords) -> None:
+    """Let `app`, which has the door's requests, take PINs: to cancel an alarm, and to say that all is well."""
+    add_cancel_route(app, passwords)
     app.router.add_post(CHECK_IN_PATH, take_check_in)
 
 

@@ -16,8 +16,7 @@ from engine.people.tokens import AccessTokens
 from engine.safetap.trigger_store import store_trigger
 from ops.readiness import Readiness
 from safetap_door.__main__ import build_app
-from safetap_door.cancelling import add_cancel_route
-from safetap_door.check_ins import add_check_in_route
+from safetap_door.check_ins import add_pin_routes
 from safetap_door.live_desks import LiveDesks
 from safetap_door.locked_phone import LockedPhoneServices, add_locked_phone_routes
 from safetap_door.routes import DoorServices
@@ -56,8 +55,7 @@ async def door_app(tmp_path: Path) -> web.Application:
     desks = LiveDesks(pool=nothing, clock=CLOCK, tokens=nothing, origins=frozenset(), name_of=lambda _: None)
     services = DoorServices(CLOCK, *[nothing] * (len(fields(DoorServices)) - 1))
     app = build_app(Settings(state_dir=tmp_path), services, desks, Readiness())
-    add_cancel_route(app, nothing)
-    add_check_in_route(app)
+    add_pin_routes(app, nothing)
     add_locked_phone_routes(app, LockedPhoneServices(nothing, nothing, nothing))
     return app
 
