@@ -188,6 +188,9 @@ async def test_an_idle_region_is_closed_and_founded_again(town: Town, clock: Man
     matcher = Matcher(town)
     booking_id = await town.book()
     await matcher.leases.settle()
+    clock.step_ms(REGION_IDLE_MS)
+    await matcher.leases.settle()
+    assert len(await matcher.holds()) == 2, "somebody still waits there"
     await town.cancel(booking_id)
     clock.step_ms(REGION_IDLE_MS - 1)
     await matcher.leases.settle()
