@@ -32,7 +32,7 @@ from engine.geo.cell_index import CellIndex
 from engine.geo.followed_mirror import FollowedMirror
 from engine.matcher.ask import Wants
 from engine.matcher.candidate_search import CandidateSearch
-from engine.matcher.chooser import Chooser, Job
+from engine.matcher.chooser import Chooser, Job, Seen
 from engine.matcher.cost_policy import DEFAULT_POLICY, CostPolicy
 from engine.matcher.decision import Choice, Decision
 from engine.matcher.decision_detail import detail_of, waiting_detail_of
@@ -49,14 +49,13 @@ from engine.matcher.finish_store import Finishes
 from engine.matcher.finishing import Soon
 from engine.matcher.live_frame import LiveFrames
 from engine.matcher.offer_store import expire_offers, past_offers, withdraw_idle_offers
-from engine.matcher.offers import DEFAULT_OFFER_POLICY, PastOffer, is_exhausted, next_round, retry_after_ms
+from engine.matcher.offers import PastOffer, is_exhausted, next_round, retry_after_ms
 from engine.matcher.plan import Mode
 from engine.matcher.pressure import Demand, window_begin_ms
 from engine.matcher.recorder import Recorder
 from engine.matcher.region_cover import RegionCover
 from engine.matcher.region_leases import RegionLeases
 from engine.matcher.wants_store import read_wants
-from engine.matcher.window_round import Open
 from engine.matcher.worker_feed import WorkerFeed
 from engine.matcher.worker_table import WorkerTable
 from engine.outbox.durable_loop import keep_running
@@ -228,7 +227,7 @@ class Dispatcher:
     def _job(self, claim: Claim, past: Sequence[PastOffer], wants: Wants, search: CandidateSearch) -> Job:
         telling = [offer for offer in past if offer.state is not OfferState.WITHDRAWN]
         placed = replace(wants, is_in_area=self.feed.areas.has(claim.org_id, claim.lat_deg, claim.lng_deg))
-        asking = next_round(DEFAULT_OFFER_POLICY, past)
+        asking = next_round(search.policy.offers, past)
         return Job(claim, telling, asking, placed, search, self._clock.steady_ns())
 
     async def _round_of(self, org_id: OrgId, jobs: Sequence[Job]) -> None:
@@ -266,10 +265,12 @@ class Dispatcher:
 
     async def _together(self, org_id: OrgId, jobs: Sequence[Job], window_ms: int) -> None:
         """Decide several bookings at the least cost for all."""
-        open_jobs = [job for job in jobs if self._reason_to_end(job) is None and not job.claim.is_held]
-        closed = [job for job in jobs if job not in open_jobs]
+        open_jobs: list[Job] = []
+        closed: list[Job] = []
+        for job in jobs:
+            (closed if job.claim.is_held or self._reason_to_end(job) is not None else open_jobs).append(job)
         soon = await self._soon(org_id) if window_ms else Soon.nobody()
-        opened = [(job, await self._opened(job, soon)) for job in open_jobs]
+        opened = [(job, await self._seen(job, soon)) for job in open_jobs]
         whole = [(job, found) for job, found in opened if found is not None]
         work = [self._guarded(job, self._outcome(job)) for job in closed]
         if whole:
@@ -285,9 +286,9 @@ class Dispatcher:
                 )
         await asyncio.gather(*work)
 
-    async def _opened(self, job: Job, soon: Soon) -> Open | None:
+    async def _seen(self, job: Job, soon: Soon) -> Seen | None:
         try:
-            return await self._chooser.opened(job, soon)
+            return await self._chooser.seen(job, soon)
         except AWAY_ERRORS:
             raise
         except Exception:
