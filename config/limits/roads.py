@@ -14,5 +14,7 @@ ROUTER_REST_MS: Final = 10_000
 """How long a failing router is not asked; then one question tries it."""
 ROUTER_PLACES_MAX: Final = 100
 """Places of one question to a router (OSRM's own default limit); the others are answered by the straight line."""
+ROUTER_AT_ONCE_MAX: Final = 8
+"""Questions that a router is asked at the same time; the others wait for these."""
 ROUTER_ANSWER_BYTES_MAX: Final = 262_144
 """A longer answer of a router counts as a failure."""

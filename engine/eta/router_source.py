@@ -1,5 +1,7 @@
 """Travel times of somebody's OSRM or Valhalla over HTTP; the straight line where it does not answer."""
 
+import asyncio
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Final, Self
 
@@ -8,13 +10,13 @@ import numpy as np
 import structlog
 from yarl import URL
 
-from config.limits import ROUTER_ANSWER_BYTES_MAX, ROUTER_PLACES_MAX, ROUTER_TIMEOUT_MS
+from config.limits import ROUTER_ANSWER_BYTES_MAX, ROUTER_AT_ONCE_MAX, ROUTER_PLACES_MAX, ROUTER_TIMEOUT_MS
 from engine.core.clock import Clock
 from engine.core.units import MS_PER_S
 from engine.eta.breaker import Breaker
 from engine.eta.learned_times import PRIOR_HIGH, PRIOR_LOW
 from engine.eta.router_wire import RouterAnswerError, RouterKind, question, seconds_of_answer
-from engine.eta.source import EtaMatrix, EtaOutcome, Floats, straight_arrivals
+from engine.eta.source import EtaMatrix, EtaOutcome, Floats, Question, straight_arrivals
 
 JSON: Final = {"Content-Type": "application/json"}
 
@@ -66,6 +68,15 @@ class RouterSource:
             return straight
         self._breaker.answered()
         return _merged(straight, seconds, asked)
+
+    async def answers(self, questions: Sequence[Question], *, at_ms: int) -> list[EtaMatrix]:
+        """Return the router's times of each question, a few asked at once."""
+        found: list[EtaMatrix] = []
+        for batch in (questions[at : at + ROUTER_AT_ONCE_MAX] for at in range(0, len(questions), ROUTER_AT_ONCE_MAX)):
+            found += await asyncio.gather(
+                *(self.arrivals(q.from_lat_deg, q.from_lng_deg, q.to_lat_deg, q.to_lng_deg, at_ms=at_ms) for q in batch)
+            )
+        return found
 
     async def _ask(self, from_lat: Floats, from_lng: Floats, to_lat: float, to_lng: float) -> Floats:
         assert self._session is not None, "enter the source before use"

@@ -1,5 +1,6 @@
 """Where travel times come from: one seam in front of the straight line, our own road graph and somebody's router."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Protocol, TypeAlias
@@ -43,6 +44,16 @@ class EtaMatrix:
     """`EtaOutcome` of each."""
 
 
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Question:
+    """Many places, one goal; degrees."""
+
+    from_lat_deg: Floats
+    from_lng_deg: Floats
+    to_lat_deg: float
+    to_lng_deg: float
+
+
 class EtaSource(Protocol):
     """Travel times from many places to one. Never raises for a bad place or a lost server: it names the outcome."""
 
@@ -50,6 +61,10 @@ class EtaSource(Protocol):
         self, from_lat_deg: Floats, from_lng_deg: Floats, to_lat_deg: float, to_lng_deg: float, *, at_ms: int
     ) -> EtaMatrix:
         """Return the times of trips that begin at `at_ms` (Unix)."""
+        ...
+
+    async def answers(self, questions: Sequence[Question], *, at_ms: int) -> list[EtaMatrix]:
+        """Return what `arrivals` would say to each question."""
         ...
 
 
@@ -62,6 +77,11 @@ class StraightLineSource:
         """Return the times; they are the same at every hour."""
         del at_ms
         return straight_arrivals(from_lat_deg, from_lng_deg, to_lat_deg, to_lng_deg)
+
+    async def answers(self, questions: Sequence[Question], *, at_ms: int) -> list[EtaMatrix]:
+        """Return the times of each question."""
+        del at_ms
+        return [straight_answer(each) for each in questions]
 
 
 def straight_arrivals(
@@ -77,3 +97,9 @@ def straight_arrivals(
     )
     outcomes = np.full(len(seconds), outcome, np.uint8)
     return EtaMatrix(seconds, seconds * straight_line.LOW_RATIO, seconds * straight_line.HIGH_RATIO, outcomes)
+
+
+def straight_answer(question: Question, outcome: EtaOutcome = EtaOutcome.STRAIGHT_LINE) -> EtaMatrix:
+    """Return `straight_arrivals` of a question."""
+    q = question
+    return straight_arrivals(q.from_lat_deg, q.from_lng_deg, q.to_lat_deg, q.to_lng_deg, outcome)

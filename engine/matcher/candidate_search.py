@@ -29,6 +29,7 @@ from engine.matcher.live_frame import LiveFrame, LiveFrames, Moment
 from engine.matcher.worker_table import WorkerStatus, WorkerTable
 
 S_PER_NS: Final = 1e-9
+NOBODY: Final = np.zeros(0, np.int32)
 MIRROR_REACH: Final = 1.002
 """A mirror is asked this much further: it measures on the sphere, the ranking on a plane around the pin."""
 
@@ -134,6 +135,8 @@ class CandidateSearch:
         wants = near.ask.wants
 
         def rows(who: frozenset[PersonId]) -> IntArray:
+            if not who:
+                return NOBODY
             slots = self._table.slots_of(who)
             return live.rows_of(slots) if live is not None else _rows_in(frame.slots, slots)
 

@@ -9,12 +9,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+import numpy as np
 from prometheus_client import Counter, Histogram
 
 from config.limits import LOOK_AHEAD_MS
 from engine.core.clock import Clock
 from engine.core.units import MS_PER_MIN
-from engine.eta.source import EtaMatrix, EtaOutcome, EtaSource
+from engine.eta.source import EtaMatrix, EtaOutcome, EtaSource, Question
 from engine.matcher.ask import Ask, Wants
 from engine.matcher.candidate_search import CandidateSearch, Found
 from engine.matcher.decision import Circumstances, Decision, Shortlist, decide
@@ -60,6 +61,16 @@ class Job:
     started_ns: int
 
 
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Seen:
+    """Who could go to a booking of a window, before travel times are known."""
+
+    free: Shortlist
+    soon: Shortlist | None
+    waited_min: float
+    circumstances: Circumstances
+
+
 class Chooser:
     """Turns jobs into decisions."""
 
@@ -75,10 +86,11 @@ class Chooser:
             RedisError: Redis did not answer.
         """
         shortlist, _, circumstances = await self._listed(job)
-        return decide(shortlist, await self._arrivals(shortlist), circumstances)
+        (arrivals,) = await self._arrivals([shortlist])
+        return decide(shortlist, arrivals, circumstances)
 
-    async def opened(self, job: Job, soon: Soon) -> Open:
-        """Return what a window needs to know of a booking.
+    async def seen(self, job: Job, soon: Soon) -> Seen:
+        """Return who could go to a booking of a window, now or soon.
 
         Raises:
             RedisError: Redis did not answer.
@@ -90,25 +102,23 @@ class Chooser:
         if len(soon.slots) and waited_ms < LOOK_AHEAD_MS:
             not_to_ask = workers_not_to_ask(job.past, ask_again=False, now_ms=now_ms)
             ahead = await job.search.soon_free(ask, soon, org_id=job.claim.org_id, not_to_ask=not_to_ask)
-        return Open(
-            free=free,
-            free_arrivals=await self._arrivals(free),
-            soon=ahead,
-            soon_arrivals=None if ahead is None else await self._arrivals(ahead),
-            waited_min=max(0.0, waited_ms / MS_PER_MIN),
-            circumstances=circumstances,
-        )
+        return Seen(free, ahead, max(0.0, waited_ms / MS_PER_MIN), circumstances)
 
-    async def together(self, bookings: Sequence[Open], soon: Soon, *, window_ms: int) -> list[Decision]:
+    async def together(self, bookings: Sequence[Seen], soon: Soon, *, window_ms: int) -> list[Decision]:
         """Decide about several bookings at the least cost for all."""
-        now_ms = self._clock.now_ms()
-        prices = prices_of(bookings)
-        problem = problem_of(bookings, prices, soon, now_ms=now_ms)
+        free_times = await self._arrivals([each.free for each in bookings])
+        ahead_times = await self._arrivals([each.soon for each in bookings])
+        timed = [
+            Open(each.free, free, each.soon, ahead, each.waited_min, each.circumstances)
+            for each, free, ahead in zip(bookings, free_times, ahead_times, strict=True)
+        ]
+        prices = prices_of(timed)
+        problem = problem_of(timed, prices, soon, now_ms=self._clock.now_ms())
         began_ns = self._clock.steady_ns()
         plan = await asyncio.to_thread(problem.solve)
         took_ns = self._clock.steady_ns() - began_ns
         SOLVE_SECONDS.observe(took_ns * S_PER_NS)
-        return decisions_of(bookings, prices, problem, plan, window_ms=window_ms, solver_us=round(took_ns * US_PER_NS))
+        return decisions_of(timed, prices, problem, plan, window_ms=window_ms, solver_us=round(took_ns * US_PER_NS))
 
     async def _listed(self, job: Job) -> tuple[Shortlist, Ask, Circumstances]:
         claim, now_ms = job.claim, self._clock.now_ms()
@@ -138,21 +148,26 @@ class Chooser:
         again = await job.search.find(ask, org_id=org_id, not_to_ask=not_even_again, radius_m=radius_m, only=only)
         return again, True
 
-    async def _arrivals(self, shortlist: Shortlist) -> EtaMatrix | None:
-        if len(shortlist) == 0:
-            return None
-        lat_deg, lng_deg = places_deg(shortlist.frame)
-        ask, at_ms = shortlist.ask, self._clock.now_ms()
-        found = await self._eta.arrivals(lat_deg, lng_deg, ask.lat_deg, ask.lng_deg, at_ms=at_ms)
-        for outcome, count in outcomes_of(found).items():
+    async def _arrivals(self, shortlists: Sequence[Shortlist | None]) -> list[EtaMatrix | None]:
+        """Return the travel times of each list that has anybody on it."""
+        asked = [at for at, each in enumerate(shortlists) if each is not None and len(each)]
+        questions = [_question(each) for each in shortlists if each is not None and len(each)]
+        found: list[EtaMatrix | None] = [None] * len(shortlists)
+        if not questions:
+            return found
+        for at, answer in zip(asked, await self._eta.answers(questions, at_ms=self._clock.now_ms()), strict=True):
+            found[at] = answer
+        for outcome, count in outcomes_of(*(each for each in found if each is not None)).items():
             ETAS.labels(outcome).inc(count)
         return found
 
 
-def outcomes_of(arrivals: EtaMatrix) -> Mapping[str, int]:
+def outcomes_of(*answers: EtaMatrix) -> Mapping[str, int]:
     """Return how many travel times were found which way, by the name of the way."""
-    counts: dict[str, int] = {}
-    for outcome in arrivals.outcome.tolist():
-        name = EtaOutcome(outcome).name.lower()
-        counts[name] = counts.get(name, 0) + 1
-    return counts
+    counts = np.bincount(np.concatenate([each.outcome for each in answers]))
+    return {EtaOutcome(outcome).name.lower(): int(counts[outcome]) for outcome in np.flatnonzero(counts).tolist()}
+
+
+def _question(shortlist: Shortlist) -> Question:
+    lat_deg, lng_deg = places_deg(shortlist.frame)
+    return Question(lat_deg, lng_deg, shortlist.ask.lat_deg, shortlist.ask.lng_deg)

@@ -40,7 +40,7 @@ BEYOND_CAP: Final = "eta_cap"
 """The rule that excludes who would need longer than the service lets anybody need."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Shortlist:
     """The cheapest candidates by the straight line, cheapest first, as the kernel saw them."""
 
@@ -118,7 +118,7 @@ class Circumstances:
     """Nobody else was left: who had said no long ago could be asked again."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Decision:
     """What was decided about a booking, and everything it was decided from.
 
@@ -216,7 +216,9 @@ def ranking_of(
 
 def choices_of(shortlist: Shortlist, prices: Priced, *, k: int = WHY_CANDIDATES_MAX) -> tuple[Choice, ...]:
     """Return the `k` cheapest as they may be asked."""
-    return tuple(choice_at(shortlist, prices, row) for row in prices.order[:k].tolist())
+    rows = prices.order[:k]
+    slots, eta_s = shortlist.frame.slots[rows], np.rint(prices.eta_min[rows] * S_PER_MIN).astype(np.int64)
+    return tuple(map(Choice, slots.tolist(), prices.cost_min[rows].tolist(), eta_s.tolist()))
 
 
 def choice_at(shortlist: Shortlist, prices: Priced, row: int) -> Choice:

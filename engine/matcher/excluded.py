@@ -12,15 +12,7 @@ import numpy as np
 from config.limits import NEAR_LOSERS_MAX
 from engine.matcher import kernels as at
 from engine.matcher.ask import Ask
-from engine.matcher.frame import (
-    REASONS,
-    UNBLOCKED,
-    WHY_NOT,
-    Apart,
-    Frame,
-    Query,
-    part_of,
-)
+from engine.matcher.frame import REASONS, Apart, Frame, Query, kit_rules, part_of, ready_rules
 from engine.matcher.kernels import BLOCK, FloatArray, IntArray, top_k
 
 OUT_OF_AREA: Final = "zone"
@@ -58,20 +50,8 @@ def excluded_of(frame: Frame, rows: IntArray, apart: Apart) -> Excluded:
 
 def broken_rules(frame: Frame, ask: Ask, query: Query) -> IntArray:
     """Return for each row the bits of the `RULES` that it breaks, with `apart` laid over."""
-    ready, kit = frame.mask
-    wants = ask.wants
-    applies = (
-        np.full(len(ready), not wants.is_in_area),
-        (ready & (1 << ask.skill_bit)) == 0,
-        *((ready & int(bit)) == 0 for _, bit in WHY_NOT),
-        (kit & UNBLOCKED) == 0,
-        *((kit & bits) != bits for bits in (wants.certificates, wants.tools, wants.vehicles)),
-        _km2(frame.matrix, query.numbers) > query.numbers[at.QUERY_KM2_MAX],
-        query.numbers[at.QUERY_END_MIN] > frame.matrix[at.WORK_END_MIN],
-    )
-    bits = np.zeros(len(ready), np.int32)
-    for i, broken in enumerate(applies):
-        bits |= broken.astype(np.int32) << i
+    bits = np.full(frame.mask.shape[1], int(not ask.wants.is_in_area), np.int32)
+    at.broken_rules(frame.matrix, frame.mask, ready_rules(ask), kit_rules(ask), query.numbers, bits)
     return bits
 
 
@@ -89,10 +69,12 @@ def costs_without_rules(frame: Frame, ask: Ask, query: Query) -> FloatArray:
 
 def rows_in(rows: IntArray, apart: Apart) -> Apart:
     """Return where in `rows` those stand who are apart."""
-    asked, blocked, preferred = (
-        np.flatnonzero(np.isin(rows, some)).astype(np.int32) for some in (apart.asked, apart.blocked, apart.preferred)
-    )
-    return Apart(asked, blocked, preferred)
+    return Apart(*(_rows_among(rows, some) for some in (apart.asked, apart.blocked, apart.preferred)))
+
+
+def _rows_among(rows: IntArray, some: IntArray) -> IntArray:
+    # To most bookings nobody is apart, and `isin` of nothing costs as much as the kernel.
+    return np.flatnonzero(np.isin(rows, some)).astype(np.int32) if len(some) else np.zeros(0, np.int32)
 
 
 def _without_rules(ask: Ask, query: Query, *, knows_ends: bool) -> tuple[IntArray, FloatArray]:
@@ -103,12 +85,3 @@ def _without_rules(ask: Ask, query: Query, *, knows_ends: bool) -> tuple[IntArra
     if not knows_ends:
         numbers[at.QUERY_END_MIN] = -np.inf
     return need, numbers
-
-
-def _km2(matrix: FloatArray, numbers: FloatArray) -> FloatArray:
-    """Return the squares of the distances in the kernel's steps, rounded as there."""
-    dy_km = matrix[at.Y_KM] - numbers[at.QUERY_Y_KM]
-    scale = numbers[at.QUERY_EAST_SCALE] - numbers[at.QUERY_EAST_SLOPE] * dy_km
-    dx_km = (matrix[at.X_KM] - numbers[at.QUERY_X_KM]) * scale
-    km2: FloatArray = dx_km * dx_km + dy_km * dy_km
-    return km2

@@ -8,7 +8,7 @@ never be cheaper than the drive from its edge. What rules out is a bit, never a 
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import IntFlag
 from typing import Final, TypeAlias
 
@@ -82,6 +82,8 @@ REASONS: Final = (
 )  # fmt: skip
 """Why a candidate does not count, in the order in which the reasons are given; the last `working_time` is of whose time
 ends before the job does."""
+
+_READY_RULES: Final = np.array([0, *(int(bit) for _, bit in WHY_NOT)], np.int32)
 
 STATIC_TERMS: Final = ("rating", "fairness", "workload", "earnings", "acceptance", "battery", "fix_age")
 """The terms that do not depend on the booking, in the order of a frame's `fixed`."""
@@ -264,6 +266,9 @@ def static_terms(candidates: Candidates, facts: WorkFacts, weights: CostWeights)
 @contextmanager
 def laid_over(frame: Frame, apart: Apart, query: Query) -> Iterator[None]:
     """Lay what is special to a booking over the few columns that it is about; they are restored afterwards."""
+    if not (len(apart.asked) or len(apart.blocked) or len(apart.preferred)):
+        yield
+        return
     ready, kit = frame.mask
     base = frame.matrix[at.BASE_MIN]
     was = ready[apart.asked], kit[apart.blocked], base[apart.preferred]
@@ -307,27 +312,34 @@ def places_deg(frame: Frame) -> tuple[DoubleArray, DoubleArray]:
 
 def part_of(frame: Frame, rows: IntArray) -> Frame:
     """Return a frame of these rows alone, in their order: a copy."""
-    return replace(
-        frame,
-        slots=frame.slots[rows],
-        matrix=frame.matrix[:, rows],
-        mask=frame.mask[:, rows],
-        fixed=frame.fixed[:, rows],
+    f = frame
+    return Frame(
+        f.slots[rows],
+        f.matrix.take(rows, axis=1),
+        f.mask.take(rows, axis=1),
+        f.fixed.take(rows, axis=1),
+        f.origin_lat_deg,
+        f.origin_lng_deg,
+        f.epoch_ms,
     )
+
+
+def ready_rules(ask: Ask) -> IntArray:
+    """Return the bits that each of the first `REASONS` asks for, in their order."""
+    rules = _READY_RULES.copy()
+    rules[0] = 1 << ask.skill_bit
+    return rules
+
+
+def kit_rules(ask: Ask) -> IntArray:
+    """Return the bits of the kit that each of the next `REASONS` asks for."""
+    return np.array([UNBLOCKED, ask.wants.certificates, ask.wants.tools, ask.wants.vehicles], np.int32)
 
 
 def count_ruled_out(frame: Frame, ask: Ask, query: Query) -> dict[str, int]:
     """Return how many candidates do not count, under the first reason that applies to each."""
-    wants = ask.wants
     counts = np.zeros(len(REASONS), np.int64)
-    at.count_excluded(
-        frame.matrix,
-        frame.mask,
-        np.array([1 << ask.skill_bit, *(int(bit) for _, bit in WHY_NOT)], np.int32),
-        np.array([UNBLOCKED, wants.certificates, wants.tools, wants.vehicles], np.int32),
-        query.numbers,
-        counts,
-    )
+    at.count_excluded(frame.matrix, frame.mask, ready_rules(ask), kit_rules(ask), query.numbers, counts)
     found: dict[str, int] = {}
     for reason, count in zip(REASONS, counts.tolist(), strict=True):
         if count:

@@ -176,6 +176,22 @@ def count_excluded(
         counts[reason] += 1
 
 
+@kernel
+def broken_rules(
+    matrix: FloatArray, mask: IntArray, ready_rules: IntArray, kit_rules: IntArray, query: FloatArray, bits: IntArray
+) -> None:
+    """Set in `bits` of each candidate a bit for every rule that it breaks, from the second on as `count_excluded`."""
+    a, b = len(ready_rules), len(kit_rules)
+    for row in range(mask.shape[1]):
+        ready, kit = mask[MASK_READY, row], mask[MASK_KIT, row]
+        for rule in range(a):
+            bits[row] |= np.int32((ready & ready_rules[rule]) != ready_rules[rule]) << (rule + 1)
+        for rule in range(b):
+            bits[row] |= np.int32((kit & kit_rules[rule]) != kit_rules[rule]) << (a + rule + 1)
+        bits[row] |= np.int32(_is_far(matrix, row, query)) << (a + b + 1)
+        bits[row] |= np.int32(query[QUERY_END_MIN] > matrix[WORK_END_MIN, row]) << (a + b + 2)
+
+
 def warm_up() -> None:
     """Compile the kernels, or read them from their cache: once at process start, before readiness."""
     matrix, mask = np.zeros((FRAME_ROWS, 1), np.float32), np.zeros((MASK_ROWS, 1), np.int32)
@@ -183,6 +199,7 @@ def warm_up() -> None:
     buffer = np.zeros(BLOCK, np.int32)
     top_k(matrix, mask, np.zeros(NEED_LENGTH, np.int32), query, one, np.zeros(1, np.float32), buffer)
     count_excluded(matrix, mask, one, one, query, np.zeros(4, np.int64))
+    broken_rules(matrix, mask, one, one, query, one.copy())
 
 
 @kernel

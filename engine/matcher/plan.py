@@ -18,7 +18,7 @@ class Mode(StrEnum):
     """Together with what else was open, at the least cost for all."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class WindowProblem:
     """The question that was put to the exact solver: seat i is the i-th booking, column j the worker of `slots[j]`."""
 
@@ -46,7 +46,7 @@ class GaveWay:
     """Which booking of the window got them; `None`: none did."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Share:
     """A booking's part in a plan."""
 

@@ -34,7 +34,7 @@ UNSERVED_MIN: Final = 10.0 * WEIGHT_MIN_MAX
 """What staying without costs at least: more than the dearest worker."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Open:
     """A booking of a window: who is free for it, and who soon will be."""
 

@@ -29,11 +29,13 @@ class RiverInBetween:
     def __init__(self, meanwhile=None) -> None:
         self.meanwhile = meanwhile
 
-    async def arrivals(self, from_lat_deg, from_lng_deg, to_lat_deg, to_lng_deg, *, at_ms) -> EtaMatrix:
-        del from_lng_deg, to_lng_deg, at_ms
+    async def answers(self, questions, *, at_ms) -> list[EtaMatrix]:
+        del at_ms
         if self.meanwhile is not None:
             await self.meanwhile()
-        seconds = 1_200 - np.abs(from_lat_deg - to_lat_deg) * 20_000
+        return [self._answer(1_200 - np.abs(each.from_lat_deg - each.to_lat_deg) * 20_000) for each in questions]
+
+    def _answer(self, seconds) -> EtaMatrix:
         return EtaMatrix(seconds, seconds, seconds, np.full(len(seconds), EtaOutcome.ROADS, np.uint8))
 
 
