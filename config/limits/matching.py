@@ -5,6 +5,8 @@ from typing import Final
 # Dispatch
 SEARCH_RADIUS_M_MAX: Final = 12_000
 """Nobody further away is asked."""
+SEARCH_RADIUS_M_MIN: Final = 500
+"""A policy whose round looks less far is refused."""
 SEARCH_RINGS_MAX: Final = 26
 """Rings of cells that surely hold everybody within that radius."""
 CANDIDATES_MAX: Final = 2_000
@@ -14,10 +16,13 @@ OFFER_TTL_MS: Final = 20_000
 BOOKING_SEARCH_MS_MAX: Final = 1_800_000
 """A booking that found nobody by then becomes `unserved`."""
 OFFERS_AT_ONCE_MAX: Final = 5
-"""Workers who are asked together for one booking; a policy that says more gets as many."""
+"""Workers who are asked together for one booking; a policy that says more is refused."""
 OFFER_ANSWER_S_MIN: Final = 5
+"""A policy whose offers expire sooner is refused."""
 OFFER_ANSWER_S_MAX: Final = 300
-"""A policy whose offers last shorter or longer than these is refused."""
+"""A policy whose offers expire later is refused."""
+OFFER_ROUNDS_MAX: Final = 10
+"""Rounds that a policy may describe one by one; all later ones are as the last."""
 OFFERS_PER_BOOKING_MAX: Final = 25
 """A booking that was offered so often without a yes becomes `unserved`: the desk calls."""
 OFFER_ASK_AGAIN_MS: Final = 120_000

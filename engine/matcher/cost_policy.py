@@ -14,6 +14,7 @@ from uuid import UUID
 import orjson
 
 from config.limits import WEIGHT_MIN_MAX
+from engine.matcher.offer_policy import DEFAULT_OFFER_POLICY, OfferPolicy, offers_from, parse_offers
 
 NAME: Final = re.compile(r"[a-z][a-z0-9-]{0,31}")
 FULL_MARKS: Final = frozenset({
@@ -67,6 +68,8 @@ class CostPolicy:
     organisations: Mapping[UUID, CostWeights] = field(default_factory=dict)
     """Whole weights of organisations with some of their own."""
     services: Mapping[UUID, CostWeights] = field(default_factory=dict)
+    offers: OfferPolicy = DEFAULT_OFFER_POLICY
+    """How many are asked, how far away, and for how long."""
 
     @property
     def label(self) -> str:
@@ -88,7 +91,9 @@ def parse_policy(said: Mapping[str, object]) -> CostPolicy:
     Raises:
         PolicyError: it breaks a rule; all problems are named at once.
     """
-    problems = [f"{name}: unknown" for name in said if name not in ("name", "version", "weights", *_OVERRIDES)]
+    problems = [
+        f"{name}: unknown" for name in said if name not in ("name", "version", "weights", "offers", *_OVERRIDES)
+    ]
     name, version = said.get("name"), said.get("version")
     if not isinstance(name, str) or not NAME.fullmatch(name):
         problems.append("name: lower-case letters, digits and hyphens, 32 at most, a letter first")
@@ -96,17 +101,19 @@ def parse_policy(said: Mapping[str, object]) -> CostPolicy:
         problems.append("version: a whole number from 1 on")
     weights = _weights(said.get("weights", {}), DEFAULT_WEIGHTS, "weights", problems)
     own = {place: _own(said.get(place, {}), weights, place, problems) for place in _OVERRIDES}
+    offers = parse_offers(said.get("offers", {}), problems)
     if problems:
         raise PolicyError("; ".join(problems))
     assert isinstance(name, str)
     assert isinstance(version, int)
-    return CostPolicy(name, version, weights, own["organisations"], own["services"])
+    return CostPolicy(name, version, weights, own["organisations"], own["services"], offers)
 
 
 def policy_text(policy: CostPolicy) -> str:
     """Return all of a policy as canonical JSON: equal policies have equal texts."""
     said = {place: {str(key): asdict(own) for key, own in getattr(policy, place).items()} for place in _OVERRIDES}
-    whole = {"name": policy.name, "version": policy.version, "weights": asdict(policy.weights), **said}
+    weights, offers = asdict(policy.weights), asdict(policy.offers)
+    whole = {"name": policy.name, "version": policy.version, "weights": weights, "offers": offers, **said}
     return orjson.dumps(whole, option=orjson.OPT_SORT_KEYS).decode()
 
 
@@ -118,7 +125,14 @@ def policy_from_text(text: str) -> CostPolicy:
         return CostWeights(**{name: own[name] for name in WEIGHT_NAMES if name in own})
 
     own = {place: {UUID(key): weights(each) for key, each in said[place].items()} for place in _OVERRIDES}
-    return CostPolicy(said["name"], said["version"], weights(said["weights"]), own["organisations"], own["services"])
+    return CostPolicy(
+        said["name"],
+        said["version"],
+        weights(said["weights"]),
+        own["organisations"],
+        own["services"],
+        offers_from(said.get("offers", {})),
+    )
 
 
 _OVERRIDES: Final = ("organisations", "services")

@@ -14,14 +14,12 @@ from config.limits import (
     DISPATCH_RETRY_MS,
     DISPATCH_RETRY_MS_MAX,
     OFFER_ASK_AGAIN_MS,
-    OFFER_TTL_MS,
-    OFFERS_AT_ONCE_MAX,
     OFFERS_PER_BOOKING_MAX,
-    SEARCH_RADIUS_M_MAX,
 )
 from engine.core.ids import PersonId
 from engine.core.units import MS_PER_S
 from engine.core.vocabulary import OfferState
+from engine.matcher.offer_policy import OfferPolicy
 
 NO_STATES: Final = frozenset({OfferState.DECLINED, OfferState.EXPIRED})
 """How an offer ends by its worker's no, or by saying nothing."""
@@ -46,21 +44,6 @@ class PastOffer:
     ended_at_ms: int
     round: int = 1
     """Offers of one number were sent together; 0: the desk had assigned the job without one."""
-
-
-@dataclass(frozen=True, slots=True)
-class OfferPolicy:
-    """How a booking asks, round by round; the last number of a row stands for all later rounds."""
-
-    at_once: tuple[int, ...] = (1, 1, 2, 3)
-    """Workers who are asked together."""
-    radius_m: tuple[int, ...] = (8_000, SEARCH_RADIUS_M_MAX)
-    """How far away they are, as the crow flies."""
-    answer_s: int = OFFER_TTL_MS // MS_PER_S
-    """An unanswered offer expires after this long."""
-
-
-DEFAULT_OFFER_POLICY: Final = OfferPolicy()
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +129,7 @@ def retry_after_ms(searched_ms: int) -> int:
 
 
 def _of_round(row: tuple[int, ...], before: int) -> int:
-    return min(row[min(before, len(row) - 1)], OFFERS_AT_ONCE_MAX)
+    return row[min(before, len(row) - 1)]
 
 
 def _rest_ms(said_no: int) -> int:

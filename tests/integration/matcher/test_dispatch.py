@@ -23,7 +23,8 @@ from engine.core.vocabulary import BookingState
 from engine.matcher.dispatch import Dispatcher
 from engine.matcher.dispatch_store import LogEntry, Proposal, claim_due, save_offers
 from engine.matcher.offer_answers import answer_offer
-from engine.matcher.offers import DEFAULT_OFFER_POLICY, next_round
+from engine.matcher.offer_policy import DEFAULT_OFFER_POLICY
+from engine.matcher.offers import next_round
 from engine.people.tokens import Principal
 from tests.fakes import ManualClock
 from tests.integration.matcher.town import Town

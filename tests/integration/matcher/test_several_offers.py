@@ -14,8 +14,9 @@ from engine.core.vocabulary import BookingState, Duty
 from engine.matcher.dispatch import Dispatcher
 from engine.matcher.dispatch_store import LogEntry, Proposal, claim_due, save_offers
 from engine.matcher.offer_answers import answer_offer
+from engine.matcher.offer_policy import OfferPolicy
 from engine.matcher.offer_store import past_offers
-from engine.matcher.offers import OfferPolicy, OfferRound, next_round
+from engine.matcher.offers import OfferRound, next_round
 from engine.people.duty import set_duty
 from engine.people.tokens import Principal
 from tests.fakes import ManualClock

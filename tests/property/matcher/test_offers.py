@@ -19,10 +19,10 @@ from config.limits import (
 from engine.booking.lifecycle import OFFER_TRANSITIONS
 from engine.core.ids import PersonId
 from engine.core.vocabulary import OfferState
+from engine.matcher.offer_policy import OfferPolicy
 from engine.matcher.offers import (
     NO_STATES,
     AnswerRefusal,
-    OfferPolicy,
     PastOffer,
     answer,
     is_exhausted,

@@ -123,6 +123,7 @@ async def hold(api: Api, cast: Cast, pool: asyncpg.Pool, clock: ManualClock) -> 
     ids["worker_id"] = worker.person_id
     ids["service_id"] = await pool.fetchval("SELECT service_id FROM service WHERE org_id = $1 LIMIT 1", DEMO_ORG_ID)
     ids["offer_id"] = await _offer(pool, ids["booking_id"], worker, clock.now_ms())
+    await pool.execute("UPDATE booking SET pinned_worker_id = $1", worker.person_id)
     await make("/v1/zones", ZONE, "zone_id", admin)
     await make("/v1/devices", {"kind": "osmand"}, "device_id", worker)
     await make("/v1/me/trigger-keys", {}, "key_id", worker)
