@@ -144,6 +144,15 @@ JOBS: Final[tuple[Job, ...]] = (
         """,
     ),
     Job(
+        "trip_shares",
+        0,
+        30 * MS_PER_MIN,
+        """
+        DELETE FROM trip_share WHERE share_id IN (
+          SELECT share_id FROM trip_share WHERE expires_at <= $1 LIMIT $2 FOR UPDATE SKIP LOCKED)
+        """,
+    ),
+    Job(
         "zone_events",
         ZONE_EVENTS_KEPT_MS,
         30 * MS_PER_MIN,

@@ -61,6 +61,14 @@ LIVE_SOCKETS_MAX: Final = 512
 """Desks on one door; one more is refused with 503."""
 LIVE_HEARTBEAT_MS: Final = 20_000
 """A desk whose socket does not answer the transport's ping for this long is taken for gone."""
+TRIP_SHARES_MAX: Final = 5
+"""Links to one trip that each party may have; one more is refused with 409."""
+SHARE_MINUTES_MIN: Final = 5
+"""A shorter life of a link is refused with 422."""
+SHARE_MINUTES_DEFAULT: Final = 120
+"""The life of a link where nobody says another; it ends with its trip anyway."""
+SHARE_MINUTES_MAX: Final = 720
+"""A longer life of a link is refused with 422."""
 LIVE_LOOKS_MAX: Final = 20_000
 """Looks of desks that wait for Postgres to be recorded; of one more the log alone tells that it was not."""
 LIVE_LOOKS_MS: Final = 1_000

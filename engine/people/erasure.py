@@ -60,6 +60,7 @@ DELETIONS: Final = tuple(
     f"DELETE FROM {table} WHERE {rule}"  # noqa: S608 - both are written below
     for table, rule in (
         ("refresh_token", "person_id = $1"),
+        ("trip_share", "person_id = $1"),
         ("enrolment_code", "person_id = $1"),
         ("idempotency_key", "person_id = $1"),
         ("push_subscription", "person_id = $1"),

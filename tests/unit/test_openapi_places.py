@@ -49,5 +49,7 @@ def test_line_9_no_answer_to_a_customer_has_a_place_but_their_own() -> None:
         for route in TABLE
         if (isinstance(route.access, Access) or Role.CUSTOMER in route.access) and route.answer is not None
     }
+    # Held against a lost GPS, and against the time before the way there, in tests/integration/api/test_shares.py.
+    assert told.pop("GET /v1/shared") == {"position", "position.lat", "position.lng"}
     assert told["GET /v1/bookings/{booking_id}"] == OWN
     assert {route: found for route, found in told.items() if not found <= OWN | NOBODYS} == {}

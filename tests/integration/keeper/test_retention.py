@@ -60,6 +60,10 @@ INSERTS = {
     "silence_asks": """INSERT INTO silence_ask (ask_id, person_id, org_id, booking_id, round, state, due_at, created_at)
                        SELECT gen_random_uuid(), person_id, org_id, gen_random_uuid(), 1, 'sent', $2, $2
                          FROM person, generate_series(1, $3) WHERE person_id = $1""",
+    "trip_shares": """INSERT INTO trip_share
+                      SELECT gen_random_uuid(), gen_random_uuid(), $1,
+                             uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()), $2, $2
+                        FROM generate_series(1, $3)""",
     "sign_in_failures": "INSERT INTO sign_in_failure SELECT uuid_send($1), $2 FROM generate_series(1, $3)",
 }
 TABLES = {
@@ -70,6 +74,7 @@ TABLES = {
     "zone_events": "zone_event",
     "silence_events": "silence_event",
     "silence_asks": "silence_ask",
+    "trip_shares": "trip_share",
     "sign_in_failures": "sign_in_failure",
 }
 
