@@ -102,11 +102,11 @@ class CandidateSearch:
             RedisError: Redis did not answer.
         """
         near = _Near(ask, org_id, not_to_ask, radius_m)
-        if self._frames is not None and self._frames.reach(ask):
+        named = [] if only is None else self._table.slots_of([only])
+        if self._frames is not None and self._frames.reach(ask, named):
             return self._find_in(self._frames, near, only)
         if only is not None:
-            slots = np.array(sorted(self._table.slots_of([only])), np.int64)
-            return await self._rank(self._table.of_org(slots, org_id), near, searched_m=radius_m)
+            return await self._rank(self._table.of_org(np.array(named, np.int64), org_id), near, searched_m=radius_m)
         slots = np.zeros(0, np.int64)
         for step_m in (each for each in SEARCH_RADII_M if each < radius_m):
             slots = await self._widen(slots, ask, org_id=org_id, radius_m=step_m)

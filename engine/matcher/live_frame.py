@@ -4,7 +4,7 @@ Who moved, or was read anew, is noted; their columns are written before the next
 times, fixes, shifts) is brought up to date for everybody after `limits.FRAME_REFRESH_MS`. Pure: times are passed in.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -142,9 +142,10 @@ class LiveFrames:
         self._table.heard(slots, records["battery_pct"])
         self._tell(range(page * SLAB_PAGE_SLOTS, (page + 1) * SLAB_PAGE_SLOTS))
 
-    def reach(self, ask: Ask) -> bool:
-        """Whether everybody whom this booking can need is in them."""
-        return self._cover.has(ask.lat_deg, ask.lng_deg)
+    def reach(self, ask: Ask, named: Sequence[int]) -> bool:
+        """Whether everybody whom this booking can need is in them, and each slot that is asked for by name."""
+        slots = np.array(named, np.int64)
+        return self._cover.has(ask.lat_deg, ask.lng_deg) and len(self._cover.of(slots)) == len(slots)
 
     def of(self, org_id: OrgId, weights: CostWeights) -> LiveFrame:
         """Return the frame of an organisation under these weights."""

@@ -1,18 +1,26 @@
 """Matchers that share the regions, round by round on a real Postgres and a clock that stands still."""
 
+import asyncio
 from uuid import uuid4
 
 import asyncpg
+import orjson
 import pytest
+from redis.asyncio import Redis
 
 from clenzy.doctor import MatcherShare, Verdict, judge_matchers
 from config.limits import MATCHER_BEAT_MS, MATCHER_KEPT_MS, MATCHER_LEASE_MS, REGION_IDLE_MS
+from engine.core.clock import SystemClock
 from engine.core.ids import BookingId, MatcherId
 from engine.core.vocabulary import BookingState
+from engine.geo.cell_index import CellIndex
+from engine.geo.cell_sets import CELL_KEYS
 from engine.geo.cells import cell_of, parent_of
+from engine.geo.followed_mirror import FollowedMirror
+from engine.matcher import kernels
 from engine.matcher.dispatch import Dispatcher
 from engine.matcher.dispatch_store import LogEntry, Proposal, claim_due, save_offers
-from engine.matcher.offers import DEFAULT_OFFER_POLICY, next_round
+from engine.matcher.offers import OfferRound
 from engine.matcher.region_leases import RegionLeases
 from engine.matcher.region_plan import ELSEWHERE
 from engine.matcher.region_store import RegionStore
@@ -29,13 +37,18 @@ TOWNS_KM = (0, 40, 80, 120, 160)
 class Matcher:
     """A matcher that does what it is told."""
 
-    def __init__(self, town: Town, *, seat: str = "") -> None:
+    def __init__(self, town: Town, *, seat: str = "", places: FollowedMirror | None = None) -> None:
         self.id = MatcherId(uuid4())
         self._town = town
         store = RegionStore(self.id, seat or str(self.id), resolution=RESOLUTION)
         self.leases = RegionLeases(pool=town.pool, clock=town.clock, store=store)
         self.dispatcher = Dispatcher(
-            pool=town.pool, redis=town.redis, clock=town.clock, fix_clock=town.clock, regions=self.leases
+            pool=town.pool,
+            redis=town.redis,
+            clock=town.clock,
+            fix_clock=town.clock,
+            regions=self.leases,
+            places=places,
         )
 
     async def dispatch(self) -> int:
@@ -128,7 +141,7 @@ async def test_a_matcher_that_wakes_late_saves_nothing(town: Town, clock: Manual
             conn,
             late,
             [Proposal(worker.person_id, 1.0, 60)],
-            asking=next_round(DEFAULT_OFFER_POLICY, []),
+            asking=OfferRound(number=1, at_once=1, radii_m=(12_000,), answer_ms=20_000),
             new_id=uuid4,
             entry=LogEntry("offered", {}, 1),
             now_ms=clock.now_ms(),
@@ -229,6 +242,41 @@ async def test_a_border_worker_goes_to_one_of_both_sides(town: Town, pool: async
     rows = await pool.fetch("SELECT booking_id, worker_id FROM offer")
     assert [row["worker_id"] for row in rows] == [worker.person_id]
     assert {row["booking_id"] for row in rows} <= {here, there}
+
+
+async def test_frames_see_across_the_border_and_whom_the_desk_names(town: Town, redis: Redis):
+    """The sets of the cells are gone, so only the frame can know who is near."""
+    kernels.warm_up()
+    border_km = next(km / 10 for km in range(200) if region_at(km / 10) != region_at(0))
+    booking_id = await town.book(north_km=border_km - 0.1)
+    other_side = await town.book(north_km=TOWNS_KM[1])
+    places = [FollowedMirror(redis, CellIndex(redis), clock=SystemClock()) for _ in range(2)]
+    matchers = [Matcher(town, places=each) for each in places]
+    await settle(*matchers)
+    near, _farther, far = [await town.add_worker(km) for km in (border_km + 0.5, border_km - 3, TOWNS_KM[2])]
+    await redis.delete(*await redis.keys(CELL_KEYS))
+    async with asyncio.TaskGroup() as tasks:
+        following = [tasks.create_task(each.run()) for each in places]
+        async with asyncio.timeout(30):
+            await asyncio.gather(*(each.until_whole() for each in places))
+        for matcher in matchers:
+            cover = matcher.leases.cover.regions
+            assert cover is not None
+            assert region_at(border_km) not in cover
+            await matcher.dispatch()
+        assert (await town.asked(booking_id)).person_id == near.person_id
+
+        await town.pool.execute(
+            "UPDATE booking SET pinned_worker_id = $2, next_attempt_at = created_at WHERE booking_id = $1",
+            other_side,
+            far.person_id,
+        )
+        for matcher in matchers:
+            await matcher.dispatch()
+        entry = orjson.loads((await town.log(other_side))[-1]["detail"])
+        assert entry["ruled_out"] == {"too_far": 1}, "who is in nobody's frame is looked up"
+        for each in following:
+            each.cancel()
 
 
 @pytest.mark.parametrize(
