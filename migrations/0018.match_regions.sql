@@ -28,6 +28,7 @@ BEGIN
   PERFORM pg_notify('clenzy_region', '');
   RETURN NULL;
 END $$;
-CREATE TRIGGER matcher_wake AFTER INSERT OR DELETE ON matcher FOR EACH STATEMENT EXECUTE FUNCTION wake_matchers();
+-- By row: a statement that found nothing to change must not wake who would only say the same again.
+CREATE TRIGGER matcher_wake AFTER INSERT OR DELETE ON matcher FOR EACH ROW EXECUTE FUNCTION wake_matchers();
 CREATE TRIGGER match_region_wake AFTER UPDATE OF holder ON match_region
-  FOR EACH STATEMENT EXECUTE FUNCTION wake_matchers();
+  FOR EACH ROW EXECUTE FUNCTION wake_matchers();

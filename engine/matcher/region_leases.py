@@ -86,6 +86,8 @@ class RegionLeases:
     async def settle(self) -> None:
         """Renew the lease, then take, found, hand over and close until there is nothing more to do."""
         async with self._pool.acquire() as conn:
+            if self._renewed_ns == NEVER:
+                await self.store.join(conn)
             asked_ns = self._clock.steady_ns()
             await self.store.beat(conn, now_ms=self._clock.now_ms())
             self._renewed_ns = asked_ns

@@ -106,10 +106,13 @@ class RegionStore:
         """
         return statement.replace(":regions", self._here).replace(":region_fence", "r.fence")
 
-    async def beat(self, conn: Connection, *, now_ms: int) -> None:
-        """Take part from now on, for `limits.MATCHER_LEASE_MS`; forget who sat here before, or was away for long."""
-        at = utc_from_ms(now_ms)
+    async def join(self, conn: Connection) -> None:
+        """End the lease of whoever sat here before; once, before the first `beat`."""
         await conn.execute(FOLLOW, self.matcher_id, self._seat)
+
+    async def beat(self, conn: Connection, *, now_ms: int) -> None:
+        """Take part from now on, for `limits.MATCHER_LEASE_MS`; forget who was away for long."""
+        at = utc_from_ms(now_ms)
         await conn.execute(BEAT, self.matcher_id, self._seat, at, utc_from_ms(now_ms + MATCHER_LEASE_MS))
         await conn.execute(FORGET, utc_from_ms(now_ms - MATCHER_KEPT_MS))
 

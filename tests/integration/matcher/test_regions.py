@@ -186,6 +186,34 @@ async def test_who_starts_in_the_same_place_does_not_wait_for_its_own_lease(town
     assert len(await started.claim()) == 1
 
 
+async def test_who_has_nothing_new_to_say_wakes_nobody(town: Town, pool: asyncpg.Pool):
+    """Else all would wake each other for ever."""
+    matchers = [Matcher(town), Matcher(town)]
+    told: list[object] = []
+
+    def take(*notification: object) -> None:
+        told.append(notification)
+
+    async def hear() -> int:
+        await conn.execute("SELECT")
+        count = len(told)
+        told.clear()
+        return count
+
+    async with pool.acquire() as conn:
+        await conn.add_listener("clenzy_region", take)
+        await matchers[0].leases.settle()
+        assert await hear() > 0, "somebody joined"
+        await town.book()
+        await settle(*matchers)
+        assert await hear() > 0, "regions changed hands"
+        await settle(*matchers)
+        assert await hear() == 0
+        await matchers[0].leases.leave()
+        assert await hear() > 0, "somebody left"
+        await conn.remove_listener("clenzy_region", take)
+
+
 async def test_nothing_is_handed_to_who_may_have_just_been_killed(town: Town, clock: ManualClock):
     silent, other = Matcher(town), Matcher(town)
     for km in TOWNS_KM:
