@@ -65,6 +65,13 @@ describe("sound that waits", () => {
     expect(drained(queue)).toEqual(["a/0/10 last"]);
   });
 
+  it("cuts what is too large for one chunk", () => {
+    const queue = new SoundQueue();
+    queue.open(piece("a"));
+    queue.close("a", bytes(300_000));
+    expect(drained(queue)).toEqual(["a/0/131072", "a/1/131072", "a/2/37856 last"]);
+  });
+
   it("never holds more than its limit, whatever comes", () => {
     const queue = new SoundQueue(50);
     for (let at = 0; at < 200; at += 1) {

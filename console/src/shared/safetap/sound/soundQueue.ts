@@ -1,3 +1,5 @@
+import { slices } from "../../protocol/chain";
+
 /** Sound on its way, in memory alone: whoever looks into the browser's storage finds nothing. Pure. */
 
 /** A recording that plays by itself: one piece of evidence. */
@@ -27,6 +29,8 @@ interface Waiting {
   isOver: boolean;
 }
 
+/** As the server has it: a chunk of evidence holds 128 KiB. A page that slept may bring more at once. */
+const CHUNK_BYTES_MAX = 131_072;
 /** A quarter of an hour at our rate is 2.7 MB: without a network nothing of an alarm is lost. What is beyond: `add`. */
 export const SOUND_BYTES_MAX = 4_194_304;
 /** A chunk that nobody took for so long is dropped with its piece: the alarm is history. */
@@ -60,7 +64,7 @@ export class SoundQueue {
       }
       this.abandon(oldest.piece.id);
     }
-    own.chunks.push(data);
+    own.chunks.push(...slices(data, CHUNK_BYTES_MAX));
   }
 
   /** Add the last of a piece, which may be nothing. */

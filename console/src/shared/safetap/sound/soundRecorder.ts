@@ -30,7 +30,9 @@ export class SoundRecorder {
   private isOn = false;
   private stream: MediaStream | null = null;
   private current: MediaRecorder | null = null;
-  private turn: ReturnType<typeof setTimeout> | undefined;
+  /** Counts beginnings: one that was overtaken while it waited opens nothing. */
+  private turn = 0;
+  private timer: ReturnType<typeof setTimeout> | undefined;
   private triggerId = "";
   private untilMs = 0;
 
@@ -56,7 +58,8 @@ export class SoundRecorder {
     this.untilMs = Date.now() + RECORD_MIN * 60_000;
     if (this.isOn) return;
     this.isOn = true;
-    void this.listen();
+    this.turn += 1;
+    void this.listen(this.turn);
   }
 
   /** Stop, and forget what has not gone out: the page is left, or the consent withdrawn. */
@@ -65,33 +68,41 @@ export class SoundRecorder {
     this.queue.clear();
   }
 
-  private async listen(): Promise<void> {
-    this.isAgreed ??= await this.ports.askAgreed().catch(() => null);
+  private async listen(turn: number): Promise<void> {
+    const answer = this.isAgreed ?? (await this.ports.askAgreed().catch(() => null));
+    // What was chosen here meanwhile is newer.
+    this.isAgreed ??= answer;
     const stream = this.isAgreed === true && "MediaRecorder" in globalThis ? await openMicrophone() : null;
-    if (!stream || !this.isOn) {
+    if (turn !== this.turn || !this.isOn) {
       if (stream) release(stream);
-      this.isOn = false;
       return;
     }
+    if (!stream) { this.finish(); return; }
     this.stream = stream;
     for (const track of stream.getTracks()) track.onended = () => this.finish();
     this.startPiece(stream);
   }
 
   private startPiece(stream: MediaStream): void {
-    const format = FORMATS.find((each) => MediaRecorder.isTypeSupported(each));
-    if (format === undefined) { this.finish(); return; }
     const before = this.current;
-    this.current = this.record(new MediaRecorder(stream, { mimeType: format, audioBitsPerSecond: BITS_PER_S }));
+    try {
+      this.current = this.record(stream);
+    } catch {
+      // A browser that cannot record says so nowhere: an alarm is no time for it.
+      this.finish();
+      return;
+    }
     // The next one already listens: no word is lost between two pieces.
-    before?.stop();
-    this.turn = setTimeout(() => {
+    if (before && before.state !== "inactive") before.stop();
+    this.timer = setTimeout(() => {
       if (Date.now() >= this.untilMs) this.finish();
       else this.startPiece(stream);
     }, PIECE_MS);
   }
 
-  private record(recorder: MediaRecorder): MediaRecorder {
+  private record(stream: MediaStream): MediaRecorder {
+    const format = FORMATS.find((each) => MediaRecorder.isTypeSupported(each));
+    const recorder = new MediaRecorder(stream, { ...(format ? { mimeType: format } : {}), audioBitsPerSecond: BITS_PER_S });
     const id = newId();
     const mediaType = recorder.mimeType.split(";")[0] ?? recorder.mimeType;
     this.queue.open({ id, triggerId: this.triggerId, mediaType, madeMs: Date.now() });
@@ -114,7 +125,7 @@ export class SoundRecorder {
   }
 
   private finish(): void {
-    clearTimeout(this.turn);
+    clearTimeout(this.timer);
     this.isOn = false;
     if (this.current && this.current.state !== "inactive") this.current.stop();
     this.current = null;
