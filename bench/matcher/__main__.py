@@ -10,10 +10,12 @@ from rich.console import Console
 
 from bench.matcher.assignment import assignment_rows
 from bench.matcher.claims import claim_rows
+from bench.matcher.offer_latency import latency_rows
 from bench.matcher.quality import quality_rows
 from bench.matcher.records import record_rows
 from bench.matcher.scoring import scoring_rows
 from bench.matcher.tasks import gmission_rows, technician_rows
+from bench.matcher.tick import tick_rows
 from bench.report import Row, exit_code, save, show
 
 PARTS: Final[dict[str, Callable[[np.random.Generator], list[Row]]]] = {
@@ -21,6 +23,8 @@ PARTS: Final[dict[str, Callable[[np.random.Generator], list[Row]]]] = {
     "assignment": assignment_rows,
     "claims": lambda _: claim_rows(),
     "records": record_rows,
+    "tick": tick_rows,
+    "latency": latency_rows,
     "gmission": lambda _: gmission_rows(),
     "technicians": lambda _: technician_rows(),
 }

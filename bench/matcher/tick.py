@@ -45,7 +45,8 @@ from engine.matcher.dispatch_store import Claim
 from engine.matcher.finishing import Soon
 from engine.matcher.frame import KM_PER_DEG, MIN_PER_ROOT_KM, STARS_MAX
 from engine.matcher.live_frame import LiveFrames
-from engine.matcher.offers import DEFAULT_OFFER_POLICY, next_round
+from engine.matcher.offer_policy import DEFAULT_OFFER_POLICY
+from engine.matcher.offers import next_round
 from engine.matcher.worker_table import WorkerRow, WorkerStatus, WorkerTable
 from engine.risk.surface import NEUTRAL
 

@@ -61,6 +61,7 @@ class Product:
     has_tls: bool
     environment: Mapping[str, str]
     """What the gateway was started with: another process of the same installation is given it too."""
+    clock_scale: int = CLOCK_SCALE
 
     @property
     def url(self) -> str:
@@ -73,7 +74,7 @@ class Product:
 
     def fix_now_ms(self) -> int:
         """Return the present in the time of fixes."""
-        return self.epoch_ms + (SystemClock().now_ms() - self.epoch_ms) * CLOCK_SCALE
+        return self.epoch_ms + (SystemClock().now_ms() - self.epoch_ms) * self.clock_scale
 
     def outcomes(self, counter: str) -> dict[str, int]:
         """Return what a counter of the gateway's metrics says by outcome."""
@@ -95,7 +96,7 @@ class Product:
 
 
 @contextmanager
-def product(rig: Rig, *, workers: int, tls: bool = False) -> Iterator[Product]:
+def product(rig: Rig, *, workers: int, tls: bool = False, clock_scale: int = CLOCK_SCALE) -> Iterator[Product]:
     """Start stores and gateway, found an organisation with its workers, and end everything after the block."""
     with ExitStack() as stack:
         folder = Path(
@@ -115,7 +116,7 @@ def product(rig: Rig, *, workers: int, tls: bool = False) -> Iterator[Product]:
             "CLENZY_GATEWAY_PORT": str(port),
             "CLENZY_STATE_DIR": str(folder),
             "CLENZY_JWT_PUBLIC_KEY_FILE": str(key_file),
-            "CLENZY_FIX_CLOCK_SCALE": str(CLOCK_SCALE),
+            "CLENZY_FIX_CLOCK_SCALE": str(clock_scale),
             "CLENZY_FIX_CLOCK_EPOCH_MS": str(epoch_ms),
             "CLENZY_LOG_LEVEL": "WARNING",
         }
@@ -125,8 +126,9 @@ def product(rig: Rig, *, workers: int, tls: bool = False) -> Iterator[Product]:
         pid = stack.enter_context(_gateway(environment, port, tls=tls))
         pin([pid], rig.server_cpu)
         yield Product(
-            port, pid, redis_pid, redis_url, database_url, epoch_ms, worker_tokens, desk_token, tls, environment
-        )
+            port, pid, redis_pid, redis_url, database_url, epoch_ms, worker_tokens, desk_token, tls, environment,
+            clock_scale,
+        )  # fmt: skip
 
 
 @contextmanager
