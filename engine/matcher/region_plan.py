@@ -92,6 +92,8 @@ def hand_overs(me: MatcherId, awake: Collection[MatcherId], rows: Sequence[Regio
     All who read the same compute the same moves, so nobody is given more than it lacks. A giver parts with its highest
     cells and a taker gets them in a row: H3 numbers cells near each other alike, so neighbours mostly stay together.
     """
+    if me not in awake:
+        return ()  # held up since its beat: others may count on its regions by now
     held: dict[MatcherId, list[RegionRow]] = {each: [] for each in awake}
     for row in sorted(rows, key=lambda row: row.cell):
         if row.holder in held:

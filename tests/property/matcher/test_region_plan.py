@@ -100,6 +100,13 @@ def test_who_reads_the_same_never_gives_anybody_too_much(holders: list[int], oth
     assert least <= len(moves) <= least + len(alive), "nobody moves what may stay"
 
 
+def test_who_was_held_up_gives_nothing_away():
+    me, other = MatcherId(UUID(int=1)), MatcherId(UUID(int=2))
+    rows = [RegionRow(cell, me, cell, NOW_MS) for cell in range(4)]
+    assert len(hand_overs(me, {me, other}, rows)) == 2
+    assert hand_overs(me, {other}, rows) == hand_overs(me, set(), rows) == ()
+
+
 @given(st.lists(st.integers(0, 5), min_size=1, max_size=30), matchers)
 def test_who_leaves_gives_everything_away(holders: list[int], me: MatcherId):
     alive = {MatcherId(UUID(int=number)) for number in range(6)} | {me}
