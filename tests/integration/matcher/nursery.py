@@ -1,8 +1,8 @@
 """Starts the product's processes quickly: it has imported and compiled everything once, and forks for each.
 
-`python -m tests.integration.matcher.nursery` reads one JSON object a line: `{"program", "env", "log"}` is answered with
+`python -m tests.integration.matcher.nursery` reads one JSON object a line: what to start is answered with
 `{"pid"}`, `{"pid"}` with `{"status"}`: how that process has ended, null while it runs. A child is the real program with
-its own settings, crash point, event loop and sockets; nothing of the nursery runs in it but the fork.
+its own settings, policy file, crash point, event loop and sockets; nothing of the nursery runs in it but the fork.
 """
 
 import asyncio
@@ -10,6 +10,7 @@ import json
 import os
 import sys
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Self
 
@@ -19,6 +20,7 @@ from engine.core import crash_point
 from engine.geo import mirror
 from engine.matcher import kernels
 from engine.matcher.assignment import sparse
+from engine.matcher.policy_watch import PolicyWatch
 from ops.process import Process, run
 
 ROOTS: dict[str, Callable[[Process], Awaitable[None]]] = {
@@ -31,6 +33,7 @@ def main() -> None:
     """Answer requests until the line ends."""
     for warm_up in (kernels.warm_up, mirror.warm_up, sparse.warm_up):
         warm_up()
+    print(json.dumps({"ready": True}), flush=True)  # noqa: T201 - the answer
     for line in sys.stdin:
         asked = json.loads(line)
         if "program" in asked:
@@ -51,6 +54,8 @@ def _fork(asked: dict) -> int:
     os.close(0)
     os.environ.update(asked["env"])
     wish = os.environ.get(crash_point.VARIABLE, "")
+    # The file is no setting: an installation changes the shipped one.
+    engine.run_matcher.PolicyWatch = partial(PolicyWatch, Path(asked["policy"]))
     crash_point._points = crash_point.CrashPoints(wish) if wish else None  # what importing it does in a new process
     run(asked["program"], ROOTS[asked["program"]])
     os._exit(0)
@@ -68,6 +73,7 @@ class Nursery:
         self._process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", __name__, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
         )
+        assert (await self._answer())["ready"]
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
@@ -78,7 +84,8 @@ class Nursery:
 
     async def start(self, program: str, env: dict[str, str]) -> int:
         """Start a program and return its process id."""
-        said = await self._ask({"program": program, "env": env, "log": str(self._folder / f"{program}.log")})
+        log, policy = self._folder / f"{program}.log", self._folder / "policy.toml"
+        said = await self._ask({"program": program, "env": env, "log": str(log), "policy": str(policy)})
         self._children.add(said["pid"])
         return said["pid"]
 
@@ -92,9 +99,12 @@ class Nursery:
     async def _ask(self, request: dict) -> dict:
         async with self._turn:
             assert self._process.stdin is not None
-            assert self._process.stdout is not None
             self._process.stdin.write(json.dumps(request).encode() + b"\n")
-            return json.loads(await self._process.stdout.readline())
+            return await self._answer()
+
+    async def _answer(self) -> dict:
+        assert self._process.stdout is not None
+        return json.loads(await self._process.stdout.readline())
 
 
 if __name__ == "__main__":
