@@ -28,6 +28,7 @@ from engine.matcher.record_keeping import keep_records
 from engine.matcher.record_store import StoredDecision, read_decisions, read_window
 from engine.matcher.why_reading import read_why, weights_of
 from engine.matcher.window_record import decode_window, replay_window
+from engine.people.erasure import erase_person
 from engine.run_explain import explain
 from tests.fakes import ManualClock
 from tests.integration.matcher.town import Town
@@ -156,8 +157,7 @@ async def test_a_policy_is_kept_whole_and_once(town: Town, redis: Redis, clock: 
         await town.add_worker(0.5)
         booking_id = await town.book()
         await dispatcher.dispatch_due()
-        dispatcher.feed.notified("")
-        await dispatcher.feed.read()
+        await again(dispatcher)
     (decision,) = await stored(town, booking_id)
     assert decision.policy == policy
     assert differs(decision) == []
@@ -199,6 +199,29 @@ async def test_records_go_by_their_days_and_the_log_stays(
     assert [(each["place"], each["answer"]) for each in why["ranked"]] == [(1, "open")]
     await kept(DECISION_RECORD_DAYS + 3)
     assert await town.pool.fetchval("SELECT count(*) FROM cost_policy") == 0
+
+
+async def test_an_erasure_takes_every_record_that_the_person_is_in(town: Town, dispatcher: Dispatcher) -> None:
+    await town.add_worker(0.5)
+    weighed, admin = await town.add_worker(0.9), await town.add_person(Role.ADMIN)
+    for _ in range(2):
+        await town.book()
+        await dispatcher.dispatch_due()
+        await again(dispatcher)
+    alone = await town.pool.fetchval(
+        "SELECT count(*) FROM decision_record WHERE NOT $1 = ANY(worker_ids)", weighed.person_id
+    )
+    assert await town.pool.fetchval("SELECT count(*) FROM decision_record") > alone
+    await town.pool.execute("UPDATE offer SET state = 'expired' WHERE state = 'open'")
+    async with town.pool.acquire() as conn:
+        await erase_person(conn, weighed.person_id, admin=admin, now_ms=town.clock.now_ms())
+    assert await town.pool.fetchval("SELECT count(*) FROM decision_record") == alone
+
+
+async def again(dispatcher: Dispatcher) -> None:
+    """Read everybody anew, as the running feed would."""
+    dispatcher.feed.notified("")
+    await dispatcher.feed.read()
 
 
 async def test_a_record_is_in_the_table_of_its_day(town: Town, dispatcher: Dispatcher, pool: asyncpg.Pool) -> None:
