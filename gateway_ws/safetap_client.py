@@ -7,6 +7,7 @@ from typing import Any
 
 import orjson
 
+from config.limits import CHECK_IN_FORWARD_MS
 from engine.core.errors import (
     ClenzyError,
     Conflict,
@@ -71,7 +72,9 @@ class SafeTapClient:
             ClenzyError: SafeTap refused it.
         """
         headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
-        answer = await self._forwarder.forward(_json(body), headers=headers, path=CHECK_IN_PATH)
+        answer = await self._forwarder.forward(
+            _json(body), headers=headers, path=CHECK_IN_PATH, within_ms=CHECK_IN_FORWARD_MS
+        )
         fields = _fields(answer.body)
         if answer.status != HTTPStatus.OK:
             raise _refusal(fields)

@@ -68,6 +68,9 @@ ASK_LEASE_MS: Final = 20_000
 """A message whose outcome was not written by then is sent again."""
 ASK_BATCH_MAX: Final = 50
 """Messages of one round; the next round follows."""
+CHECK_IN_FORWARD_MS: Final = 10_000
+"""One try of a gateway to hand an answer to SafeTap's door, which may have other PINs to judge before; then the phone
+is told to send again."""
 CHECK_IN_REPLY_MS: Final = 86_400_000
 """What comes from a number so long after a question went to it is no answer any more."""
 CHECK_IN_REPLY_KEPT_MS: Final = 7 * 86_400_000

@@ -50,10 +50,9 @@ class Forwarder:
 
     async def __aenter__(self) -> Self:
         """Open the sessions; nothing is connected yet."""
-        timeout = aiohttp.ClientTimeout(total=TRIGGER_FORWARD_MS / MS_PER_S)
         unix = aiohttp.UnixConnector(path=str(self._socket_path))
-        self._by_socket = aiohttp.ClientSession(connector=unix, timeout=timeout)
-        self._by_port = aiohttp.ClientSession(timeout=timeout)
+        self._by_socket = aiohttp.ClientSession(connector=unix)
+        self._by_port = aiohttp.ClientSession()
         return self
 
     async def __aexit__(
@@ -64,7 +63,9 @@ class Forwarder:
             if session is not None:
                 await session.close()
 
-    async def forward(self, body: bytes, *, headers: Mapping[str, str], path: str = TRIGGER_PATH) -> DoorAnswer:
+    async def forward(
+        self, body: bytes, *, headers: Mapping[str, str], path: str = TRIGGER_PATH, within_ms: int = TRIGGER_FORWARD_MS
+    ) -> DoorAnswer:
         """Hand a trigger, or what else `path` takes, on through the first way that takes or refuses it.
 
         Raises:
@@ -75,7 +76,7 @@ class Forwarder:
         # Over the socket the host means nothing; the path is all.
         for session, base_url in ((self._by_socket, "http://safetap"), (self._by_port, self._url)):
             try:
-                answer = await self._post(session, base_url + path, body, headers)
+                answer = await self._post(session, base_url + path, body, headers, within_ms=within_ms)
             except (aiohttp.ClientError, TimeoutError, OSError) as error:
                 log.warning("safetap.way_closed", way=base_url, error=type(error).__name__)
                 continue
@@ -85,7 +86,9 @@ class Forwarder:
         raise Unavailable("SafeTap does not answer here: send again, or try another door.")
 
     async def _post(
-        self, session: aiohttp.ClientSession, url: str, body: bytes, headers: Mapping[str, str]
+        self, session: aiohttp.ClientSession, url: str, body: bytes, headers: Mapping[str, str], *, within_ms: int
     ) -> DoorAnswer:
-        async with session.post(url, data=body, headers={**headers, DOOR_HEADER: self._door.value}) as response:
+        timeout = aiohttp.ClientTimeout(total=within_ms / MS_PER_S)
+        named = {**headers, DOOR_HEADER: self._door.value}
+        async with session.post(url, data=body, headers=named, timeout=timeout) as response:
             return DoorAnswer(response.status, await response.read())
