@@ -2,13 +2,16 @@
 
 from collections.abc import Mapping
 from typing import Any, TypeAlias
+from uuid import UUID, uuid4
 
 import structlog
 
-from config.limits import MAP_LOOK_MS
+from config.limits import LIVE_READS_MAX, MAP_LOOK_MS
 from engine.core.errors import Unavailable
+from engine.core.ids import IncidentId
 from engine.outbox.history import Position
 from engine.people.tokens import Principal
+from engine.safetap.live_reads import LiveRead
 from gateway_ws.event_line import Told
 from gateway_ws.live_map import LiveMap
 from gateway_ws.map_view import MapView, ViewState
@@ -34,6 +37,8 @@ class ConsoleSession(OpenSession[SocketIoConnection]):
         super().__init__(principal, connection, services, f"desk:{principal.org_id}")
         self.view: MapView | None = None
         self._look_noted_ms: int | None = None
+        self._socket_id = uuid4()
+        self._incidents_shown: set[IncidentId] = set()
 
     async def closed(self) -> None:
         """Let go of everything."""
@@ -88,3 +93,22 @@ class ConsoleSession(OpenSession[SocketIoConnection]):
 
     def _tell(self, told: Told) -> None:
         self._connection.event(told.kind, told.body, told.seq, shared=told.shared)
+        if told.kind == "incident":
+            self._note_incident(IncidentId(UUID(told.body["incident_id"])))
+
+    def _note_incident(self, incident_id: IncidentId) -> None:
+        """Have recorded that this console shows an incident, once however often it changes."""
+        if incident_id in self._incidents_shown:
+            return
+        if len(self._incidents_shown) >= LIVE_READS_MAX:
+            self._incidents_shown.clear()
+        self._incidents_shown.add(incident_id)
+        read = LiveRead(incident_id, self.principal.person_id, self._socket_id, self._services.clock.now_ms())
+        self._services.background.start(self._note_live_read(read), name="console.look")
+
+    async def _note_live_read(self, read: LiveRead) -> None:
+        try:
+            await self._services.calls.note_live_read(read)
+        except Unavailable:
+            self._incidents_shown.discard(read.incident_id)  # its next frame is a look, too
+            log.warning("incident.look_not_recorded", person_id=str(read.actor_id))

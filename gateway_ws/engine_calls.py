@@ -16,6 +16,7 @@ from config.limits import (
     COMMAND_TEXT_CHARS_MAX,
     COMMAND_TIMEOUT_MS,
     GATEWAY_POOL_MAX,
+    LIVE_READS_MAX,
     RESTART_BACKOFF_MS_MAX,
     RESTART_BACKOFF_MS_MIN,
 )
@@ -38,6 +39,7 @@ from engine.people.devices import DeviceSpeaker, find_speaker
 from engine.people.duty import set_duty
 from engine.people.tokens import Principal
 from engine.people.tracking import Tracking, read_tracking, read_trackings
+from engine.safetap.live_reads import LiveRead, note_live_reads
 from engine.wiring import open_database
 from gateway_ws.batched import Batched
 from gateway_ws.closing import UnknownType
@@ -64,6 +66,8 @@ class EngineCalls:
         self._epoch: str | None = None
         self._snapshots = Batched(self._read_snapshots, keys_max=ARRIVALS_MAX)
         self._histories = Batched(self._read_missed, keys_max=ARRIVALS_MAX)
+        self.note_live_read = Batched(self._note_live_reads, keys_max=LIVE_READS_MAX)
+        """Records that a console was shown an incident; raises `Unavailable` while Postgres is away."""
 
     @property
     def is_connected(self) -> bool:
@@ -204,6 +208,11 @@ class EngineCalls:
             trackings = await read_trackings(conn, worker_ids)
         found = {each: {**states[each], "tracking": trackings[each]} for each in states.keys() & trackings.keys()}
         return [(position, found.get(worker_id)) for worker_id in worker_ids]
+
+    async def _note_live_reads(self, reads: Sequence[LiveRead]) -> list[None]:
+        async with self._connection() as conn:
+            await note_live_reads(conn, reads)
+        return [None] * len(reads)
 
     async def _read_missed(self, wanted: Sequence[Mapping[str, int]]) -> list[History]:
         """Return one history for all: from the earliest number that somebody asked for on each topic."""

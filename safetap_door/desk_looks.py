@@ -14,36 +14,20 @@ import structlog
 from config.limits import LIVE_LOOKS_MAX, LIVE_LOOKS_MS
 from engine.core.clock import Clock
 from engine.core.database import POSTGRES_ERRORS, Pool
-from engine.core.ids import IncidentId, PersonId
+from engine.core.ids import IncidentId
 from engine.core.units import utc_from_ms
 from engine.outbox.durable_loop import keep_running
 from engine.outbox.listener import Wake
 from engine.people.tokens import Principal
+from engine.safetap.live_reads import LiveRead, note_live_reads
 
 log = structlog.get_logger(__name__)
 
-# What has no row in Postgres yet is noted once it has one: then it is shown again.
-NOTE: Final = """
+OPENED: Final = """
 INSERT INTO audit_log (org_id, actor_id, action, subject, detail, at)
-SELECT i.org_id, look.actor_id, 'incident.live_read', 'person:' || i.person_id,
-       jsonb_build_object('incident_id', i.incident_id, 'desk_id', look.desk_id), look.at
-  FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::timestamptz[]) AS look (incident_id, actor_id, desk_id, at)
-  JOIN incident i USING (incident_id)
-UNION ALL
-SELECT opened.org_id, opened.actor_id, 'live.opened', 'org:' || opened.org_id,
-       jsonb_build_object('desk_id', opened.desk_id), opened.at
-  FROM unnest($5::uuid[], $6::uuid[], $7::uuid[], $8::timestamptz[]) AS opened (org_id, actor_id, desk_id, at)
+SELECT org_id, actor_id, 'live.opened', 'org:' || org_id, jsonb_build_object('socket', socket_id), at
+  FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::timestamptz[]) AS opened (org_id, actor_id, socket_id, at)
 """
-
-
-@dataclass(frozen=True, slots=True)
-class Look:
-    """One incident on one desk's screen for the first time."""
-
-    incident_id: IncidentId
-    actor_id: PersonId
-    desk_id: UUID
-    at_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +45,7 @@ class DeskLooks:
     def __init__(self, *, pool: Pool, clock: Clock) -> None:
         self._pool = pool
         self._clock = clock
-        self._looks: list[Look] = []
+        self._looks: list[LiveRead] = []
         self._opened: list[Opened] = []
         self._wake = Wake()
 
@@ -77,7 +61,7 @@ class DeskLooks:
         for incident_id in incident_ids:
             if not self._has_room():
                 return
-            self._looks.append(Look(incident_id, principal.person_id, desk_id, now_ms))
+            self._looks.append(LiveRead(incident_id, principal.person_id, desk_id, now_ms))
             self._wake.set()
 
     async def run(self) -> None:
@@ -89,17 +73,15 @@ class DeskLooks:
             await self._wake.wait(LIVE_LOOKS_MS)
             return
         looks, opened = list(self._looks), list(self._opened)
-        await self._pool.execute(
-            NOTE,
-            [one.incident_id for one in looks],
-            [one.actor_id for one in looks],
-            [one.desk_id for one in looks],
-            [utc_from_ms(one.at_ms) for one in looks],
-            [one.principal.org_id for one in opened],
-            [one.principal.person_id for one in opened],
-            [one.desk_id for one in opened],
-            [utc_from_ms(one.at_ms) for one in opened],
-        )
+        async with self._pool.acquire() as conn, conn.transaction():
+            await note_live_reads(conn, looks)
+            await conn.execute(
+                OPENED,
+                [one.principal.org_id for one in opened],
+                [one.principal.person_id for one in opened],
+                [one.desk_id for one in opened],
+                [utc_from_ms(one.at_ms) for one in opened],
+            )
         del self._looks[: len(looks)], self._opened[: len(opened)]
         await self._clock.sleep_ms(LIVE_LOOKS_MS)
 

@@ -16,5 +16,8 @@ EXPIRY_BATCH_MAX: Final = 50
 """Incidents that the keeper deletes in a row, each in a transaction of its own."""
 PERSONAL_EVERY_MS: Final = 300_000
 """How often the keeper looks for clear text that is to be sealed, and for what may be kept no longer."""
+LIVE_READS_MAX: Final = 1_000
+"""Incidents shown by consoles that go into one entry of the record's batch, or that one console remembers as recorded;
+the next go into the next batch, and a console that has shown more is recorded anew."""
 MAP_LOOK_MS: Final = 900_000
 """A console that looks at the same part of the live map stands in the audit log once in this time."""

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from redis.asyncio import Redis
@@ -139,5 +140,5 @@ async def _check_all_is_well(stage: Stage, phone: Any, page: Any, worker_id: Any
     assert (report.is_right, report.slots) == (True, 1)
     await stage.publish(f"user:{worker_id}", "offer", {"offer_id": "o"})
     assert await phone.hear(6, where=lambda frame: frame[1] == "offer")
-    await stage.publish(f"desk:{ORG}", "incident", {"incident_id": "i", "is_drill": True})
+    await stage.publish(f"desk:{ORG}", "incident", {"incident_id": str(uuid4()), "is_drill": True})
     assert await page.hear("incident")

@@ -66,7 +66,7 @@ async def test_a_console_that_signed_out_is_closed_and_hears_nothing_more(stage:
         await city.relay(stage)
         assert (await leaving.hear("error"))["code"] == "not_signed_in"
         await leaving.hear("disconnect")
-        await stage.publish(f"desk:{ORG}", "incident", {"incident_id": "i"})
+        await stage.publish(f"desk:{ORG}", "incident", {"incident_id": str(uuid4())})
         await staying.hear("incident")
         assert leaving.heard.empty(), "no event of the desk after the end of the sign-in"
         assert len(stage.gateway.services.registry) == 1

@@ -406,6 +406,34 @@ async def test_a_console_sees_its_own_organisation_only(stage: Stage, city: City
     assert (body["full"], len(rows)) == (True, 0)
 
 
+async def test_line_8_what_a_console_is_shown_of_an_incident_is_on_record_once(stage: Stage, city: City) -> None:
+    desk_id, worker_id = await city.person(Role.DISPATCHER, "D"), await city.worker(5)
+    incident_id = uuid4()
+    await stage.pool.execute(
+        """INSERT INTO incident (incident_id, org_id, region_id, person_id, person_role, kind, severity, version, step,
+                                 state, policy, opened_at)
+           SELECT $1, org_id, region_id, person_id, role, 'button', 1, 1, 0, 'open', '{}', now()
+             FROM person WHERE person_id = $2""",
+        incident_id, worker_id,
+    )  # fmt: skip
+    entries = "SELECT actor_id, subject, detail ->> 'incident_id' FROM audit_log WHERE action = 'incident.live_read'"
+    token = stage.token(Role.DISPATCHER, desk_id)
+    async with page_on(stage, "/console", {"token": token}) as page, page_on(stage, "/console", {"token": token}):
+        await page.hear("welcome")
+        for _ in range(3):
+            await stage.publish(f"desk:{ORG}", "incident", {"incident_id": str(incident_id), "is_drill": False})
+            await page.hear("incident")
+
+        async def are_written() -> bool:
+            return len(await stage.pool.fetch(entries)) >= 2
+
+        await eventually(are_written, timeout_s=20)
+    rows = [tuple(row) for row in await stage.pool.fetch(entries)]
+    assert rows == [(desk_id, f"person:{worker_id}", str(incident_id))] * 2, (
+        "each console once, however often it changes"
+    )
+
+
 async def test_a_console_hears_of_its_desk_and_gets_figures(stage: Stage, city: City, desk: str) -> None:
     customer_id = await city.person(Role.CUSTOMER, "C")
     await city.booking(customer_id)
@@ -413,8 +441,9 @@ async def test_a_console_hears_of_its_desk_and_gets_figures(stage: Stage, city: 
     async with phone_on(stage, token) as phone, page_on(stage, "/console", {"token": desk}) as page:
         await phone.send(1, 1, stage.fixes(PORTO))
         await phone.hear(2)
-        await stage.publish(f"desk:{ORG}", "incident", {"incident_id": "i", "is_drill": True})
-        assert (await page.hear("incident"))["incident_id"] == "i"
+        incident_id = str(uuid4())
+        await stage.publish(f"desk:{ORG}", "incident", {"incident_id": incident_id, "is_drill": True})
+        assert (await page.hear("incident"))["incident_id"] == incident_id
         figures = await page.hear("stats", where=lambda body: body["workers_live"] == 1)
     assert (figures["workers_on_duty"], figures["bookings"]) == (1, {"searching": 1})
 
