@@ -46,8 +46,10 @@ class Program:
 
 
 @asynccontextmanager
-async def running(module: str, *, database_url: str, redis_url: str, **environment: str) -> AsyncIterator[Program]:
-    port = any_free()
+async def running(
+    module: str, *, database_url: str, redis_url: str, port: int | None = None, **environment: str
+) -> AsyncIterator[Program]:
+    port = port or any_free()
     own = {"DATABASE_URL": database_url, "REDIS_URL": redis_url, "CLENZY_OPS_PORT": str(port)}
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", module, env=os.environ | own | environment, stderr=asyncio.subprocess.DEVNULL

@@ -24,7 +24,8 @@ async def test_a_killed_matcher_is_replaced_by_the_next(pool: asyncpg.Pool, data
         first.process.kill()
         await first.process.wait()
     booking_id = await town.book()
-    async with running("engine.run_matcher", **urls) as second:
+    # In the same place, as the supervisor starts it: it does not wait for the lease of the one before.
+    async with running("engine.run_matcher", port=first.port, **urls) as second:
         for _ in range(START_S * 20):
             await town.place(worker, 0.5)
             if await town.state(booking_id) is BookingState.OFFERED:
