@@ -189,6 +189,21 @@ export class Desk {
     this.takeBookings([await this.rest.post<Booking>(`/v1/bookings/${booking.booking_id}/transitions`, body)]);
   }
 
+  /** Give a booking to a worker; the answer says what speaks against it. */
+  async assignBooking(booking: Booking, workerId: string): Promise<readonly string[]> {
+    const body = { worker_id: workerId, version: booking.version };
+    const path = `/v1/bookings/${booking.booking_id}/assign`;
+    const given = await this.rest.post<{ booking: Booking; warnings: readonly string[] }>(path, body);
+    this.takeBookings([given.booking]);
+    return given.warnings;
+  }
+
+  /** Take a job from its worker: it searches again at once. */
+  async handBack(booking: Booking, reason: string): Promise<void> {
+    const body = { version: booking.version, reason };
+    this.takeBookings([await this.rest.post<Booking>(`/v1/bookings/${booking.booking_id}/hand-back`, body)]);
+  }
+
   /** All workers by name, page by page: the map knows them by slot only. */
   async loadPeople(): Promise<void> {
     const bySlot = new Map<number, WorkerRow>();

@@ -13,6 +13,7 @@ import { useDesk } from "../deskContext";
 import { PanelHead } from "../PanelHead";
 import { hashOf } from "../route";
 import { SkeletonRows } from "./BookingsBoard";
+import { GiveToWorker } from "./GiveToWorker";
 import { WhyThisWorker } from "./WhyThisWorker";
 
 /** One booking: where it stands, who does it, how it came to that, and why this worker. */
@@ -57,6 +58,7 @@ export function BookingPanel({ bookingId }: { readonly bookingId: string }) {
           </span>
         </p>
         <BookingFacts booking={booking} />
+        <GiveToWorker key={booking.booking_id} booking={booking} />
         <Actions key={booking.version} booking={booking} />
         {problem && <p className="panel-problem">{problem}</p>}
         <section>
@@ -113,16 +115,21 @@ function BookingFacts({ booking }: { readonly booking: Booking }) {
   );
 }
 
+const DEEDS = { cancelled: "Cancel this booking", confirmed: "Confirm this booking", handed_back: "Take the job back" } as const;
+const HAND_BACK_STATES: ReadonlySet<string> = new Set(["assigned", "en_route", "arrived"]);
+
 /** What a dispatcher may do now, each behind a second, deliberate step. */
 function Actions({ booking }: { readonly booking: Booking }) {
   const desk = useDesk();
-  const [asked, setAsked] = useState<"cancelled" | "confirmed" | null>(null);
+  const [asked, setAsked] = useState<keyof typeof DEEDS | null>(null);
   const [problem, setProblem] = useState<string | null>(null);
   const canCancel = !ENDED_STATES.has(booking.state) && booking.state !== "completed";
   const canConfirm = booking.state === "completed";
+  const canTakeBack = HAND_BACK_STATES.has(booking.state);
   const act = (reason: string): void => {
     if (!asked) return;
-    desk.moveBooking(booking, asked, reason).then(
+    const done = asked === "handed_back" ? desk.handBack(booking, reason) : desk.moveBooking(booking, asked, reason);
+    done.then(
       () => setAsked(null),
       (error: unknown) => setProblem(sentenceOf(error)),
     );
@@ -134,6 +141,11 @@ function Actions({ booking }: { readonly booking: Booking }) {
         {canConfirm && (
           <button type="button" className="button" onClick={() => setAsked("confirmed")} data-testid="confirm-booking">
             Confirm for the customer
+          </button>
+        )}
+        {canTakeBack && (
+          <button type="button" className="button" onClick={() => setAsked("handed_back")} data-testid="hand-back-booking">
+            Take back and search again
           </button>
         )}
         {canCancel && (
@@ -162,7 +174,7 @@ function Actions({ booking }: { readonly booking: Booking }) {
       </p>
       <div className="actions">
         <button type="submit" className="button primary">
-          {asked === "cancelled" ? "Cancel this booking" : "Confirm this booking"}
+          {DEEDS[asked]}
         </button>
         <button type="button" className="button quiet" onClick={() => setAsked(null)}>
           Keep it
