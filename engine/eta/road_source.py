@@ -59,10 +59,11 @@ class EtaTimes(NamedTuple):
 def _answer(question: Question, is_off: NDArray[np.bool_], times: EtaTimes) -> EtaMatrix:
     outcome = np.where(is_off, EtaOutcome.OFF_GRAPH, EtaOutcome.ROADS).astype(np.uint8)
     if not is_off.any():
-        return EtaMatrix(*times, outcome)
+        return EtaMatrix(times.eta_s, times.low_s, times.high_s, outcome)
     line = straight_answer(question)
     straight = (line.eta_s, line.low_s, line.high_s)
-    return EtaMatrix(*(np.where(is_off, *pair) for pair in zip(straight, times, strict=True)), outcome)
+    eta_s, low_s, high_s = (np.where(is_off, line, road) for line, road in zip(straight, times, strict=True))
+    return EtaMatrix(eta_s, low_s, high_s, outcome)
 
 
 class MissingRoads:

@@ -223,6 +223,8 @@ def _sieve(  # noqa: PLR0913, PLR0917 - as `top_k`
     """Write 1 for each candidate whose cost may lie below `limit`, else 0; return how many may."""
     x_km, y_km = matrix[X_KM, start:stop], matrix[Y_KM, start:stop]
     base_min, experience = matrix[BASE_MIN, start:stop], matrix[EXPERIENCE, start:stop]
+    levels = matrix[need[LEVEL_ROW], start:stop]
+    level, level_gap_min = query[QUERY_LEVEL], query[QUERY_LEVEL_GAP_MIN]
     bits, kit = mask[MASK_READY, start:stop], mask[MASK_KIT, start:stop]
     need_bits, need_kit = np.int32(need[NEED_READY]), np.int32(need[NEED_KIT])
     to_x_km, to_y_km = query[QUERY_X_KM], query[QUERY_Y_KM]
@@ -239,7 +241,8 @@ def _sieve(  # noqa: PLR0913, PLR0917 - as `top_k`
         dx_km = (x_km[i] - to_x_km) * (scale - slope * dy_km)
         km2 = dx_km * dx_km + dy_km * dy_km
         gap = max(zero, risk - experience[i])
-        left = (room - base_min[i]) - gap_min * (gap * gap) + _SLACK * abs(base_min[i])
+        short_min = level_gap_min * max(zero, level - levels[i])
+        left = (room - base_min[i]) - gap_min * (gap * gap) - short_min + _SLACK * abs(base_min[i])
         left2 = left * left
         # np.int32: the bitwise operators of numba widen to 64 bits, which halves the lanes of every step.
         may = (
