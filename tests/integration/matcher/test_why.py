@@ -9,9 +9,11 @@ from pathlib import Path
 from uuid import uuid4
 
 import asyncpg
+import orjson
 import pytest
 from redis.asyncio import Redis
 
+from api_rest.why import WhyList
 from config.limits import DECISION_RECORD_DAYS
 from engine.core.clock import SystemClock
 from engine.core.errors import NotFound
@@ -44,7 +46,11 @@ async def stored(town: Town, booking_id: BookingId) -> list[StoredDecision]:
 
 async def told(town: Town, booking_id: BookingId) -> list[dict[str, object]]:
     async with town.pool.acquire() as conn, conn.transaction():
-        return await read_why(conn, booking_id, org_id=town.org_id, actor_id=None, limit=10, now_ms=town.clock.now_ms())
+        items = await read_why(
+            conn, booking_id, org_id=town.org_id, actor_id=None, limit=10, now_ms=town.clock.now_ms()
+        )
+    WhyList.model_validate_json(orjson.dumps({"items": items}))  # what the route promises
+    return items
 
 
 def differs(decision: StoredDecision) -> list[str]:
