@@ -15,12 +15,12 @@ from api_rest.route import Access, AnyRoute, Key, Route, Uses
 from api_rest.safety_pins import PROTECTED
 from api_rest.schemas import Answer
 from config.limits import SHARE_MINUTES_DEFAULT, SHARE_MINUTES_MAX, SHARE_MINUTES_MIN
-from engine.booking.trip_share import end_shares, read_shared, share_trip
 from engine.core.errors import Conflict, InvalidInput, NotFound
 from engine.core.ids import BookingId
 from engine.core.units import ms_from_utc, rfc3339, utc_from_ms
 from engine.core.vocabulary import BookingState
 from engine.eta.straight_line import estimate
+from engine.people.trip_share import end_shares, read_shared, share_trip
 
 HTML: Final = "text/html"
 REFRESH_S: Final = 15

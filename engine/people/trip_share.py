@@ -15,15 +15,22 @@ from uuid import UUID
 import asyncpg
 
 from config.limits import TRIP_SHARES_MAX
-from engine.booking.lifecycle import ACTIVE_STATES
 from engine.core.database import Connection
 from engine.core.errors import Conflict, NotFound
 from engine.core.ids import BookingId
 from engine.core.units import MS_PER_MIN, utc_from_ms
+from engine.core.vocabulary import BookingState
 from engine.people.audit import append_audit
 from engine.people.tokens import Principal
 
 TOKEN_BYTES: Final = 32
+TRIP_STATES: Final = (
+    BookingState.ASSIGNED,
+    BookingState.EN_ROUTE,
+    BookingState.ARRIVED,
+    BookingState.IN_PROGRESS,
+)
+"""As long as somebody is coming or there: before and after there is no trip."""
 
 PARTY: Final = """
 SELECT state, worker_id FROM booking WHERE booking_id = $1 AND $2 IN (customer_id, worker_id) FOR SHARE
@@ -78,7 +85,7 @@ async def share_trip(
     booking = await conn.fetchrow(PARTY, booking_id, actor.person_id)
     if booking is None:
         raise NotFound
-    if booking["state"] not in ACTIVE_STATES:
+    if booking["state"] not in TRIP_STATES:
         raise Conflict("There is no trip to follow.")
     now = utc_from_ms(now_ms)
     if await conn.fetchval(LIVE_LINKS, booking_id, actor.person_id, now) >= TRIP_SHARES_MAX:
@@ -114,7 +121,7 @@ async def read_shared(conn: Connection, token: str, *, now_ms: int) -> asyncpg.R
     Raises:
         NotFound: there is no such link (any more).
     """
-    row = await conn.fetchrow(SHARED, _hash(token), utc_from_ms(now_ms), list(ACTIVE_STATES))
+    row = await conn.fetchrow(SHARED, _hash(token), utc_from_ms(now_ms), list(TRIP_STATES))
     if row is None:
         raise NotFound
     return row
