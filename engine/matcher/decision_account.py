@@ -10,7 +10,7 @@ from engine.core.ids import PersonId
 from engine.eta.source import EtaMatrix
 from engine.matcher import kernels as at
 from engine.matcher.ask import Ask, Wants
-from engine.matcher.decision import BEYOND_CAP, Decision, Shortlist, priced, ranking_of
+from engine.matcher.decision import BEYOND_CAP, Decision, Shortlist, choices_of, priced
 from engine.matcher.decision_record import (
     IS_BLOCKED,
     IS_PREFERRED,
@@ -44,13 +44,13 @@ def record_of(decision: Decision, *, worker_id: Callable[[int], UUID]) -> Decisi
         rules = broken_rules(frame, listed.ask, listed.query)
         unruled = costs_without_rules(frame, listed.ask, listed.query)
     rules[order[~prices.is_in_time]] |= 1 << RULE_NAMES.index(BEYOND_CAP)
-    ranking = ranking_of(listed, decision.arrivals, of=prices)
-    ranked = ranking.ranked
+    ranked = choices_of(listed, prices)
+    late = int(np.count_nonzero(~prices.is_in_time))
     skill_row = at.LEVELS + listed.ask.skill_bit
     return DecisionRecord(
         asked=_asked(listed),
         looked_at=listed.looked_at,
-        ruled_out=ranking.ruled_out,
+        ruled_out=listed.ruled_out | ({BEYOND_CAP: late} if late else {}),
         term_names=tuple(terms),
         rule_names=RULE_NAMES,
         share=_share(decision.share),

@@ -128,6 +128,8 @@ def test_a_record_is_the_decision_to_the_bit(town: tuple[Frame, Ask, Apart, Cost
     ranked = decision.ranking.ranked
     assert [int(read.rows.slots[row]) for row in read.ranked.row] == [each.slot for each in ranked]
     assert read.ranked.cost.tolist() == [each.cost_min for each in ranked]
+    assert read.ranked.eta_s.tolist() == [each.eta_s for each in ranked]
+    assert read.ruled_out == decision.ranking.ruled_out
     assert read.worker_ids == tuple(UUID(int=slot + 1) for slot in read.rows.slots.tolist())
     assert (frame.matrix.tobytes(), frame.mask.tobytes()) == before, "the frame is as it was"
 
