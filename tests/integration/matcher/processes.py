@@ -39,9 +39,9 @@ class Program:
             await asyncio.sleep(0.05)
         pytest.fail(f"not within {START_S} s: {expected}, but {checks}")
 
-    async def stop(self) -> int:
+    async def stop(self, *, within_s: float = STOP_TIMEOUT_MS / 1000) -> int:
         self.process.send_signal(signal.SIGTERM)
-        async with asyncio.timeout(STOP_TIMEOUT_MS / 1000):
+        async with asyncio.timeout(within_s):
             return await self.process.wait()
 
 
