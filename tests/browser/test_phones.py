@@ -2,11 +2,12 @@
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 from playwright.sync_api import Page, Route, WebSocket, expect
 
+from tests.browser.callers import Callers
 from tests.browser.conftest import OpenPage
 from tests.browser.demo_city import OUT_AT_SEA, DemoCity
 
@@ -18,6 +19,12 @@ FRAME_HEAD_BYTES, FIX_BYTES = 9, 24
 FRAME_DEADLINE_S = 40
 
 PHONE = {"viewport": {"width": 390, "height": 844}, "permissions": ["geolocation"]}
+
+
+@pytest.fixture(autouse=True)
+def no_alarm_stays(city: DemoCity) -> Iterator[None]:
+    yield
+    Callers(city).close_all()
 
 
 def test_customer_books_and_the_worker_page_does_the_job(city: DemoCity, open_page: OpenPage) -> None:

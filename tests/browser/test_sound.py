@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Route, expect
 
+from tests.browser.callers import Callers
 from tests.browser.conftest import OpenPage
 from tests.browser.demo_city import CONSENT_BASIS, OUT_AT_SEA, DemoCity
 from tests.browser.test_phones import PHONE
@@ -38,6 +39,7 @@ HEARING = "() => window.opened.map(({kind, readyState}) => `${kind} ${readyState
 @pytest.fixture(autouse=True)
 def nobody_agreed(city: DemoCity) -> Iterator[None]:
     yield
+    Callers(city).close_all()
     for who in ("worker", "customer"):
         city.call(who, "PUT", "/v1/me/safety", {})
 
