@@ -8,6 +8,8 @@ TRIGGERS_PER_PERSON_WAITING_MAX: Final = 8
 """The same of one person; one beyond goes straight to the spool, so that nobody fills the lane alone."""
 TRIGGERS_PER_COMMIT_MAX: Final = 64
 """Triggers in one transaction; the others are in the next."""
+COMMIT_PACE_MS: Final = 12
+"""Between the beginnings of two transactions of a lane: what comes meanwhile shares the next, so much later at most."""
 COMMITTERS: Final = 2
 """Transactions of the verified lane under way at once: one is being computed while the other is flushed."""
 INTAKE_POOL_MAX: Final = 4

@@ -1,7 +1,8 @@
 """A lane of alarms on their way to Postgres: whoever waits when a transaction begins is in it, each sender in turn.
 
-One trigger alone is committed at once; many at a time share a transaction, so that a flood costs Postgres one flush
-for all of them. What one sender brings never delays another by more than its own turn.
+One trigger alone is committed at once. Many share a transaction: one begins no sooner than a pace after the one before,
+because what each costs Postgres, however little is in it, is what a crowd of alarms would wait for. What one sender
+brings never delays another by more than its own turn.
 """
 
 import asyncio
@@ -10,7 +11,9 @@ from collections.abc import Awaitable, Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from engine.core.clock import Clock
 from engine.core.ids import IncidentId
+from engine.core.units import NS_PER_MS
 from engine.safetap.spool import Delivery
 
 T = TypeVar("T")
@@ -36,15 +39,25 @@ class Size:
     waiting_per_sender_max: int
     batch_max: int
     committers: int
+    pace_ms: int
+    """Between the beginnings of two transactions, at least."""
 
 
 class CommitLane(Generic[T]):
     """Takes items by `offer`; `run` must run beside. Senders and keys are told from items by the two functions."""
 
     def __init__(
-        self, commit: Commit[T], *, sender_of: Callable[[T], Hashable], key_of: Callable[[T], Hashable], size: Size
+        self,
+        commit: Commit[T],
+        *,
+        sender_of: Callable[[T], Hashable],
+        key_of: Callable[[T], Hashable],
+        size: Size,
+        clock: Clock,
     ) -> None:
         self._commit = commit
+        self._clock = clock
+        self._next_ns = 0
         self._sender_of = sender_of
         self._key_of = key_of
         self._size = size
@@ -90,9 +103,12 @@ class CommitLane(Generic[T]):
     async def _committer(self) -> None:
         while True:
             await self._arrived.wait()
+            while (early_ns := self._next_ns - self._clock.steady_ns()) > 0:
+                await self._clock.sleep_ms(early_ns / NS_PER_MS)
             batch = self._next_batch()
             if not batch:
                 continue
+            self._next_ns = self._clock.steady_ns() + self._size.pace_ms * NS_PER_MS
             outcomes = await self._commit([item for item, _ in batch])
             for (_, settled), outcome in zip(batch, outcomes, strict=True):
                 if not settled.done():

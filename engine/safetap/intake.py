@@ -13,6 +13,7 @@ import asyncpg
 import structlog
 
 from config.limits import (
+    COMMIT_PACE_MS,
     COMMITTERS,
     SPOOL_REPLAY_MS,
     TRIGGER_COMMIT_MS_MAX,
@@ -38,7 +39,9 @@ NEVER: Final = (asyncpg.IntegrityConstraintViolationError, asyncpg.DataError)
 """What trying again will not mend: the organisation or region of the token is gone."""
 AWAY: Final = Settled(Delivery.AWAY)
 REFUSED: Final = Settled(Delivery.REFUSED)
-SIZE: Final = Size(TRIGGERS_WAITING_MAX, TRIGGERS_PER_PERSON_WAITING_MAX, TRIGGERS_PER_COMMIT_MAX, COMMITTERS)
+SIZE: Final = Size(
+    TRIGGERS_WAITING_MAX, TRIGGERS_PER_PERSON_WAITING_MAX, TRIGGERS_PER_COMMIT_MAX, COMMITTERS, COMMIT_PACE_MS
+)
 
 
 class SpooledWatch(Protocol):
@@ -65,7 +68,7 @@ class Intake:
         self._new_id = new_id
         self._watch = watch
         self._lane: CommitLane[ReceivedTrigger] = CommitLane(
-            self._commit, sender_of=lambda one: one.person_id, key_of=_key_of, size=SIZE
+            self._commit, sender_of=lambda one: one.person_id, key_of=_key_of, size=SIZE, clock=clock
         )
 
     async def run(self) -> None:
@@ -138,7 +141,7 @@ class Intake:
         first = str(batch[0].trigger.trigger_id)
         try:
             async with self._pool.acquire() as conn:
-                incident_ids = await store_triggers(conn, batch, new_id=self._new_id)
+                incident_ids = await store_triggers(conn, batch, new_id=self._new_id, in_one=True)
         except NEVER:
             if len(batch) > 1:  # one of them; the others must not pay for it
                 return [outcome for one in batch for outcome in await self._try([one])]

@@ -221,18 +221,35 @@ SELECT position, raised_id AS incident_id FROM taken UNION ALL SELECT position, 
 )
 
 
+# The same, turns first, in one way to Postgres and back: on a crowded machine each way costs more than the work. It is
+# the connection's own, so that there is one text, and no other than this program's, whatever runs beside.
+DEFINE_TAKE_IN_TURN: Final = """
+CREATE FUNCTION pg_temp.take_in_turn(text, text, integer) RETURNS SETOF record LANGUAGE plpgsql AS $define$
+BEGIN
+  PERFORM pg_advisory_xact_lock(:turns, turn)
+     FROM (SELECT DISTINCT turn FROM jsonb_to_recordset($1::jsonb) AS g (turn integer) ORDER BY turn) AS people;
+  RETURN QUERY :take;
+END $define$
+""".replace(":turns", str(TURNS)).replace(":take", TAKE_TRIGGERS)
+TAKE_IN_TURN: Final = "SELECT * FROM pg_temp.take_in_turn($1, $2, $3) AS taken (position integer, incident_id uuid)"
+
+
 async def rehearse(conn: Connection) -> None:
-    """Store nothing: Postgres plans what it is asked first on a connection, and no alarm shall wait for that."""
-    await conn.execute(TAKE_TURNS, TURNS, [])
-    await _fetch(conn, [])
+    """Prepare a new connection for `store_triggers(in_one=True)`.
+
+    Postgres plans what it is asked first on a connection, and no alarm shall wait for that: this stores nothing.
+    """
+    await conn.execute(DEFINE_TAKE_IN_TURN)
+    await conn.fetch(TAKE_IN_TURN, *_given([]))
 
 
 async def store_triggers(
-    conn: Connection, received: Sequence[StorableTrigger], *, new_id: Callable[[], UUID]
+    conn: Connection, received: Sequence[StorableTrigger], *, new_id: Callable[[], UUID], in_one: bool = False
 ) -> list[IncidentId | None]:
     """Commit triggers and return their incidents' ids, in their order; what is there already changes nothing.
 
-    `None` stands where the person does not exist (any more). Outside of a transaction each wave is one of its own.
+    `None` stands where the person does not exist (any more). Outside of a transaction each wave is one of its own,
+    `in_one` way to Postgres and back where the connection was prepared for it by `rehearse`.
 
     Raises:
         asyncpg.IntegrityConstraintViolationError: the organisation or the region of somebody does not exist.
@@ -240,7 +257,7 @@ async def store_triggers(
     found: list[IncidentId | None] = [None] * len(received)
     for wave in _waves(received):
         rows = [_row(position, received[position], new_id) for position in wave]
-        for position, incident_id in await _store(conn, rows):
+        for position, incident_id in await _store(conn, rows, in_one=in_one):
             found[position] = IncidentId(incident_id)
     return found
 
@@ -257,10 +274,10 @@ async def store_trigger(conn: Connection, received: StorableTrigger, *, new_id: 
     return incident_id
 
 
-async def _store(conn: Connection, rows: Sequence[dict[str, Any]]) -> list[tuple[int, UUID]]:
+async def _store(conn: Connection, rows: Sequence[dict[str, Any]], *, in_one: bool) -> list[tuple[int, UUID]]:
     for attempt in range(ATTEMPTS_MAX):
         try:
-            stored = await _store_once(conn, rows)
+            stored = await (conn.fetch(TAKE_IN_TURN, *_given(rows)) if in_one else _store_once(conn, rows))
         except (asyncpg.UniqueViolationError, asyncpg.TransactionRollbackError):
             if attempt == ATTEMPTS_MAX - 1:
                 raise
@@ -272,15 +289,14 @@ async def _store(conn: Connection, rows: Sequence[dict[str, Any]]) -> list[tuple
 
 async def _store_once(conn: Connection, rows: Sequence[dict[str, Any]]) -> list[asyncpg.Record]:
     if len(rows) == 1:  # holds one incident, and so is in no circle: the statement itself waits for its turn
-        return await _fetch(conn, rows)
+        return await conn.fetch(TAKE_TRIGGERS, *_given(rows))
     async with conn.transaction():
         await conn.execute(TAKE_TURNS, TURNS, sorted({row["turn"] for row in rows}))
-        return await _fetch(conn, rows)
+        return await conn.fetch(TAKE_TRIGGERS, *_given(rows))
 
 
-async def _fetch(conn: Connection, rows: Sequence[dict[str, Any]]) -> list[asyncpg.Record]:
-    given = (orjson.dumps(rows, default=str).decode(), orjson.dumps(default_policy()).decode(), SEVERITY_MAX)
-    return await conn.fetch(TAKE_TRIGGERS, *given)
+def _given(rows: Sequence[dict[str, Any]]) -> tuple[str, str, int]:
+    return orjson.dumps(rows, default=str).decode(), orjson.dumps(default_policy()).decode(), SEVERITY_MAX
 
 
 def _turn(person_id: PersonId) -> int:

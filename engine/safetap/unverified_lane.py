@@ -11,6 +11,7 @@ from uuid import UUID
 import structlog
 
 from config.limits import (
+    COMMIT_PACE_MS,
     ORPHANS_KEPT_MS,
     ORPHANS_SWEEP_MS,
     SOURCES_MAX,
@@ -34,7 +35,9 @@ from engine.safetap.unverified import DELETE_OLD, UnverifiedTrigger, from_record
 
 log = structlog.get_logger(__name__)
 
-SIZE: Final = Size(UNVERIFIED_WAITING_MAX, UNVERIFIED_PER_SOURCE_BURST, TRIGGERS_PER_COMMIT_MAX, committers=1)
+SIZE: Final = Size(
+    UNVERIFIED_WAITING_MAX, UNVERIFIED_PER_SOURCE_BURST, TRIGGERS_PER_COMMIT_MAX, committers=1, pace_ms=COMMIT_PACE_MS
+)
 Sourced = tuple[str, UnverifiedTrigger]
 
 
@@ -52,7 +55,7 @@ class UnverifiedLane:
             sources_max=SOURCES_MAX,
         )
         self._lane: CommitLane[Sourced] = CommitLane(
-            self._commit, sender_of=lambda item: item[0], key_of=_key_of, size=SIZE
+            self._commit, sender_of=lambda item: item[0], key_of=_key_of, size=SIZE, clock=clock
         )
 
     def has_room(self, source: str | None) -> bool:

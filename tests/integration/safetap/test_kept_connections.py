@@ -8,7 +8,7 @@ from typing import Final
 
 from config.limits import COMMITTERS, INTAKE_POOL_MAX
 from engine.core.clock import SystemClock
-from engine.safetap.trigger_store import TAKE_TRIGGERS, TAKE_TURNS, rehearse
+from engine.safetap.trigger_store import TAKE_IN_TURN, rehearse
 from safetap_door.database import SERVER_SETTINGS, keep_open, open_pool
 from tests.conftest import TokenKeys
 from tests.integration.safetap.doors import door_settings
@@ -40,7 +40,7 @@ async def test_they_are_open_and_planned_before_an_alarm_and_after_a_loss(
         await seen(lambda: pool.get_size() == COMMITTERS)
         first = await backends()
         async with pool.acquire() as conn:
-            assert {TAKE_TRIGGERS, TAKE_TURNS} <= {row["statement"] for row in await conn.fetch(PLANNED)}
+            assert TAKE_IN_TURN in {row["statement"] for row in await conn.fetch(PLANNED)}
 
         await world.pool.execute("SELECT pg_terminate_backend(pid) FROM unnest($1::integer[]) AS pid", list(first))
         await seen(lambda: pool.get_size() < COMMITTERS)
