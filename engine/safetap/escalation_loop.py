@@ -49,9 +49,13 @@ GAUGE_MS: Final = 1_000
 PAUSE_MS_MIN: Final = 10
 """What is due may be in another loop's hands: look again this soon, but do not spin."""
 
+# A claim need not outlive Postgres, and so it waits for no disk: lost with it, the step is due and free again, and its
+# claimer's connection is gone. Only this statement's own transaction is eased.
 CLAIM: Final = """
+WITH eased AS MATERIALIZED (SELECT set_config('synchronous_commit', 'off', true))
 UPDATE incident_timer
    SET fence = fence + 1, lease_until = $2
+  FROM eased
  WHERE incident_id IN (SELECT incident_id FROM incident_timer
                         WHERE due_at <= $1 AND (lease_until IS NULL OR lease_until <= $1)
                         ORDER BY due_at
