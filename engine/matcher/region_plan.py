@@ -25,7 +25,7 @@ class RegionRow:
     holder: MatcherId | None
     fence: int
     busy_at_ms: int
-    """When a booking was last seen to search there, at `limits.REGION_BUSY_NOTE_MS` exact."""
+    """When there was last such a booking as `Lands.busy` tells of, at `limits.REGION_BUSY_NOTE_MS` exact."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class Lands:
     """Of these, who has renewed it lately: nothing is handed to anybody who may have just been killed."""
     rows: tuple[RegionRow, ...]
     busy: frozenset[int]
-    """Cells of the regions' size where bookings search."""
+    """Cells of the regions' size where bookings search, or have a worker who is not there yet."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,8 +33,11 @@ REGIONS: Final = "SELECT cell, holder, fence, busy_at FROM match_region"
 HERE: Final = """
   JOIN LATERAL (SELECT m.holder, m.fence FROM match_region m WHERE m.cell IN (:cell, 0)
                  ORDER BY m.cell DESC LIMIT 1) r ON r.holder = $4"""
+# Who is found at once is hardly ever seen searching: a booking counts until its worker is there. Both have an index.
 BUSY: Final = """
-SELECT DISTINCT :cell AS cell FROM booking b WHERE b.state = 'searching' AND b.cell IS NOT NULL
+SELECT :cell AS cell FROM booking b WHERE b.state = 'searching' AND b.cell IS NOT NULL
+UNION
+SELECT :cell AS cell FROM booking b WHERE b.state IN ('assigned', 'en_route') AND b.cell IS NOT NULL
 """
 
 TAKE: Final = """

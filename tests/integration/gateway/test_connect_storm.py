@@ -29,7 +29,7 @@ async def test_a_storm_gets_in_a_few_at_a_time(stage: Stage, city: City, token_k
 
     async def block_the_door() -> None:
         async with stage.gateway.services.arrivals.place():
-            await eventually(lambda: ARRIVALS_SENT_AWAY._value.get() > enough)
+            await eventually(lambda: ARRIVALS_SENT_AWAY._value.get() > enough, timeout_s=40)
 
     blocking = asyncio.create_task(block_the_door())
     async with drivers(stage.url, city, token_keys, PHONES) as crowd:

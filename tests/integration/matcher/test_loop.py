@@ -126,7 +126,11 @@ async def test_from_booking_to_assignment_over_the_channels(
         assert (await desk.hear("booking"))["state"] == "offered"
 
         await give_answer(town, first, offer, accept=False)
-        assert await first_phone.hear("offer.gone") == {"offer_id": offer["offer_id"], "state": "declined"}
+        assert await first_phone.hear("offer.gone") == {
+            "offer_id": offer["offer_id"],
+            "state": "declined",
+            "reason": None,
+        }
         offer = await second_phone.hear("offer")
         await give_answer(town, second, offer, accept=True)
 
