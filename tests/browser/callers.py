@@ -37,15 +37,10 @@ class Caller:
         return self.incident_id()
 
     def trigger_unverified(self) -> str:
-        """Call for help with a key that was revoked; return the incident's id once it is there."""
-        key = self.call("POST", "/v1/me/trigger-keys", {"label": "old phone"})
-        request = urllib.request.Request(
-            f"{self.city.url}/v1/trigger-keys/{key['key_id']}",
-            method="DELETE",
-            headers={"Authorization": f"Bearer {self.token}"},
-        )
-        urllib.request.urlopen(request, timeout=10).close()
-        headers = {"Authorization": f"Trigger-Key {key['secret']}", "Content-Type": "application/json"}
+        """Call for help with a token that nobody has signed; return the incident's id once it is there."""
+        head, claims, signature = self.token.split(".")
+        forged = ".".join((head, claims, signature[::-1]))
+        headers = {"Authorization": f"Bearer {forged}", "Content-Type": "application/json"}
         request = urllib.request.Request(
             f"{self.city.url}/v1/safetap", method="POST", data=json.dumps(a_trigger("button")).encode(), headers=headers
         )
