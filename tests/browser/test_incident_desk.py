@@ -171,6 +171,7 @@ def see_evidence(desk: WatchedPage, person: Caller, trigger_id: str, tmp_path: P
     own.write_bytes(bytes(range(256)) * 700)
     page.get_by_test_id("evidence-file").set_input_files(own)
     expect(piece).to_have_count(2)
+    expect(piece.nth(1)).to_have_attribute("data-complete", "true")
     page.route("**/evidence/*?n=1", lambda route: route.fulfill(status=200, body=b"something else"))
     page.get_by_test_id("evidence-open").click()
     expect(piece.nth(1)).to_have_attribute("data-chain", "broken")
