@@ -1,10 +1,10 @@
 """Travel times over our own road graph, as real trips have taught; the straight line where there is no road."""
 
 from collections.abc import Callable, Sequence
-from typing import Final, NamedTuple
+from itertools import pairwise
+from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from engine.core.units import MS_PER_S
 from engine.eta import road_times
@@ -12,6 +12,7 @@ from engine.eta.learned_times import LearnedTimes
 from engine.eta.road_times import RoadTimes
 from engine.eta.source import EtaMatrix, EtaOutcome, Floats, Question, straight_answer, straight_arrivals
 from engine.eta.trip_cells import trips_of
+from engine.eta.trip_places import places_of
 
 BASE_S_MIN: Final = 20.0
 """Nobody arrives sooner: getting out and in is part of every trip."""
@@ -33,37 +34,35 @@ class RoadSource:
         return found
 
     async def answers(self, questions: Sequence[Question], *, at_ms: int) -> list[EtaMatrix]:
-        """Return the times of each question: the roads one by one, what was learned for all of them in one go."""
+        """Return the times of each question: each place and what was learned, once for all of them."""
         if not questions:
             return []
-        base_ms = [
-            self._times.milliseconds(q.from_lat_deg, q.from_lng_deg, q.to_lat_deg, q.to_lng_deg) for q in questions
-        ]
-        ends = np.cumsum([len(each) for each in base_ms])[:-1]
-        base_s = np.maximum(np.concatenate(base_ms) / MS_PER_S, BASE_S_MIN)
-        trips = trips_of(base_s, questions, self._hour_of_week(at_ms))
+        places = places_of(questions)
+        base_ms = self._times.of_trips(places)
+        base_s = np.maximum(base_ms / MS_PER_S, BASE_S_MIN)
+        trips = trips_of(base_s, places, self._hour_of_week(at_ms))
         eta_s = self._learned.seconds(trips)
         low_s, high_s = self._learned.interval(trips, eta_s)
-        split = zip(questions, base_ms, *(np.split(each, ends) for each in (eta_s, low_s, high_s)), strict=True)
-        return [_answer(question, ms == road_times.OFF_GRAPH_MS, EtaTimes(*times)) for question, ms, *times in split]
+        outcome = np.where(base_ms == road_times.OFF_GRAPH_MS, EtaOutcome.OFF_GRAPH, EtaOutcome.ROADS).astype(np.uint8)
+        parts = [slice(*ends) for ends in pairwise(places.first.tolist())]
+        found = [EtaMatrix(eta_s[part], low_s[part], high_s[part], outcome[part]) for part in parts]
+        if not (outcome == EtaOutcome.OFF_GRAPH).any():
+            return found
+        return [_with_line(question, each) for question, each in zip(questions, found, strict=True)]
 
 
-class EtaTimes(NamedTuple):
-    """Seconds of a question's trips over roads, and between which 8 of 10 lie."""
-
-    eta_s: Floats
-    low_s: Floats
-    high_s: Floats
-
-
-def _answer(question: Question, is_off: NDArray[np.bool_], times: EtaTimes) -> EtaMatrix:
-    outcome = np.where(is_off, EtaOutcome.OFF_GRAPH, EtaOutcome.ROADS).astype(np.uint8)
+def _with_line(question: Question, roads: EtaMatrix) -> EtaMatrix:
+    """Return the straight line's times for the places that are off the graph."""
+    is_off = roads.outcome == EtaOutcome.OFF_GRAPH
     if not is_off.any():
-        return EtaMatrix(times.eta_s, times.low_s, times.high_s, outcome)
+        return roads
     line = straight_answer(question)
-    straight = (line.eta_s, line.low_s, line.high_s)
-    eta_s, low_s, high_s = (np.where(is_off, line, road) for line, road in zip(straight, times, strict=True))
-    return EtaMatrix(eta_s, low_s, high_s, outcome)
+    return EtaMatrix(
+        np.where(is_off, line.eta_s, roads.eta_s),
+        np.where(is_off, line.low_s, roads.low_s),
+        np.where(is_off, line.high_s, roads.high_s),
+        roads.outcome,
+    )
 
 
 class MissingRoads:

@@ -11,7 +11,8 @@ from engine.core.jit import kernel
 from engine.eta.hub_labels import FAR, HubLabels
 from engine.eta.road_graph import Ints, RoadGraph, Shares
 from engine.eta.road_snap import Frame, SnapGrid, nearest_piece
-from engine.eta.source import Floats
+from engine.eta.source import Floats, Question
+from engine.eta.trip_places import TripPlaces, places_of
 
 OFF_GRAPH_MS: Final = -1.0
 """Instead of a time: one end is further than the limit from every road."""
@@ -22,6 +23,7 @@ AT_NODE_M: Final = 2.0
 Places: TypeAlias = NDArray[np.float64]
 GridArrays: TypeAlias = tuple[Frame, Ints, Ints, Ints]
 RoadArrays: TypeAlias = tuple[Ints, Ints, Ints, Ints, Ints, Ints, Ints, Shares]
+TripArrays: TypeAlias = tuple[Places, Places, Ints, Ints, Places, Places]
 LabelArrays: TypeAlias = tuple[Ints, Ints, Ints, Ints, Ints, Ints]
 
 
@@ -64,12 +66,13 @@ class RoadTimes:
 
     def milliseconds(self, from_lat_deg: Floats, from_lng_deg: Floats, to_lat_deg: float, to_lng_deg: float) -> Floats:
         """Return the free-flow milliseconds from many places to one, or `OFF_GRAPH_MS`."""
-        found = np.empty(len(from_lat_deg))
-        _many_to_one(
-            np.ascontiguousarray(from_lat_deg, np.float64),
-            np.ascontiguousarray(from_lng_deg, np.float64),
-            float(to_lat_deg),
-            float(to_lng_deg),
+        return self.of_trips(places_of([Question(from_lat_deg, from_lng_deg, to_lat_deg, to_lng_deg)]))
+
+    def of_trips(self, trips: TripPlaces) -> Floats:
+        """Return the free-flow milliseconds of each trip, or `OFF_GRAPH_MS`; each place is snapped once."""
+        found = np.empty(len(trips.place))
+        _trip_times(
+            (trips.lat_deg, trips.lng_deg, trips.place, trips.first, trips.to_lat_deg, trips.to_lng_deg),
             self._snap_m_max,
             self._grid,
             self._roads,
@@ -82,7 +85,7 @@ class RoadTimes:
     def warm_up(self) -> None:
         """Compile, or read the compiled kernels; call it before readiness."""
         node = self.index.graph.node_lat_e7[:1] / 1e7, self.index.graph.node_lng_e7[:1] / 1e7
-        self.milliseconds(*node, float(node[0][0]), float(node[1][0]))
+        self.of_trips(places_of([Question(*node, float(node[0][0]), float(node[1][0]))] * 2))
 
     def between_nodes(self, from_node: int, to_node: int) -> int:
         """Return the milliseconds between two nodes of the graph."""
@@ -106,11 +109,8 @@ def _snapped(lat_deg: float, lng_deg: float, limit_m: float, grid: GridArrays, r
 
 
 @kernel
-def _many_to_one(  # noqa: PLR0913, PLR0917 - a leaf takes its arrays one by one
-    from_lat_deg: Places,
-    from_lng_deg: Places,
-    to_lat_deg: float,
-    to_lng_deg: float,
+def _trip_times(
+    trips: TripArrays,
     limit_m: float,
     grid: GridArrays,
     roads: RoadArrays,
@@ -118,11 +118,33 @@ def _many_to_one(  # noqa: PLR0913, PLR0917 - a leaf takes its arrays one by one
     by_hub: Ints,
     found_ms: Places,
 ) -> None:
-    """Write the milliseconds to `found_ms`. `by_hub` is FAR everywhere, before and after.
+    """Write the milliseconds of each trip to `found_ms`. `by_hub` is FAR everywhere, before and after."""
+    lat_deg, lng_deg, place, first, to_lat_deg, to_lng_deg = trips
+    edge, share = np.empty(lat_deg.shape[0], np.int32), np.empty(lat_deg.shape[0])
+    for p in range(lat_deg.shape[0]):
+        edge[p], share[p] = _snapped(lat_deg[p], lng_deg[p], limit_m, grid, roads)
+    for goal in range(to_lat_deg.shape[0]):
+        to_edge, to_share = _snapped(to_lat_deg[goal], to_lng_deg[goal], limit_m, grid, roads)
+        here = slice(first[goal], first[goal + 1])
+        _many_to_one(edge, share, place[here], to_edge, to_share, roads, labels, by_hub, found_ms[here])
+
+
+@kernel
+def _many_to_one(  # noqa: PLR0913, PLR0917 - a leaf takes its arrays one by one
+    edges: Ints,
+    shares: Places,
+    place: Ints,
+    to_edge: int,
+    to_share: float,
+    roads: RoadArrays,
+    labels: LabelArrays,
+    by_hub: Ints,
+    found_ms: Places,
+) -> None:
+    """Write the milliseconds from some of the places, each as an edge and how far along it, to one.
 
     A two-way road is left and entered at both of its ends; on one and the same road the way along it counts too.
     """
-    to_edge, to_share = _snapped(to_lat_deg, to_lng_deg, limit_m, grid, roads)
     if to_edge < 0:
         found_ms[:] = OFF_GRAPH_MS
         return
@@ -130,8 +152,8 @@ def _many_to_one(  # noqa: PLR0913, PLR0917 - a leaf takes its arrays one by one
     _spread(tail, onward_ms, labels, by_hub)
     if head >= 0:
         _spread(head, back_ms, labels, by_hub)
-    for i in range(from_lat_deg.shape[0]):
-        edge, share = _snapped(from_lat_deg[i], from_lng_deg[i], limit_m, grid, roads)
+    for i in range(place.shape[0]):
+        edge, share = edges[place[i]], shares[place[i]]
         if edge < 0:
             found_ms[i] = OFF_GRAPH_MS
             continue

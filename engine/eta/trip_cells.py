@@ -1,6 +1,5 @@
 """Which groups a trip belongs to: the coarse cells of its ends and its local hour of the week."""
 
-from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 from zoneinfo import ZoneInfo
@@ -9,21 +8,20 @@ import numpy as np
 
 from engine.core.units import DEG_E7, MS_PER_S
 from engine.eta.learned_times import HOURS, Keys, Trips
-from engine.eta.source import Floats, Question
+from engine.eta.source import Floats
+from engine.eta.trip_places import TripPlaces
 from engine.geo.cells import cells_of, parents_of
 
 TRIP_CELL_RESOLUTION: Final = 8
 """Hexagons of 0.7 km2: half of that tells no more on real taxis, and a city has trips for these."""
 
 
-def trips_of(base_s: Floats, questions: Sequence[Question], hour_of_week: int) -> Trips:
-    """Return the groups of the trips of all questions, one after the other, all beginning in the same hour."""
-    counts = [len(each.from_lat_deg) for each in questions]
-    lats = np.concatenate([*(each.from_lat_deg for each in questions), [each.to_lat_deg for each in questions]])
-    lngs = np.concatenate([*(each.from_lng_deg for each in questions), [each.to_lng_deg for each in questions]])
-    cells = coarse_cells(lats, lngs)
-    n = len(base_s)
-    return Trips(base_s, np.full(n, hour_of_week, np.int64), cells[:n], np.repeat(cells[n:], counts))
+def trips_of(base_s: Floats, places: TripPlaces, hour_of_week: int) -> Trips:
+    """Return the groups of all trips, which begin in the same hour."""
+    begin = coarse_cells(places.lat_deg, places.lng_deg)
+    end = coarse_cells(places.to_lat_deg, places.to_lng_deg)
+    hours = np.full(len(base_s), hour_of_week, np.int64)
+    return Trips(base_s, hours, begin[places.place], np.repeat(end, np.diff(places.first)))
 
 
 def coarse_cells(lat_deg: Floats, lng_deg: Floats) -> Keys:
