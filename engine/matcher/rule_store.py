@@ -1,21 +1,21 @@
 """Reads a worker and a booking as the rules see them, by the transaction that is about to bring the two together."""
 
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Final
 
 import asyncpg
 
 from engine.core.database import Connection
 from engine.core.ids import BookingId, PersonId
-from engine.core.units import ms_from_utc, utc_from_ms
+from engine.core.units import utc_from_ms
 from engine.eta.straight_line import estimate, straight_m
+from engine.matcher.duty_facts import COLUMNS, JOINS, duty_of, next_shift_ms, rule_of, times
 from engine.matcher.held_doors import held
 from engine.matcher.rules import Drawbacks, Pair
-from engine.matcher.working_time import DAY_MS, WEEK_MS, Period, WorkingTimeRule
 
-# $1 the booking, $2 the worker, $3 now, $4 eight days before: the rest before the oldest of seven counts, too.
-PAIR: Final = """
+# $1 and $2 the times of `duty_facts`, $3 the booking, $4 the worker.
+PAIR: Final = (
+    """
 SELECT w.duty = 'on' AND p.status = 'active' AS takes_part,
        (w.skills >> s.skill_bit) & 1 = 1 AS is_skilled,
        s.duration_min,
@@ -30,26 +30,18 @@ SELECT w.duty = 'on' AND p.status = 'active' AS takes_part,
               WHERE c.service_id = s.service_id AND k.kind <> 'language'
                 AND NOT EXISTS (SELECT FROM worker_kit mine
                                  WHERE mine.worker_id = w.worker_id AND mine.org_id = c.org_id AND mine.code = c.code
-                                   AND (mine.expires_at IS NULL OR mine.expires_at > $3))) AS missing_kinds,
-       next_shift.starts_at, next_shift.ends_at,
-       EXISTS (SELECT FROM shift t WHERE t.worker_id = w.worker_id AND t.ends_at > $4) AS has_shifts,
-       r.daily_min, r.weekly_min, r.rest_min,
-       ARRAY(SELECT d.began_at FROM duty_period d
-              WHERE r.org_id IS NOT NULL AND d.worker_id = w.worker_id AND coalesce(d.ended_at, $3) > $4
-              ORDER BY d.began_at) AS began,
-       ARRAY(SELECT d.ended_at FROM duty_period d
-              WHERE r.org_id IS NOT NULL AND d.worker_id = w.worker_id AND coalesce(d.ended_at, $3) > $4
-              ORDER BY d.began_at) AS ended
+                                   AND (mine.expires_at IS NULL OR mine.expires_at > $1))) AS missing_kinds,
+       :duty
   FROM booking b
   JOIN service s USING (service_id)
-  JOIN worker w ON w.worker_id = $2
+  JOIN worker w ON w.worker_id = $4
   JOIN person p ON p.person_id = w.worker_id AND p.org_id = b.org_id
-  LEFT JOIN working_time_rule r ON r.org_id = b.org_id
-  LEFT JOIN LATERAL (SELECT t.starts_at, t.ends_at FROM shift t
-                      WHERE t.worker_id = w.worker_id AND t.ends_at > $3
-                      ORDER BY t.starts_at LIMIT 1) AS next_shift ON true
- WHERE b.booking_id = $1
+  :joins
+ WHERE b.booking_id = $3
 """.replace(":held", held(people="b.customer_id, w.worker_id"))
+    .replace(":duty", COLUMNS)
+    .replace(":joins", JOINS)
+)
 
 LOCK_WORKER: Final = "SELECT FROM worker WHERE worker_id = $1 FOR NO KEY UPDATE"
 # Several workers may be tried in one transaction: waiting for one while holding another could be a deadlock, and
@@ -99,7 +91,7 @@ async def lock_pair_unless_taken(
     conn: Connection, booking_id: BookingId, worker_id: PersonId, *, now_ms: int
 ) -> Pair | None:
     """Lock the worker's row and return the pair; `None` when somebody else has it, or they are of two organisations."""
-    row = await conn.fetchrow(PAIR_UNLESS_TAKEN, booking_id, worker_id, *_times(now_ms))
+    row = await conn.fetchrow(PAIR_UNLESS_TAKEN, *times(now_ms), booking_id, worker_id)
     return None if row is None else _pair(row)
 
 
@@ -109,7 +101,7 @@ async def lock_pair(conn: Connection, booking_id: BookingId, worker_id: PersonId
     The caller holds the booking's lock.
     """
     await conn.execute(LOCK_WORKER, worker_id)
-    row = await conn.fetchrow(PAIR, booking_id, worker_id, *_times(now_ms))
+    row = await conn.fetchrow(PAIR, *times(now_ms), booking_id, worker_id)
     return None if row is None else _pair(row)
 
 
@@ -135,11 +127,8 @@ async def read_drawbacks(
     return more, eta_s
 
 
-def _times(now_ms: int) -> tuple[object, object]:
-    return utc_from_ms(now_ms), utc_from_ms(now_ms - WEEK_MS - DAY_MS)
-
-
 def _pair(row: asyncpg.Record) -> Pair:
+    shift = next_shift_ms(row)
     return Pair(
         is_skilled=row["is_skilled"],
         takes_part=row["takes_part"],
@@ -148,13 +137,9 @@ def _pair(row: asyncpg.Record) -> Pair:
         is_blocked=row["is_blocked"],
         missing_kinds=frozenset(row["missing_kinds"]),
         duration_min=row["duration_min"],
-        shift_from_ms=_ms(row["starts_at"]),
-        shift_until_ms=_ms(row["ends_at"]),
+        shift_from_ms=None if shift is None else shift[0],
+        shift_until_ms=None if shift is None else shift[1],
         has_shifts=row["has_shifts"],
-        working_time=WorkingTimeRule(row["daily_min"], row["weekly_min"], row["rest_min"]),
-        duty=[Period(ms_from_utc(began), _ms(ended)) for began, ended in zip(row["began"], row["ended"], strict=True)],
+        working_time=rule_of(row),
+        duty=duty_of(row),
     )
-
-
-def _ms(at: datetime | None) -> int | None:
-    return None if at is None else ms_from_utc(at)

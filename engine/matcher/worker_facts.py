@@ -9,13 +9,14 @@ from engine.core.database import Connection, Pool
 from engine.core.ids import OrgId, PersonId, WorkerSlot
 from engine.core.units import ms_from_utc, utc_from_ms
 from engine.matcher.acceptance import Answers, acceptance_gaps
+from engine.matcher.duty_facts import COLUMNS, JOINS, duty_of, next_shift_ms, rule_of, times
 from engine.matcher.worker_table import Matching, Tally, WorkerRow, WorkerStatus
-from engine.matcher.working_time import DAY_MS, WEEK_MS, Period, WorkingTimeRule, work_until_ms
+from engine.matcher.working_time import DAY_MS, work_until_ms
 
 NO_MORE_MS: Final = 2**53
 """The shift of who has planned ones, all of them over: never."""
 
-# Duty of eight days: the rest before the oldest of seven counts, too. $1 is now, $2 its eight days before.
+# $1 and $2 are the times of `duty_facts`.
 _WORKERS: Final = """
 SELECT w.slot, w.worker_id, p.org_id, w.skills, w.rating, w.experience, w.idle_since,
        w.duty = 'on' AND p.status = 'active' AS takes_part,
@@ -29,22 +30,11 @@ SELECT w.slot, w.worker_id, p.org_id, w.skills, w.rating, w.experience, w.idle_s
          WHERE c.worker_id = w.worker_id AND (c.expires_at IS NULL OR c.expires_at > $1)) AS kit,
        ARRAY(SELECT l.skill_bit FROM worker_level l WHERE l.worker_id = w.worker_id ORDER BY l.skill_bit) AS level_bits,
        ARRAY(SELECT l.level FROM worker_level l WHERE l.worker_id = w.worker_id ORDER BY l.skill_bit) AS levels,
-       next_shift.starts_at, next_shift.ends_at,
-       EXISTS (SELECT FROM shift s WHERE s.worker_id = w.worker_id AND s.ends_at > $2) AS has_shifts,
-       r.daily_min, r.weekly_min, r.rest_min,
-       ARRAY(SELECT d.began_at FROM duty_period d
-              WHERE r.org_id IS NOT NULL AND d.worker_id = w.worker_id AND coalesce(d.ended_at, $1) > $2
-              ORDER BY d.began_at) AS began,
-       ARRAY(SELECT d.ended_at FROM duty_period d
-              WHERE r.org_id IS NOT NULL AND d.worker_id = w.worker_id AND coalesce(d.ended_at, $1) > $2
-              ORDER BY d.began_at) AS ended
+       :duty
   FROM worker w
   JOIN person p ON p.person_id = w.worker_id
-  LEFT JOIN working_time_rule r ON r.org_id = p.org_id
-  LEFT JOIN LATERAL (SELECT s.starts_at, s.ends_at FROM shift s
-                      WHERE s.worker_id = w.worker_id AND s.ends_at > $1
-                      ORDER BY s.starts_at LIMIT 1) AS next_shift ON true
-"""
+  :joins
+""".replace(":duty", COLUMNS).replace(":joins", JOINS)
 WORKERS_BY_ID: Final = _WORKERS + " WHERE w.worker_id = ANY($3::uuid[])"
 WORKERS_BY_SLOT: Final = _WORKERS + " WHERE w.slot >= $3 ORDER BY w.slot LIMIT $4"
 
@@ -79,12 +69,12 @@ SELECT b.worker_id, count(*) AS jobs, sum(s.price_minor)::bigint AS earned
 
 async def read_workers(pool: Pool, worker_ids: list[PersonId], *, now_ms: int) -> list[WorkerRow]:
     """Return these workers."""
-    return _rows(await pool.fetch(WORKERS_BY_ID, *_times(now_ms), worker_ids), now_ms)
+    return _rows(await pool.fetch(WORKERS_BY_ID, *times(now_ms), worker_ids), now_ms)
 
 
 async def read_page(pool: Pool, first_slot: int, limit: int, *, now_ms: int) -> list[WorkerRow]:
     """Return workers by slot, from one on."""
-    return _rows(await pool.fetch(WORKERS_BY_SLOT, *_times(now_ms), first_slot, limit), now_ms)
+    return _rows(await pool.fetch(WORKERS_BY_SLOT, *times(now_ms), first_slot, limit), now_ms)
 
 
 async def read_tallies(conn: Connection, *, now_ms: int) -> dict[PersonId, Tally]:
@@ -103,10 +93,6 @@ async def read_tallies(conn: Connection, *, now_ms: int) -> dict[PersonId, Tally
         )
         for who in gaps.keys() | jobs.keys()
     }
-
-
-def _times(now_ms: int) -> tuple[object, object]:
-    return utc_from_ms(now_ms), utc_from_ms(now_ms - WEEK_MS - DAY_MS)
 
 
 def _rows(records: list[asyncpg.Record], now_ms: int) -> list[WorkerRow]:
@@ -136,24 +122,13 @@ def _status(row: asyncpg.Record) -> WorkerStatus:
 
 
 def _matching(row: asyncpg.Record, now_ms: int) -> Matching:
-    shift = (0, 0)
-    if row["starts_at"] is not None:
-        shift = ms_from_utc(row["starts_at"]), ms_from_utc(row["ends_at"])
-    elif row["has_shifts"]:
-        shift = NO_MORE_MS, NO_MORE_MS
+    shift = next_shift_ms(row)
+    if shift is None:
+        shift = (NO_MORE_MS, NO_MORE_MS) if row["has_shifts"] else (0, 0)
     return Matching(
         kit=row["kit"],
         levels=tuple(zip(row["level_bits"], row["levels"], strict=True)),
         shift_from_ms=shift[0],
         shift_until_ms=shift[1],
-        work_until_ms=_work_until_ms(row, now_ms),
+        work_until_ms=work_until_ms(duty_of(row), rule_of(row), now_ms=now_ms) or 0,
     )
-
-
-def _work_until_ms(row: asyncpg.Record, now_ms: int) -> int:
-    rule = WorkingTimeRule(row["daily_min"], row["weekly_min"], row["rest_min"])
-    periods = [
-        Period(ms_from_utc(began), None if ended is None else ms_from_utc(ended))
-        for began, ended in zip(row["began"], row["ended"], strict=True)
-    ]
-    return work_until_ms(periods, rule, now_ms=now_ms) or 0
