@@ -1,5 +1,6 @@
 """The OpenAPI 3.1 document, made from the table of routes."""
 
+from functools import lru_cache
 from typing import Any, Final
 
 import orjson
@@ -30,8 +31,9 @@ BEARER: Final = "bearer"
 Json = dict[str, Any]
 
 
+@lru_cache(maxsize=4)
 def openapi_document(routes: tuple[AnyRoute, ...], *, server_url: str) -> bytes:
-    """Return the document as JSON."""
+    """Return the document as JSON. Half a second of work, so one that was made is kept."""
     paths: dict[str, Json] = {}
     for route in routes:
         paths.setdefault(route.path, {})[route.method.lower()] = _operation(route)
