@@ -37,6 +37,10 @@ DEVICE_LOOKUP_MS: Final = 1_000
 """Asking Postgres whose tracker calls for help; later it is told to send again."""
 TRIGGER_COMMIT_MS_MAX: Final = 200
 """A trigger that Postgres has not committed by then goes to the spool; what answers first is told to the phone."""
+CROWD_ALARMS: Final = 4
+"""So many alarms that nothing has settled yet are a crowd."""
+CROWD_COMMIT_MS: Final = 15
+"""In a crowd the disk is asked too after so long; an alarm that comes alone is left to Postgres for longer."""
 SPOOL_BYTES_MAX: Final = 64 * 1024 * 1024
 """A full spool refuses: the trigger is answered `unavailable` and the phone tries another door."""
 SPOOL_REPLAY_MS: Final = 500

@@ -73,6 +73,11 @@ class CommitLane(Generic[T]):
         """How many items no transaction holds yet."""
         return self._waiting
 
+    @property
+    def under_way(self) -> int:
+        """How many items are not settled yet."""
+        return len(self._under_way)
+
     def offer(self, item: T) -> asyncio.Future[Settled] | None:
         """Let an item wait for its turn; `None`: the lane, or this sender's part of it, is full."""
         key = self._key_of(item)

@@ -121,22 +121,29 @@ class Spool:
     async def append(self, payload: bytes, key: Hashable) -> None:
         """Put a record on disk, or find one of this key there; return when it is there.
 
-        A phone sends again until Postgres has its alarm: an outage must not fill the disk with what is there already.
-
         Raises:
             SpoolFull: there is no room.
             OSError: the disk refuses; the record may or may not be found later.
         """
+        await asyncio.shield(self.put(payload, key))
+
+    def put(self, payload: bytes, key: Hashable) -> "asyncio.Future[None]":
+        """Begin to put a record on disk; what is returned is done when it is there, and fails as `append` does.
+
+        A phone sends again until Postgres has its alarm: an outage must not fill the disk with what is there already.
+        """
         assert len(payload) <= RECORD_BYTES_MAX
-        if key in self._held:
-            return
         written = self._under_way.get(key)
         if written is None:
-            written = self._under_way[key] = asyncio.get_running_loop().create_future()
+            written = asyncio.get_running_loop().create_future()
+            if key in self._held:
+                written.set_result(None)
+                return written
+            self._under_way[key] = written
             written.add_done_callback(lambda _: self._under_way.pop(key, None))
             self._waiting.append(_Append(key, frame(payload), written))
             self._write_waiting()
-        await asyncio.shield(written)
+        return written
 
     async def replay(self, deliver: Deliver) -> bool:
         """Offer what waits to `deliver`, also what killed processes left; return whether nothing waits any more."""

@@ -33,7 +33,9 @@ async def desk(door: OpenDoor, token: str, **headers: str) -> AsyncIterator[Live
 
 
 async def hear(socket: Live) -> dict[str, Any]:
-    message = await socket.receive_json(timeout=5)
+    """Return what comes next, but for news of slow processes, which a busy machine may have."""
+    while (message := await socket.receive_json(timeout=20)).get("type") == "watch":
+        pass
     assert isinstance(message, dict)
     return message
 
