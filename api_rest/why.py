@@ -73,6 +73,8 @@ class Why(Answer):
     searched_m: int | None
     asks_again: bool
     risk: dict[str, Any] | None
+    rematch: dict[str, Any] | None
+    """Why somebody else was looked for while a worker was on the way; null: nobody had the job."""
     policy: PolicyInForce
     record: RecordState
     looked_at: int | None

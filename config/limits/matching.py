@@ -131,7 +131,17 @@ REMATCH_GAIN_MS: Final = 20_000
 REMATCH_LATER_MS: Final = 180_000
 """A re-match lets no customer wait longer than this beyond what was promised, or the choice stands."""
 REMATCHES_MAX: Final = 2
-"""A booking whose worker was exchanged so often keeps the one it has."""
+"""A booking whose worker was exchanged so often keeps the one it has; a policy that says more is refused."""
+REMATCH_POLICY_MIN_MAX: Final = 240
+"""Minutes that a re-match policy may name; a file with more is refused."""
+REMATCH_LOOK_MS: Final = 15_000
+"""How often a matcher looks at a job on the way; what happened in between is seen with the next look."""
+REMATCH_POLL_MS: Final = 5_000
+"""How often a matcher asks which of them are due."""
+REMATCH_BATCH_MAX: Final = 64
+"""Jobs on the way that are looked at together; the next ones follow at once."""
+REMATCH_NEARER_S: Final = 30
+"""Who has come nearer by less than this counts as standing: estimates tremble."""
 CREW_STEPS_MAX: Final = 200
 """Steps of the search for crews and shared resources; beyond it the best found is taken and its gap is told."""
 

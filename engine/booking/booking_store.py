@@ -40,7 +40,7 @@ RETURNING booking_id
 """
 
 # `worker_id` is set by the move to `assigned` and kept until its worker drops out; a booking that searches is due at
-# once, and one whose worker has dropped out may search as long as a new one.
+# once. One whose worker is gone may search as long as a new one, and so may one that was given up.
 MOVE_BOOKING: Final = """
 UPDATE booking
    SET state = $4::text,
@@ -48,8 +48,8 @@ UPDATE booking
        updated_at = $5::timestamptz,
        worker_id = CASE WHEN $4::text <> 'searching' THEN coalesce($6, worker_id) END,
        eta_promised_s = CASE WHEN $4::text <> 'searching' THEN coalesce($7, eta_promised_s) END,
-       search_until = CASE WHEN $4::text = 'searching' AND worker_id IS NOT NULL THEN $8 ELSE search_until END,
-       hand_backs = hand_backs + CASE WHEN $4::text = 'searching' AND worker_id IS NOT NULL THEN 1 ELSE 0 END,
+       search_until = CASE WHEN $4::text = 'searching' AND (worker_id IS NOT NULL OR state = 'unserved')
+                           THEN $8 ELSE search_until END,
        pinned_worker_id = CASE WHEN $4::text <> 'searching' OR pinned_worker_id IS DISTINCT FROM worker_id
                                THEN pinned_worker_id END,
        next_attempt_at = CASE WHEN $4::text = 'searching' THEN $5::timestamptz END,
@@ -142,12 +142,14 @@ async def transition(  # noqa: PLR0913 - a move is all of this, and every caller
     expected_version: int | None = None,
     worker_id: PersonId | None = None,
     eta_s: int | None = None,
+    is_passing: bool = False,
 ) -> dict[str, object]:
     """Move a booking and return it as the actor sees it. The caller holds a transaction.
 
     `actor` is `None` for the engine. `worker_id` names the worker whom the move is about: the one who gets the job
     (`to` is `assigned`, required), or the one who was asked. `eta_s` is promised with the assignment. A job that
-    searches again has no worker any more; who had it is told, and free.
+    searches again has no worker any more; who had it is told, and free. `is_passing`: it moves on in the same
+    transaction, so nobody else is told of this step.
 
     Raises:
         NotFound: there is no such booking, or it is not the actor's.
@@ -167,7 +169,8 @@ async def transition(  # noqa: PLR0913 - a move is all of this, and every caller
     await _occupy_or_free(conn, move, worker_id=assigned_id or card["worker_id"], now_ms=now_ms)
     moved = await load_card(conn, booking_id)
     assert (moved["worker_id"] is not None) == (to in WORKER_STATES) or to is BookingState.CANCELLED
-    await _tell(conn, moved, now_ms=now_ms, dropped_out=card["worker_id"] if moved["worker_id"] is None else None)
+    dropped_out = card["worker_id"] if moved["worker_id"] is None else None
+    await _tell(conn, moved, now_ms=now_ms, dropped_out=dropped_out, only_worker=is_passing)
     return render(moved, Role.ADMIN if actor is None else actor.role)
 
 
@@ -251,11 +254,20 @@ async def _occupy_or_free(conn: Connection, move: _Move, *, worker_id: PersonId 
         await conn.execute(FREE_WORKER, worker_id, utc_from_ms(now_ms), done)
 
 
-async def _tell(conn: Connection, card: asyncpg.Record, *, now_ms: int, dropped_out: PersonId | None = None) -> None:
-    events = [
-        Event(user_topic(PersonId(card["customer_id"])), "booking", render(card, Role.CUSTOMER)),
-        Event(desk_topic(OrgId(card["org_id"])), "booking", render(card, Role.DISPATCHER)),
-    ]
+async def _tell(
+    conn: Connection,
+    card: asyncpg.Record,
+    *,
+    now_ms: int,
+    dropped_out: PersonId | None = None,
+    only_worker: bool = False,
+) -> None:
+    events = []
+    if not only_worker:
+        events = [
+            Event(user_topic(PersonId(card["customer_id"])), "booking", render(card, Role.CUSTOMER)),
+            Event(desk_topic(OrgId(card["org_id"])), "booking", render(card, Role.DISPATCHER)),
+        ]
     concerned = card["worker_id"] or dropped_out
     if concerned is not None:
         events.append(Event(user_topic(PersonId(concerned)), "booking", render(card, Role.WORKER)))

@@ -23,17 +23,17 @@ _ALL_BUT_CUSTOMER: Final = _WORKER_OR_DESK | _ENGINE
 
 MOVERS: Final[dict[tuple[BookingState, BookingState], frozenset[Role | None]]] = {
     (_S.SEARCHING, _S.OFFERED): _ENGINE,
-    (_S.SEARCHING, _S.ASSIGNED): _DESK,
+    (_S.SEARCHING, _S.ASSIGNED): _WORKER_OR_DESK,
     (_S.SEARCHING, _S.UNSERVED): _ENGINE,
     (_S.SEARCHING, _S.CANCELLED): _CUSTOMER_OR_DESK,
     (_S.OFFERED, _S.SEARCHING): _ALL_BUT_CUSTOMER,
     (_S.OFFERED, _S.ASSIGNED): _ALL_BUT_CUSTOMER,
     (_S.OFFERED, _S.CANCELLED): _CUSTOMER_OR_DESK,
     (_S.ASSIGNED, _S.EN_ROUTE): _WORKER,
-    (_S.ASSIGNED, _S.SEARCHING): _WORKER_OR_DESK,
+    (_S.ASSIGNED, _S.SEARCHING): _ALL_BUT_CUSTOMER,
     (_S.ASSIGNED, _S.CANCELLED): _CUSTOMER_OR_DESK,
     (_S.EN_ROUTE, _S.ARRIVED): _WORKER,
-    (_S.EN_ROUTE, _S.SEARCHING): _WORKER_OR_DESK,
+    (_S.EN_ROUTE, _S.SEARCHING): _ALL_BUT_CUSTOMER,
     (_S.EN_ROUTE, _S.CANCELLED): _CUSTOMER_OR_DESK,
     (_S.ARRIVED, _S.IN_PROGRESS): _WORKER,
     (_S.ARRIVED, _S.SEARCHING): _WORKER_OR_DESK,
@@ -41,6 +41,7 @@ MOVERS: Final[dict[tuple[BookingState, BookingState], frozenset[Role | None]]] =
     (_S.IN_PROGRESS, _S.COMPLETED): _WORKER,
     (_S.IN_PROGRESS, _S.CANCELLED): _DESK,
     (_S.COMPLETED, _S.CONFIRMED): _CUSTOMER_OR_DESK,
+    (_S.UNSERVED, _S.SEARCHING): _DESK,
 }
 """Every legal move of a booking with the roles that may make it; `None` is the engine."""
 
@@ -50,6 +51,7 @@ OFFER_MOVERS: Final[dict[tuple[OfferState, OfferState], frozenset[Role | None]]]
     (_O.OPEN, _O.EXPIRED): _ENGINE,
     (_O.OPEN, _O.WITHDRAWN): _ENGINE,
     (_O.ACCEPTED, _O.HANDED_BACK): _WORKER_OR_DESK,
+    (_O.ACCEPTED, _O.REPLACED): _ENGINE,
 }
 """The same of an offer. What an offer is withdrawn for is somebody's act; the withdrawing is the engine's."""
 
@@ -65,6 +67,9 @@ OFFER_TRANSITIONS: Final[dict[OfferState, frozenset[OfferState]]] = {
 
 FINAL_STATES: Final = frozenset(state for state, following in TRANSITIONS.items() if not following)
 
+ENDED_STATES: Final = FINAL_STATES | {_S.UNSERVED}
+"""To its customer a booking in these is over. The desk can have an unserved one searched for again."""
+
 WORKER_STATES: Final = frozenset({_S.ASSIGNED, _S.EN_ROUTE, _S.ARRIVED, _S.IN_PROGRESS, _S.COMPLETED, _S.CONFIRMED})
 """A booking in these states has a worker."""
 
@@ -73,6 +78,9 @@ ACTIVE_STATES: Final = frozenset({_S.ASSIGNED, _S.EN_ROUTE, _S.ARRIVED, _S.IN_PR
 
 HAND_BACK_STATES: Final = frozenset(state for state in ACTIVE_STATES if _S.SEARCHING in TRANSITIONS[state])
 """A job in these states can be handed back; once the work has begun, only the desk can end it, by cancelling."""
+
+REMATCH_STATES: Final = frozenset(state for state in ACTIVE_STATES if None in MOVERS.get((state, _S.SEARCHING), ()))
+"""A job in these states can go over to another worker who says yes to it; at the door it is its worker's."""
 
 ASKED_FOR_STATES: Final = frozenset({_S.EN_ROUTE, _S.ARRIVED, _S.IN_PROGRESS, _S.COMPLETED, _S.CONFIRMED, _S.CANCELLED})
 """Where somebody may ask a booking to go by name. The rest happens by offers, assignments and hand-backs."""
@@ -132,5 +140,6 @@ def check_transition(
     return None
 
 
-assert frozenset({_S.CONFIRMED, _S.CANCELLED, _S.UNSERVED}) == FINAL_STATES
+assert frozenset({_S.CONFIRMED, _S.CANCELLED}) == FINAL_STATES
+assert frozenset({_S.ASSIGNED, _S.EN_ROUTE}) == REMATCH_STATES
 assert ACTIVE_STATES < WORKER_STATES

@@ -8,7 +8,7 @@ from uuid import UUID
 import asyncpg
 
 from config.limits import OPEN_BOOKINGS_TOLD_MAX
-from engine.booking.lifecycle import ACTIVE_STATES, FINAL_STATES
+from engine.booking.lifecycle import ACTIVE_STATES, ENDED_STATES
 from engine.core.database import Connection
 from engine.core.errors import NotFound
 from engine.core.ids import BookingId, PersonId
@@ -122,7 +122,7 @@ async def active_booking_of_worker(conn: Connection, worker_id: PersonId) -> dic
 async def open_bookings_of_customer(conn: Connection, customer_id: PersonId) -> list[dict[str, object]]:
     """Return this customer's bookings that can still change, newest first."""
     rows = await conn.fetch(
-        OPEN_OF_CUSTOMER, customer_id, [state.value for state in FINAL_STATES], OPEN_BOOKINGS_TOLD_MAX
+        OPEN_OF_CUSTOMER, customer_id, [state.value for state in ENDED_STATES], OPEN_BOOKINGS_TOLD_MAX
     )
     return [render(row, Role.CUSTOMER) for row in rows]
 

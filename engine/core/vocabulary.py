@@ -40,6 +40,8 @@ class OfferState(StrEnum):
     WITHDRAWN = "withdrawn"
     HANDED_BACK = "handed_back"
     """It was accepted; its worker has dropped out."""
+    REPLACED = "replaced"
+    """It was accepted; a worker who is there sooner has taken the job over."""
 
 
 class Withdrawal(StrEnum):

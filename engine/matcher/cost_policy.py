@@ -15,6 +15,7 @@ import orjson
 
 from config.limits import WEIGHT_MIN_MAX
 from engine.matcher.offer_policy import DEFAULT_OFFER_POLICY, OfferPolicy, offers_from, parse_offers
+from engine.matcher.rematch_policy import DEFAULT_REMATCH_POLICY, RematchPolicy, parse_rematch, rematch_from
 
 NAME: Final = re.compile(r"[a-z][a-z0-9-]{0,31}")
 FULL_MARKS: Final = frozenset({
@@ -70,6 +71,8 @@ class CostPolicy:
     services: Mapping[UUID, CostWeights] = field(default_factory=dict)
     offers: OfferPolicy = DEFAULT_OFFER_POLICY
     """How many are asked, how far away, and for how long."""
+    rematch: RematchPolicy = DEFAULT_REMATCH_POLICY
+    """Whether a job on the way may go to another worker."""
 
     @property
     def label(self) -> str:
@@ -91,9 +94,7 @@ def parse_policy(said: Mapping[str, object]) -> CostPolicy:
     Raises:
         PolicyError: it breaks a rule; all problems are named at once.
     """
-    problems = [
-        f"{name}: unknown" for name in said if name not in ("name", "version", "weights", "offers", *_OVERRIDES)
-    ]
+    problems = [f"{name}: unknown" for name in said if name not in _PARTS]
     name, version = said.get("name"), said.get("version")
     if not isinstance(name, str) or not NAME.fullmatch(name):
         problems.append("name: lower-case letters, digits and hyphens, 32 at most, a letter first")
@@ -102,18 +103,19 @@ def parse_policy(said: Mapping[str, object]) -> CostPolicy:
     weights = _weights(said.get("weights", {}), DEFAULT_WEIGHTS, "weights", problems)
     own = {place: _own(said.get(place, {}), weights, place, problems) for place in _OVERRIDES}
     offers = parse_offers(said.get("offers", {}), problems)
+    rematch = parse_rematch(said.get("rematch", {}), problems)
     if problems:
         raise PolicyError("; ".join(problems))
     assert isinstance(name, str)
     assert isinstance(version, int)
-    return CostPolicy(name, version, weights, own["organisations"], own["services"], offers)
+    return CostPolicy(name, version, weights, own["organisations"], own["services"], offers, rematch)
 
 
 def policy_text(policy: CostPolicy) -> str:
     """Return all of a policy as canonical JSON: equal policies have equal texts."""
     said = {place: {str(key): asdict(own) for key, own in getattr(policy, place).items()} for place in _OVERRIDES}
-    weights, offers = asdict(policy.weights), asdict(policy.offers)
-    whole = {"name": policy.name, "version": policy.version, "weights": weights, "offers": offers, **said}
+    parts = {name: asdict(getattr(policy, name)) for name in ("weights", "offers", "rematch")}
+    whole = {"name": policy.name, "version": policy.version, **parts, **said}
     return orjson.dumps(whole, option=orjson.OPT_SORT_KEYS).decode()
 
 
@@ -132,10 +134,12 @@ def policy_from_text(text: str) -> CostPolicy:
         own["organisations"],
         own["services"],
         offers_from(said.get("offers", {})),
+        rematch_from(said.get("rematch", {})),
     )
 
 
 _OVERRIDES: Final = ("organisations", "services")
+_PARTS: Final = ("name", "version", "weights", "offers", "rematch", *_OVERRIDES)
 
 
 def _own(said: object, base: CostWeights, place: str, problems: list[str]) -> dict[UUID, CostWeights]:

@@ -109,6 +109,7 @@ async def pin(conn: Connection, wish: Wish, *, actor: Principal, now_ms: int) ->
         state = BookingState(booking["state"])
         if state in ACTIVE_STATES and booking["worker_id"] == wish.worker_id:
             speaks_against: list[MatchingWarning | MatchingRule] = []
+            await withdraw_offers(conn, booking_id=wish.booking_id, reason=Withdrawal.PINNED, now_ms=now_ms)
         elif state in OPEN_STATES:
             broken, warnings, _ = await _checked(conn, wish, now_ms=now_ms)
             lasting = [rule for rule in broken if rule not in PASSING_RULES]

@@ -55,6 +55,7 @@ from engine.matcher.pressure import Demand, window_begin_ms
 from engine.matcher.recorder import Recorder
 from engine.matcher.region_cover import RegionCover
 from engine.matcher.region_leases import RegionLeases
+from engine.matcher.rematcher import Rematcher
 from engine.matcher.wants_store import read_wants
 from engine.matcher.worker_feed import WorkerFeed
 from engine.matcher.worker_table import WorkerTable
@@ -108,7 +109,8 @@ class Dispatcher:
         self._cells = CellIndex(redis)
         self._clock = clock
         self._fix_clock = fix_clock
-        self._chooser = Chooser(eta=eta or StraightLineSource(), clock=clock, surface=surface)
+        source = eta or StraightLineSource()
+        self._chooser = Chooser(eta=source, clock=clock, surface=surface)
         self._demand = Demand()
         self._finishes = Finishes()
         self._collects_until_ms = 0
@@ -130,6 +132,21 @@ class Dispatcher:
             places.tell(self._frames)
         self.feed = WorkerFeed(pool=pool, redis=redis, table=self.table, clock=clock)
         self.recorder = Recorder(clock=clock, worker_id=self.table.worker_id)
+        self.rematcher = Rematcher(
+            pool=pool,
+            cells=self._cells,
+            clock=clock,
+            fix_clock=fix_clock,
+            eta=source,
+            chooser=self._chooser,
+            table=self.table,
+            feed=self.feed,
+            recorder=self.recorder,
+            search=self._search,
+            policy=policy,
+            new_id=new_id,
+            regions=None if regions is None else regions.store,
+        )
 
     async def run(self) -> None:
         """Dispatch until cancelled, through restarts of both stores."""
@@ -149,7 +166,8 @@ class Dispatcher:
                 tasks.create_task(self._followed.run())
             if self._regions is not None:
                 tasks.create_task(self._regions.run())
-            for name, step in (("dispatch", self._dispatch_round), ("sweep", self._sweep_round)):
+            steps = {"dispatch": self._dispatch_round, "sweep": self._sweep_round, "rematch": self.rematcher.round}
+            for name, step in steps.items():
                 tasks.create_task(keep_running(step, name=name, clock=self._clock, errors=STORE_ERRORS))
 
     async def dispatch_due(self) -> int:
@@ -177,6 +195,16 @@ class Dispatcher:
         ENDED.labels(OfferState.EXPIRED).inc(expired)
         ENDED.labels(OfferState.WITHDRAWN).inc(withdrawn)
         return expired + withdrawn
+
+    def _search(self, policy: CostPolicy) -> CandidateSearch:
+        return CandidateSearch(
+            self._cells,
+            self.table,
+            clock=self._clock,
+            fix_clock=self._fix_clock,
+            policy=policy,
+            frames=self._live_frames(),
+        )
 
     def _live_frames(self) -> LiveFrames | None:
         """The frames that are kept, while everything that was written is in them."""
@@ -209,14 +237,7 @@ class Dispatcher:
             policy = self._policy()
             if claims:
                 await self.recorder.begin(conn, policy, now_ms=now_ms)
-        search = CandidateSearch(
-            self._cells,
-            self.table,
-            clock=self._clock,
-            fix_clock=self._fix_clock,
-            policy=policy,
-            frames=self._live_frames(),
-        )
+        search = self._search(policy)
         jobs = [self._job(claim, past.get(claim.booking_id, []), wants[claim.booking_id], search) for claim in claims]
         for job in jobs:
             if job.claim.version == NEW_VERSION:
@@ -313,7 +334,8 @@ class Dispatcher:
     def _reason_to_end(self, job: Job) -> str | None:
         if self._clock.now_ms() >= job.claim.search_until_ms:
             return "nobody was found in time"
-        return "too many workers said no" if is_exhausted(job.past) else None
+        is_over = is_exhausted(job.past, since_ms=job.claim.search_began_ms)
+        return "too many workers said no" if is_over else None
 
     def _taken(self, job: Job, decision: Decision) -> tuple[Choice, ...]:
         """Reserve whom to ask first, of those who are still free, and return all of these."""

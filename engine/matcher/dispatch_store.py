@@ -93,9 +93,14 @@ class Claim:
     region_fence: int | None = None
     """Of the region that it was claimed in; `None`: by a matcher that shares with nobody."""
 
+    @property
+    def search_began_ms(self) -> int:
+        """When it was made, its last worker was gone, or the desk had it searched for again."""
+        return self.search_until_ms - BOOKING_SEARCH_MS_MAX
+
     def searched_ms(self, now_ms: int) -> int:
-        """Return for how long it has been searching, since it was made or its last worker dropped out."""
-        return now_ms - (self.search_until_ms - BOOKING_SEARCH_MS_MAX)
+        """Return for how long it has been searching."""
+        return now_ms - self.search_began_ms
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +170,7 @@ async def save_offers(
             now_ms=now_ms,
             expected_version=version,
         )
-        await _log(conn, ADD_LOG, claim, entry, worker_id=asked[0], now_ms=now_ms)
+        await add_log(conn, claim, entry, worker_id=asked[0], now_ms=now_ms)
         crash_point("offer_written")
     crash_point("offer_saved")
     return asked
@@ -186,7 +191,7 @@ async def save_unserved(conn: Connection, claim: Claim, *, reason: str, entry: L
             now_ms=now_ms,
             expected_version=version,
         )
-        await _log(conn, ADD_LOG, claim, entry, worker_id=None, now_ms=now_ms)
+        await add_log(conn, claim, entry, worker_id=None, now_ms=now_ms)
         crash_point("unserved_written")
     crash_point("unserved_saved")
     return True
@@ -199,8 +204,34 @@ async def postpone(
     async with conn.transaction():
         await conn.execute(POSTPONE, claim.booking_id, claim.fence, utc_from_ms(until_ms))
         if entry is not None:
-            await _log(conn, ADD_LOG_UNLESS_SAME, claim, entry, worker_id=None, now_ms=now_ms)
+            await add_log(conn, claim, entry, worker_id=None, now_ms=now_ms, is_told_once=True)
         crash_point("postponement_written")
+
+
+async def add_log(
+    conn: Connection,
+    claim: Claim,
+    entry: LogEntry,
+    *,
+    worker_id: PersonId | None,
+    now_ms: int,
+    is_told_once: bool = False,
+) -> None:
+    """Add a row to the dispatch log; `is_told_once`: unless the booking's last one says the same."""
+    statement = ADD_LOG_UNLESS_SAME if is_told_once else ADD_LOG
+    parameters = (
+        claim.org_id,
+        claim.booking_id,
+        worker_id,
+        entry.outcome,
+        orjson.dumps(entry.detail).decode(),
+        entry.took_us,
+        utc_from_ms(now_ms),
+    )
+    if entry.kept is None:
+        await conn.execute(statement, *parameters)
+    else:
+        await conn.execute(with_record(statement), *parameters, *entry.kept.parameters(now_ms))
 
 
 async def _ask(
@@ -229,24 +260,6 @@ async def _ask(
         if await create_offer(conn, offer, now_ms=now_ms) is not None:
             asked.append(proposal.worker_id)
     return asked
-
-
-async def _log(
-    conn: Connection, statement: str, claim: Claim, entry: LogEntry, *, worker_id: PersonId | None, now_ms: int
-) -> None:
-    parameters = (
-        claim.org_id,
-        claim.booking_id,
-        worker_id,
-        entry.outcome,
-        orjson.dumps(entry.detail).decode(),
-        entry.took_us,
-        utc_from_ms(now_ms),
-    )
-    if entry.kept is None:
-        await conn.execute(statement, *parameters)
-    else:
-        await conn.execute(with_record(statement), *parameters, *entry.kept.parameters(now_ms))
 
 
 def _claim(row: asyncpg.Record) -> Claim:

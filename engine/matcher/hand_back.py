@@ -12,8 +12,9 @@ from engine.core.database import Connection
 from engine.core.errors import Conflict, NotFound
 from engine.core.ids import BookingId
 from engine.core.units import utc_from_ms
-from engine.core.vocabulary import BookingState
+from engine.core.vocabulary import BookingState, Withdrawal
 from engine.matcher.offer_answers import LOCK_BOOKING
+from engine.matcher.offer_store import withdraw_offers
 from engine.people.audit import append_audit
 from engine.people.tokens import Principal
 
@@ -22,6 +23,7 @@ HAND_BACKS = Counter("clenzy_hand_backs_total", "Jobs whose worker dropped out."
 END_ACCEPTED: Final = """
 UPDATE offer SET state = 'handed_back' WHERE booking_id = $1 AND worker_id = $2 AND state = 'accepted'
 """
+COUNT_HAND_BACK: Final = "UPDATE booking SET hand_backs = hand_backs + 1 WHERE booking_id = $1"
 ADD_HAND_BACK: Final = """
 INSERT INTO hand_back (booking_id, version, worker_id, org_id, state_from, actor_role, actor_id, at)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
@@ -61,7 +63,10 @@ async def hand_back(
             now_ms=now_ms,
             expected_version=expected_version,
         )
+        await conn.execute(COUNT_HAND_BACK, booking_id)
         await conn.execute(END_ACCEPTED, booking_id, card["worker_id"])
+        # Who was asked to take it over is asked anew if the search finds them.
+        await withdraw_offers(conn, booking_id=booking_id, reason=Withdrawal.NOT_AVAILABLE, now_ms=now_ms)
         await conn.execute(
             ADD_HAND_BACK,
             booking_id,

@@ -42,8 +42,9 @@ OPEN_OFFER_OF_WORKER: Final = f"{OFFER_COLUMNS} WHERE o.worker_id = $1 AND o.sta
 LOCK_BOOKING_UNLESS_TAKEN: Final = "SELECT state FROM booking WHERE booking_id = $1 FOR UPDATE SKIP LOCKED"
 # Runs under the locks of booking and worker, so what it sees of either is the last word.
 INSERT_OFFER: Final = """
-INSERT INTO offer (offer_id, org_id, booking_id, worker_id, state, cost_min, eta_s, sent_at, expires_at, round)
-SELECT $1, $2, $3, $4, 'open', $5, $6, $7, $8, $9
+INSERT INTO offer (offer_id, org_id, booking_id, worker_id, state, cost_min, eta_s, sent_at, expires_at, round,
+                   replaces)
+SELECT $1, $2, $3, $4, 'open', $5, $6, $7, $8, $9, $10
  WHERE NOT EXISTS (SELECT FROM booking
                     WHERE worker_id = $4 AND state IN ('assigned', 'en_route', 'arrived', 'in_progress'))
    AND NOT EXISTS (SELECT FROM booking b WHERE b.booking_id = $3 AND :held)
@@ -75,7 +76,7 @@ SELECT offer_id, booking_id FROM offer
 """
 
 # Open offers that must not ring on: the booking moved on, the worker left or works, or somebody put a hold on either
-# side of it.
+# side of it. A job to take over moves on when it is no longer on the way, has somebody else, or the desk's pin.
 IDLE_OFFERS: Final = """
 SELECT o.offer_id, o.booking_id
   FROM offer o
@@ -83,12 +84,15 @@ SELECT o.offer_id, o.booking_id
   JOIN worker w ON w.worker_id = o.worker_id
   JOIN person p ON p.person_id = o.worker_id
  WHERE o.state = 'open'
-   AND (b.state <> 'offered' OR w.duty <> 'on' OR p.status <> 'active'
+   AND (CASE WHEN o.replaces IS NULL THEN b.state <> 'offered'
+             ELSE b.state NOT IN ('assigned', 'en_route') OR b.worker_id <> o.replaces
+                  OR b.pinned_worker_id IS NOT NULL OR :job_held END
+        OR w.duty <> 'on' OR p.status <> 'active'
         OR EXISTS (SELECT FROM booking job WHERE job.worker_id = o.worker_id
                       AND job.state IN ('assigned', 'en_route', 'arrived', 'in_progress'))
         OR :held)
  ORDER BY o.offer_id LIMIT $1
-""".replace(":held", held(people="o.worker_id, b.customer_id"))
+""".replace(":held", held(people="o.worker_id, b.customer_id")).replace(":job_held", held(people="b.worker_id"))
 
 WORKER_STATES: Final = """
 SELECT w.worker_id, w.duty,
@@ -123,6 +127,8 @@ class NewOffer:
     eta_s: int
     expires_at_ms: int
     round: int = 1
+    replaces: PersonId | None = None
+    """Who has the job until this offer's yes; `None`: nobody."""
 
 
 async def create_offer(conn: Connection, offer: NewOffer, *, now_ms: int) -> JsonObject | None:
@@ -146,6 +152,7 @@ async def create_offer(conn: Connection, offer: NewOffer, *, now_ms: int) -> Jso
         utc_from_ms(now_ms),
         utc_from_ms(offer.expires_at_ms),
         offer.round,
+        offer.replaces,
     )
     if saved is None:
         return None

@@ -100,27 +100,31 @@ def workers_not_to_ask(past: Iterable[PastOffer], *, ask_again: bool, now_ms: in
 
     Who said no, or nothing, is not asked again for this booking. Only when nobody else is left (`ask_again`) does a
     no grow old: `limits.OFFER_ASK_AGAIN_MS` after their last answer they may be asked once more, and twice as long
-    after each further one. Who dropped out of the job is never asked for it again. An offer that was withdrawn says
-    nothing about the worker.
+    after each further one. Then who lost the job to somebody sooner may be asked, too. Who dropped out of the job is
+    never asked for it again. An offer that was withdrawn says nothing about the worker.
     """
     said_no: dict[PersonId, int] = {}
     latest_ms: dict[PersonId, int] = {}
     dropped_out: set[PersonId] = set()
+    replaced: set[PersonId] = set()
     for offer in past:
         if offer.state is OfferState.HANDED_BACK:
             dropped_out.add(offer.worker_id)
+        elif offer.state is OfferState.REPLACED:
+            replaced.add(offer.worker_id)
         elif offer.state in NO_STATES:
             said_no[offer.worker_id] = said_no.get(offer.worker_id, 0) + 1
             latest_ms[offer.worker_id] = max(offer.ended_at_ms, latest_ms.get(offer.worker_id, 0))
     if not ask_again:
-        return frozenset(latest_ms) | dropped_out
+        return frozenset(latest_ms) | dropped_out | replaced
     too_soon = {who for who, at_ms in latest_ms.items() if now_ms - at_ms < _rest_ms(said_no[who])}
     return frozenset(too_soon | dropped_out)
 
 
-def is_exhausted(past: Iterable[PastOffer]) -> bool:
-    """Whether a booking has asked as often as it may; then it goes to the desk as `unserved`."""
-    return sum(offer.state in NO_STATES for offer in past) >= OFFERS_PER_BOOKING_MAX
+def is_exhausted(past: Iterable[PastOffer], *, since_ms: int) -> bool:
+    """Whether a search that began at `since_ms` has asked as often as it may: then it is `unserved`, and the desk's."""
+    answered = [offer for offer in past if offer.state in NO_STATES and offer.ended_at_ms >= since_ms]
+    return len(answered) >= OFFERS_PER_BOOKING_MAX
 
 
 def retry_after_ms(searched_ms: int) -> int:

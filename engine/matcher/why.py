@@ -89,6 +89,7 @@ def why(told: Told, record: DecisionRecord | None) -> dict[str, object]:
         "searched_m": told.detail.get("searched_m"),
         "asks_again": bool(told.detail.get("asks_again", False)),
         "risk": told.detail.get("risk"),
+        "rematch": told.detail.get("rematch"),
         "policy": told.policy or {"label": told.detail.get("policy"), "hash": None, "weights": None},
         "record": told.record_state.value,
     }

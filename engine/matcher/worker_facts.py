@@ -51,6 +51,7 @@ SELECT o.org_id, o.worker_id, o.state = 'accepted' AS said_yes,
   FROM offer o
   JOIN booking b USING (booking_id)
  WHERE o.state IN ('accepted', 'declined', 'expired') AND o.sent_at > $1
+   AND (o.replaces IS NULL OR o.state = 'accepted')
  GROUP BY 1, 2, 3, 4
 """
 

@@ -4,7 +4,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from engine.booking.lifecycle import FINAL_STATES, HAND_BACK_STATES, TRANSITIONS, check_transition
+from engine.booking.lifecycle import FINAL_STATES, HAND_BACK_STATES, REMATCH_STATES, TRANSITIONS, check_transition
 from engine.core.vocabulary import BookingState, Role
 
 ROAD = [
@@ -49,9 +49,10 @@ class OneBooking(RuleBasedStateMachine):
         """Each state of the road is reached from the one before, or by the desk's word; a search may begin again."""
         for (before, _), (after, actor) in zip(self.story, self.story[1:], strict=False):
             if after is BookingState.SEARCHING:
-                assert before in (BookingState.OFFERED, *HAND_BACK_STATES)
+                assert before in (BookingState.OFFERED, BookingState.UNSERVED, *HAND_BACK_STATES)
+                assert actor is not None or before in (BookingState.OFFERED, *REMATCH_STATES)
             elif (before, after) == (BookingState.SEARCHING, BookingState.ASSIGNED):
-                assert actor in (Role.DISPATCHER, Role.ADMIN)
+                assert actor in (Role.WORKER, Role.DISPATCHER, Role.ADMIN)
             elif after in ROAD:
                 assert ROAD.index(after) == ROAD.index(before) + 1
 

@@ -44,14 +44,15 @@ class Offer:
     expires_ms: int
     state: OfferState = OPEN
     ended_ms: int = 0
+    takes_over: bool = False
 
 
 class OfferMachine(RuleBasedStateMachine):
-    """A booking that asks five workers, several at once, and whose worker may drop out."""
+    """A booking that asks five workers, several at once, and whose worker may drop out or be replaced."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.now_ms = 1_000
+        self.now_ms = self.search_began_ms = 1_000
         self.offers: list[Offer] = []
 
     def of(self, state: OfferState) -> list[Offer]:
@@ -69,11 +70,29 @@ class OfferMachine(RuleBasedStateMachine):
     def time_passes(self, delay_ms: int) -> None:
         self.now_ms += delay_ms
 
+    @rule()
+    def give_up_and_search_again(self) -> None:
+        if is_exhausted(self.past(), since_ms=self.search_began_ms):
+            self.now_ms += 1
+            self.search_began_ms = self.now_ms
+            assert not is_exhausted(self.past(), since_ms=self.search_began_ms)
+
+    @precondition(lambda self: self.of(ACCEPTED) and not self.of(OPEN))
+    @rule()
+    def ask_somebody_sooner(self) -> None:
+        past, (has,) = self.past(), self.of(ACCEPTED)
+        barred = workers_not_to_ask(past, ask_again=False, now_ms=self.now_ms) | {has.worker}
+        assert {each.worker_id for each in past if each.state is OfferState.REPLACED} <= barred, "to and fro"
+        for worker in [each for each in WORKERS if each not in barred][:1]:
+            asking = next_round(POLICY, past)
+            number = max(asking.number, has.round + 1)
+            self.offers.append(Offer(worker, number, self.now_ms + asking.answer_ms, takes_over=True))
+
     @precondition(lambda self: not self.of(OPEN) and not self.of(ACCEPTED))
     @rule()
     def ask(self) -> None:
         past = self.past()
-        if is_exhausted(past):
+        if is_exhausted(past, since_ms=self.search_began_ms):
             return
         asking = next_round(POLICY, past)
         assert asking.number not in {offer.round for offer in self.offers}, "a round's number is its own"
@@ -99,6 +118,8 @@ class OfferMachine(RuleBasedStateMachine):
             assert decision is AnswerRefusal.EXPIRED
             return
         assert decision is (ACCEPTED if accept else OfferState.DECLINED)
+        for had in self.of(ACCEPTED) if accept and offer.takes_over else []:
+            self.end(had, OfferState.REPLACED)
         self.end(offer, decision)
         for other in self.of(OPEN) if accept else []:
             self.end(other, OfferState.WITHDRAWN)
@@ -120,6 +141,8 @@ class OfferMachine(RuleBasedStateMachine):
     @rule()
     def drop_out(self) -> None:
         self.end(self.of(ACCEPTED)[0], OfferState.HANDED_BACK)
+        self.search_began_ms = self.now_ms
+        self.withdraw()
 
     @precondition(lambda self: self.past())
     @rule(data=st.data(), accept=st.booleans())
@@ -136,11 +159,13 @@ class OfferMachine(RuleBasedStateMachine):
     @invariant()
     def one_at_most_has_the_job_and_then_nobody_else_is_asked(self) -> None:
         assert len(self.of(ACCEPTED)) <= 1
-        assert not (self.of(ACCEPTED) and self.of(OPEN))
+        assert not self.of(ACCEPTED) or all(offer.takes_over for offer in self.of(OPEN))
 
     @invariant()
     def never_asks_for_ever(self) -> None:
-        said_no = [offer for offer in self.offers if offer.state in NO_STATES]
+        said_no = [
+            offer for offer in self.offers if offer.state in NO_STATES and offer.ended_ms >= self.search_began_ms
+        ]
         assert len(said_no) < OFFERS_PER_BOOKING_MAX + OFFERS_AT_ONCE_MAX
 
 
@@ -155,6 +180,7 @@ TestOffers = OfferMachine.TestCase
         (OfferState.ACCEPTED, False, AnswerRefusal.ANSWERED_OTHERWISE),
         (OfferState.DECLINED, True, AnswerRefusal.ANSWERED_OTHERWISE),
         (OfferState.HANDED_BACK, True, AnswerRefusal.ANSWERED_OTHERWISE),
+        (OfferState.REPLACED, True, AnswerRefusal.ANSWERED_OTHERWISE),
         (OfferState.EXPIRED, True, AnswerRefusal.EXPIRED),
         (OfferState.WITHDRAWN, False, AnswerRefusal.WITHDRAWN),
     ],

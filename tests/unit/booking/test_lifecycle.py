@@ -12,9 +12,11 @@ from api_rest.openapi import openapi_document
 from engine.booking.lifecycle import (
     ACTIVE_STATES,
     ASKED_FOR_STATES,
+    ENDED_STATES,
     FINAL_STATES,
     HAND_BACK_STATES,
     OFFER_TRANSITIONS,
+    REMATCH_STATES,
     TRANSITIONS,
     WORKER_STATES,
     RefusalKind,
@@ -66,13 +68,23 @@ def test_searches_and_their_end_are_the_engines() -> None:
         assert [actor for actor in ACTORS if may("offered", to, actor)] == [None, Role.WORKER, *DESK]
 
 
-def test_the_desk_assigns_what_is_searching():
-    assert [actor for actor in ACTORS if may("searching", "assigned", actor)] == DESK
+def test_the_desk_assigns_what_is_searching_and_a_worker_takes_over():
+    assert [actor for actor in ACTORS if may("searching", "assigned", actor)] == [Role.WORKER, *DESK]
+
+
+def test_the_engine_takes_a_job_from_its_worker_on_the_way_only():
+    assert [state for state in ROAD[2:] if may(state, "searching", None)] == ROAD[2:4]
+    assert [state for state in ROAD if state in REMATCH_STATES] == ROAD[2:4]
+
+
+def test_the_desk_and_only_it_has_an_unserved_booking_searched_for_again():
+    assert [actor for actor in ACTORS if may("unserved", "searching", actor)] == DESK
+    assert {"searching"} == TRANSITIONS[BookingState.UNSERVED]
 
 
 def test_a_job_is_handed_back_by_its_worker_or_the_desk_until_work_begins():
     for state in ROAD[2:5]:
-        assert [actor for actor in ACTORS if may(state, "searching", actor)] == [Role.WORKER, *DESK]
+        assert [actor for actor in ACTORS if actor and may(state, "searching", actor)] == [Role.WORKER, *DESK]
     assert not any(may("in_progress", "searching", actor) for actor in ACTORS)
     assert [state for state in ROAD if state in HAND_BACK_STATES] == ROAD[2:5]
 
@@ -80,7 +92,7 @@ def test_a_job_is_handed_back_by_its_worker_or_the_desk_until_work_begins():
 def test_an_offer_ends_once_and_only_a_yes_is_taken_back():
     ends = {"accepted", "declined", "expired", "withdrawn"}
     assert ends == OFFER_TRANSITIONS[OfferState.OPEN]
-    assert {"handed_back"} == OFFER_TRANSITIONS[OfferState.ACCEPTED]
+    assert {"handed_back", "replaced"} == OFFER_TRANSITIONS[OfferState.ACCEPTED]
     assert not any(OFFER_TRANSITIONS[state] for state in OfferState if state not in ("open", "accepted"))
 
 
@@ -104,7 +116,8 @@ def test_what_may_be_asked_for_by_name_is_what_the_api_takes():
 
 
 def test_what_is_over_stays_over() -> None:
-    assert {"confirmed", "cancelled", "unserved"} == FINAL_STATES
+    assert {"confirmed", "cancelled"} == FINAL_STATES
+    assert {"confirmed", "cancelled", "unserved"} == ENDED_STATES
     for state, to, actor in product(FINAL_STATES, BookingState, ACTORS):
         assert not may(state, to, actor)
 
