@@ -39,7 +39,7 @@ async def root(process: Process) -> None:
     readiness.set("kernels", ok=False, detail="compiling")
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(ops_server(readiness, settings.host, settings.ops_port))
-        pool = await open_database(settings, pool_min=0)
+        pool = await open_database(settings, pool_min=0, is_quick=True)
         stack.callback(pool.terminate)  # every write is one transaction: there is nothing to wait for
         redis = open_redis(settings)
         stack.push_async_callback(redis.aclose)

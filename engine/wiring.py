@@ -1,5 +1,8 @@
 """Opens the stores for a composition root. Who calls it closes what it gets."""
 
+from collections.abc import Mapping
+from typing import Final
+
 import asyncpg
 from redis.asyncio import Redis
 
@@ -15,9 +18,17 @@ from engine.people.sealing import Sealing
 from engine.people.seed import refused_orgs
 from engine.people.tokens import AccessTokens
 
+QUICK: Final[Mapping[str, str]] = {"plan_cache_mode": "force_generic_plan", "jit": "off"}
+"""For a few statements that are asked over and over: each is planned once, and again when its tables have changed."""
 
-async def open_database(settings: Settings, *, pool_max: int = DATABASE_POOL_MAX, pool_min: int = 1) -> asyncpg.Pool:
+
+async def open_database(
+    settings: Settings, *, pool_max: int = DATABASE_POOL_MAX, pool_min: int = 1, is_quick: bool = False
+) -> asyncpg.Pool:
     """Return a pool on the configured Postgres; with `pool_min=0` it connects on first use. It opens envelopes.
+
+    `is_quick`: nobody waits for plans, nor for a connection to be cleared when it is given back, so whoever is lent one
+    may leave nothing behind on it: no setting, no lock, no LISTEN.
 
     Raises:
         ValueError: `DATABASE_URL` is not set, or the file of the wrapping keys holds none.
@@ -31,7 +42,10 @@ async def open_database(settings: Settings, *, pool_max: int = DATABASE_POOL_MAX
         max_size=pool_max,
         timeout=DATABASE_CONNECT_MS_MAX / MS_PER_S,
         command_timeout=STATEMENT_TIMEOUT_MS / MS_PER_S,
+        max_cached_statement_lifetime=0,  # a statement is kept for as long as its connection
         init=Sealing(open_keyring(settings)).prepare,
+        reset=_leave_as_it_is if is_quick else None,
+        server_settings=dict(QUICK) if is_quick else None,
     )
 
 
@@ -89,3 +103,7 @@ def open_fix_clock(settings: Settings) -> Clock:
     if settings.fix_clock_scale == 1:
         return SystemClock()
     return ScaledClock(SystemClock(), scale=settings.fix_clock_scale, epoch_ms=settings.fix_clock_epoch_ms)
+
+
+async def _leave_as_it_is(conn: "asyncpg.Connection[asyncpg.Record]") -> None:
+    """Spare who gives a connection back the round trip that clears it."""

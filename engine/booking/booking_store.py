@@ -1,5 +1,6 @@
 """Creates and moves bookings in Postgres: the change, its history and the events that tell of it commit together."""
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Final, assert_never
 from uuid import UUID
@@ -212,8 +213,9 @@ async def _update(
     now_ms: int,
 ) -> None:
     try:
-        # A savepoint: after a broken uniqueness the caller's transaction can still be read and rolled forward.
-        async with conn.transaction():
+        # A savepoint: after a broken uniqueness the caller's transaction can still be read and rolled forward. Only who
+        # gets a worker can break one.
+        async with nullcontext() if worker_id is None else conn.transaction():
             version = await conn.fetchval(
                 MOVE_BOOKING,
                 card["booking_id"],

@@ -25,9 +25,10 @@ from engine.matcher.offers import OfferRound
 from engine.matcher.record_store import KeptRecord, with_record
 from engine.matcher.region_store import RegionStore
 
-# The lease keeps others off; SKIP LOCKED keeps them from waiting for it.
+# The lease keeps others off; SKIP LOCKED keeps them from waiting for it. A claim need not outlive Postgres, so it waits
+# for no disk: lost with it, the booking is due and free again.
 CLAIM: Final = """
-WITH due AS (
+WITH eased AS MATERIALIZED (SELECT set_config('synchronous_commit', 'off', true)), due AS (
   SELECT b.booking_id, :region_fence AS region_fence FROM booking b:regions
    WHERE b.state = 'searching' AND b.next_attempt_at <= $1 AND (b.lease_until IS NULL OR b.lease_until <= $1)
    ORDER BY b.next_attempt_at, b.booking_id
@@ -36,17 +37,19 @@ WITH due AS (
 )
 UPDATE booking b
    SET lease_until = $2, fence = b.fence + 1
-  FROM due, service s, address a
+  FROM eased, due, service s, address a
  WHERE b.booking_id = due.booking_id AND s.service_id = b.service_id AND a.address_id = b.address_id
 RETURNING b.booking_id, b.org_id, b.version, b.fence, b.created_at, b.search_until, b.tz, s.skill_bit, a.lat, a.lng,
           b.pinned_worker_id, due.region_fence, :held AS is_held
 """.replace(":held", held(people="b.customer_id"))
 CLAIM_ANYWHERE: Final = CLAIM.replace(":regions", "").replace(":region_fence", "NULL::bigint")
 
-# A region that has changed hands since has another fence.
+# A region that has changed hands since has another fence. A fence that Postgres forgot is given again: its booking's
+# version tells the two apart. What is saved waits for no disk either, for the relay does: its numbers do, and with them
+# whatever was committed before. Until then nobody is told of it, and lost with Postgres the booking would be searching.
 LOCK_CLAIMED: Final = """
-SELECT version FROM booking
- WHERE booking_id = $1 AND fence = $2 AND state = 'searching'
+SELECT version, set_config('synchronous_commit', 'off', true) FROM booking
+ WHERE booking_id = $1 AND fence = $2 AND state = 'searching' AND version = $4
    AND ($3::bigint IS NULL OR EXISTS (SELECT FROM match_region r WHERE r.fence = $3))
    FOR UPDATE
 """
@@ -155,7 +158,7 @@ async def save_offers(
     """
     crash_point("offer_chosen")
     async with conn.transaction():
-        version = await conn.fetchval(LOCK_CLAIMED, claim.booking_id, claim.fence, claim.region_fence)
+        version = await conn.fetchval(LOCK_CLAIMED, claim.booking_id, claim.fence, claim.region_fence, claim.version)
         if version is None:
             return []
         asked = await _ask(conn, claim, proposals, asking=asking, new_id=new_id, now_ms=now_ms)
@@ -179,7 +182,7 @@ async def save_offers(
 async def save_unserved(conn: Connection, claim: Claim, *, reason: str, entry: LogEntry, now_ms: int) -> bool:
     """Give a booking up; return whether the claim still held."""
     async with conn.transaction():
-        version = await conn.fetchval(LOCK_CLAIMED, claim.booking_id, claim.fence, claim.region_fence)
+        version = await conn.fetchval(LOCK_CLAIMED, claim.booking_id, claim.fence, claim.region_fence, claim.version)
         if version is None:
             return False
         await transition(

@@ -49,8 +49,9 @@ SELECT $1, $2, $3, $4, 'open', $5, $6, $7, $8, $9, $10
                     WHERE worker_id = $4 AND state IN ('assigned', 'en_route', 'arrived', 'in_progress'))
    AND NOT EXISTS (SELECT FROM booking b WHERE b.booking_id = $3 AND :held)
 ON CONFLICT DO NOTHING
-RETURNING offer_id
+RETURNING *
 """.replace(":held", held(people="b.customer_id, $4"))
+MAKE_OFFER: Final = f"WITH made AS ({INSERT_OFFER}) {OFFER_COLUMNS.replace('FROM offer o', 'FROM made o')}"
 
 # The conditional UPDATE that everything hangs on: an open offer ends once.
 END_OFFER: Final = """
@@ -141,8 +142,8 @@ async def create_offer(conn: Connection, offer: NewOffer, *, now_ms: int) -> Jso
     pair = await lock_pair_unless_taken(conn, offer.booking_id, offer.worker_id, now_ms=now_ms)
     if pair is None or broken_rules(pair, now_ms=now_ms):
         return None
-    saved = await conn.fetchval(
-        INSERT_OFFER,
+    made = await conn.fetchrow(
+        MAKE_OFFER,
         offer.offer_id,
         offer.org_id,
         offer.booking_id,
@@ -154,9 +155,9 @@ async def create_offer(conn: Connection, offer: NewOffer, *, now_ms: int) -> Jso
         offer.round,
         offer.replaces,
     )
-    if saved is None:
+    if made is None:
         return None
-    view = await offer_view(conn, offer.offer_id)
+    view = _view(made)
     await append_event(conn, topic=user_topic(offer.worker_id), kind="offer", body=view, now_ms=now_ms)
     return view
 

@@ -47,9 +47,14 @@ TAKE_TURN: Final = "SELECT pg_try_advisory_lock($1), set_config('idle_session_ti
 
 # $1: everything up to this number has been published by this relay; $2: when; $3: events of a round.
 # Who has a number already comes first: a relay before this one did not get to publish it, or to mark it.
+# Numbers wait for the disk, and with them whatever was committed before them, so an offer itself need not. A mark alone
+# does not: what it marked would be told again under the same number.
 NEXT_ROUND: Final = """
 WITH marked AS (
-  UPDATE outbox SET published_at = $2 WHERE published_at IS NULL AND seq <= $1),
+  UPDATE outbox SET published_at = $2
+   WHERE published_at IS NULL AND seq <= $1
+     AND CASE WHEN EXISTS (SELECT FROM outbox WHERE published_at IS NULL AND seq IS NULL) THEN true
+              ELSE set_config('synchronous_commit', 'off', true) IS NOT NULL END),
 waiting AS (
   SELECT event_id, seq FROM outbox
    WHERE published_at IS NULL AND (seq > $1 OR seq IS NULL)

@@ -42,9 +42,13 @@ async def heard(redis: Redis) -> AsyncIterator[Heard]:
         yield queue
 
 
-async def tell(pool: asyncpg.Pool, *, first: int, count: int, topic: str = "user:a") -> None:
+async def tell(
+    pool: asyncpg.Pool, *, first: int, count: int, topic: str = "user:a", waits_for_disk: bool = True
+) -> None:
     """Commit events numbered in their bodies, in one transaction."""
     async with pool.acquire() as conn, conn.transaction():
+        if not waits_for_disk:
+            await conn.execute("SET LOCAL synchronous_commit = off")
         for number in range(first, first + count):
             await append_event(conn, topic=topic, kind="test", body={"n": number}, now_ms=SystemClock().now_ms())
 
