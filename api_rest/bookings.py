@@ -1,5 +1,6 @@
 """Bookings: make one, see one's own, move one along its life cycle, and why the engine chose whom."""
 
+from functools import partial
 from typing import Annotated, Any, Final, Literal
 from uuid import uuid4
 
@@ -16,8 +17,8 @@ from engine.booking.views import Position, booking_of, list_bookings
 from engine.core.errors import Conflict, InvalidInput, NotFound
 from engine.core.ids import BookingId, PersonId
 from engine.core.units import rfc3339
-from engine.core.vocabulary import BookingState, Role, Withdrawal
-from engine.matcher.offer_store import withdraw_offers
+from engine.core.vocabulary import BookingState, Role
+from engine.matcher.cancelling import cancel
 
 DECISIONS: Final = """
 SELECT d.dispatch_id, d.worker_id, d.outcome, d.detail::text AS detail, d.took_us, d.at
@@ -124,17 +125,15 @@ async def get_one(call: Call[NoBody, NoQuery]) -> Reply:
 async def move(call: Call[MoveBooking, NoQuery]) -> Reply:
     """Move a booking; a cancelled one takes its open offers back in the same transaction."""
     to = BookingState(call.body.to)
-    view = await transition(
+    deed = cancel if to is BookingState.CANCELLED else partial(transition, to=to)
+    view = await deed(
         call.conn,
         booking_id=_booking_id(call),
-        to=to,
         actor=call.principal,
         reason=call.body.reason,
         now_ms=call.now_ms,
         expected_version=call.body.version,
     )
-    if to is BookingState.CANCELLED:
-        await withdraw_offers(call.conn, booking_id=_booking_id(call), reason=Withdrawal.CANCELLED, now_ms=call.now_ms)
     return Reply(view)
 
 

@@ -108,6 +108,27 @@ class BookingEvent(Answer):
     at: AwareDatetime
 
 
+class CrewSeat(Answer):
+    """A seat of a crew: a booking of its own."""
+
+    seat: int
+    role: str
+    booking_id: BookingId
+    state: BookingState
+    worker: BookingWorker | None
+
+
+class Crew(Answer):
+    """The whole that a booking is a seat of. `crew_id` is the booking of the first seat; `version` grows with each."""
+
+    crew_id: BookingId
+    version: int
+    state: BookingState
+    seat: int
+    role: str
+    seats: list[CrewSeat]
+
+
 class BookingAnswer(Answer):
     """What was asked for, and how far it is."""
 
@@ -128,6 +149,8 @@ class BookingAnswer(Answer):
     actual_start: AwareDatetime | None
     actual_end: AwareDatetime | None
     events: list[BookingEvent] | None = None
+    crew: Crew | None = None
+    """Only of a job for several workers."""
 
 
 class BookingPage(Answer):

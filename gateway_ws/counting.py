@@ -17,6 +17,7 @@ that a commit takes.
 from collections import Counter
 from collections.abc import Iterator
 from datetime import datetime
+from itertools import chain
 from uuid import UUID
 
 from config.limits import SESSION_STATE_TIMEOUT_MS
@@ -174,10 +175,10 @@ class Counting:
             self._forget_unless_needed(person_id)
 
     def _concerned(self, person_id: PersonId) -> Iterator[PersonId]:
-        """Return the workers here who are a party to what happens to somebody: themself, or who is on the way."""
+        """Return the workers here who are a party to what happens to somebody: themself, who is on the way, a crew."""
         if person_id in self._slots:
             yield person_id
-        for slot in self._jobs.slots_of_customer(str(person_id)):
+        for slot in chain(self._jobs.slots_of_customer(str(person_id)), self._jobs.slots_of_mate(str(person_id))):
             if slot in self._people:
                 yield self._people[slot]
 

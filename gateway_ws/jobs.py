@@ -28,6 +28,8 @@ class Job:
     customer_id: str
     is_watched: bool
     """The worker is on the way, or there."""
+    mates: frozenset[str] = frozenset()
+    """Who else has a seat of this job's crew, as they were told last."""
 
 
 class Jobs:
@@ -53,6 +55,10 @@ class Jobs:
     def slots_of_customer(self, customer_id: str) -> Iterator[int]:
         """Return the workers on their way to somebody. Looks at every job: incidents are rare."""
         return (slot for slot, job in self._by_slot.items() if job.customer_id == customer_id)
+
+    def slots_of_mate(self, person_id: str) -> Iterator[int]:
+        """Return the workers on a crew with somebody. Looks at every job, too."""
+        return (slot for slot, job in self._by_slot.items() if person_id in job.mates)
 
     def set_in_sight(self, slot: int, *, is_in_sight: bool) -> None:
         """Let the customer of whatever job this worker has hear where they are, or nothing more."""
@@ -80,7 +86,9 @@ class Jobs:
         if (state := booking["state"]) in FOLLOWED_STATES:
             pin, customer_id = booking["pin"], str(booking["customer"]["person_id"])
             is_watched = state in WATCHED_STATES
-            self._by_slot[slot] = Job(booking_id, version, pin["lat"], pin["lng"], customer_id, is_watched)
+            self._by_slot[slot] = Job(
+                booking_id, version, pin["lat"], pin["lng"], customer_id, is_watched, _mates(booking)
+            )
             return not is_same
         if is_same:
             del self._by_slot[slot]
@@ -90,3 +98,10 @@ class Jobs:
         """The worker is not connected here any more."""
         self._by_slot.pop(slot, None)
         self._out_of_sight.discard(slot)
+
+
+def _mates(booking: Mapping[str, Any]) -> frozenset[str]:
+    if "crew" not in booking:
+        return frozenset()
+    others = [seat for seat in booking["crew"]["seats"] if seat["booking_id"] != booking["booking_id"]]
+    return frozenset(str(seat["worker"]["worker_id"]) for seat in others if seat["worker"] is not None)

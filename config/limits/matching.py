@@ -145,6 +145,16 @@ REMATCH_NEARER_S: Final = 30
 CREW_STEPS_MAX: Final = 200
 """Steps of the search for crews and shared resources; beyond it the best found is taken and its gap is told."""
 
+# Crews and resources
+CREW_WORKERS_MAX: Final = 4
+"""Seats of one job, the first among them; a service that asks for more is refused."""
+RESOURCES_MAX: Final = 500
+"""Resources that an organisation may name; more are refused."""
+SERVICE_RESOURCES_MAX: Final = 10
+"""Resources that one service may take; more are refused."""
+RESOURCE_UNITS_MAX: Final = 1_000
+"""Units that one resource may have; more are refused."""
+
 # Regions
 MATCHER_PROCESSES_MAX: Final = 16
 """Matchers that one supervisor runs; more is refused as a setting."""

@@ -8,8 +8,18 @@ from uuid import UUID
 import asyncpg
 
 from config.limits import BOOKING_SEARCH_MS_MAX, REGION_RESOLUTION_MAX
-from engine.booking.lifecycle import ACTIVE_STATES, WORKER_STATES, RefusalKind, check_transition
-from engine.booking.views import is_party, load_card, render
+from engine.booking.crew import CREW_MOVES, Seat, crew_refusal
+from engine.booking.crew_store import add_seats, lock_seats, note_change, seats_of
+from engine.booking.lifecycle import (
+    ACTIVE_STATES,
+    RELEASING_STATES,
+    WORKER_STATES,
+    Refusal,
+    RefusalKind,
+    check_transition,
+)
+from engine.booking.resources import release, reserve
+from engine.booking.views import is_party, load_card, load_mates, render
 from engine.core.database import Connection
 from engine.core.errors import Conflict, InvalidInput, NotAllowed, NotFound
 from engine.core.ids import BookingId, OrgId, PersonId
@@ -34,10 +44,12 @@ WITH place AS (
   RETURNING address_id
 )
 INSERT INTO booking (booking_id, org_id, region_id, customer_id, service_id, address_id, notes, state, version, tz,
-                     created_at, updated_at, search_until, next_attempt_at, cell)
-SELECT $1, org_id, region_id, $3, service_id, door.address_id, $12, 'searching', 1, tz, $13, $13, $14, $13, $15
+                     created_at, updated_at, search_until, next_attempt_at, cell, needs_resources)
+SELECT $1, org_id, region_id, $3, service_id, door.address_id, $12, 'searching', 1, tz, $13, $13, $14, $13, $15,
+       EXISTS (SELECT FROM service_resource r WHERE r.service_id = place.service_id)
   FROM place, door
-RETURNING booking_id
+RETURNING booking_id, needs_resources,
+          EXISTS (SELECT FROM service_seat s WHERE s.service_id = booking.service_id) AS is_crew
 """
 
 # `worker_id` is set by the move to `assigned` and kept until its worker drops out; a booking that searches is due at
@@ -96,12 +108,15 @@ async def create_booking(
 ) -> dict[str, object]:
     """Store a booking that searches from now on, and return it as its customer sees it. One transaction.
 
+    Where the service wants a crew, every other seat becomes a booking of its own.
+
     Raises:
         InvalidInput: the customer's organisation has no such service.
+        Conflict: a resource that it needs is not free; the text names it.
     """
     async with conn.transaction():
         key = await person_key(conn, customer.person_id, now_ms=now_ms)
-        created = await conn.fetchval(
+        created = await conn.fetchrow(
             CREATE_BOOKING,
             booking.booking_id,
             booking.address_id,
@@ -121,15 +136,14 @@ async def create_booking(
         )
         if created is None:
             raise InvalidInput("There is no such service here.", field="service_code")
-        await _add_event(
-            conn,
-            _Move(booking.booking_id, 1, None, BookingState.SEARCHING, reason=""),
-            actor=customer,
-            now_ms=now_ms,
-        )
-        card = await load_card(conn, booking.booking_id)
-        await _tell(conn, card, now_ms=now_ms)
-    return render(card, customer.role)
+        seats = await _seats(conn, created, now_ms=now_ms)
+        for booking_id in seats:
+            begin = _Move(booking_id, 1, None, BookingState.SEARCHING, reason="")
+            await _add_event(conn, begin, actor=customer, now_ms=now_ms)
+        cards = [await load_card(conn, booking_id) for booking_id in seats]
+        for card in cards:
+            await _tell(conn, card, now_ms=now_ms)
+    return render(cards[0], customer.role)
 
 
 async def transition(  # noqa: PLR0913 - a move is all of this, and every caller names each part
@@ -155,11 +169,14 @@ async def transition(  # noqa: PLR0913 - a move is all of this, and every caller
     Raises:
         NotFound: there is no such booking, or it is not the actor's.
         NotAllowed: the move is legal, but not for this actor.
-        Conflict: the move is not legal from here, somebody else moved first, or the worker is busy or off duty.
+        Conflict: the move is not legal from here, somebody else moved first, the worker is busy or off duty, or the
+            rest of the crew is not that far.
     """
-    card = await load_card(conn, booking_id)
+    card, seats = await _card_and_seats(conn, booking_id, to)
     state = BookingState(card["state"])
     _check(card, to, actor=actor, asked_worker_id=worker_id)
+    if seats:
+        _refuse(crew_refusal(seats, card["seat"], to, None if actor is None else actor.role))
     if expected_version is not None and expected_version != card["version"]:
         raise Conflict(f"The booking is at version {card['version']}, not {expected_version}.", field="version")
     assert (worker_id is not None) or to is not BookingState.ASSIGNED, "an assignment names its worker"
@@ -168,6 +185,10 @@ async def transition(  # noqa: PLR0913 - a move is all of this, and every caller
     move = _Move(booking_id, card["version"] + 1, state, to, reason)
     await _add_event(conn, move, actor=actor, now_ms=now_ms)
     await _occupy_or_free(conn, move, worker_id=assigned_id or card["worker_id"], now_ms=now_ms)
+    if card["crew_id"] is not None:
+        await note_change(conn, card["crew_id"])
+    if card["needs_resources"]:
+        await _reserve_or_release(conn, move, card["crew_id"] or booking_id, now_ms=now_ms)
     moved = await load_card(conn, booking_id)
     assert (moved["worker_id"] is not None) == (to in WORKER_STATES) or to is BookingState.CANCELLED
     dropped_out = card["worker_id"] if moved["worker_id"] is None else None
@@ -184,12 +205,34 @@ class _Move:
     reason: str
 
 
+async def _seats(conn: Connection, created: asyncpg.Record, *, now_ms: int) -> list[BookingId]:
+    """Return the seats of a new booking, itself the first, with what the job takes reserved."""
+    booking_id = BookingId(created["booking_id"])
+    if created["needs_resources"]:
+        await reserve(conn, booking_id, now_ms=now_ms)
+    return [booking_id, *(await add_seats(conn, booking_id) if created["is_crew"] else ())]
+
+
+async def _card_and_seats(
+    conn: Connection, booking_id: BookingId, to: BookingState
+) -> tuple[asyncpg.Record, list[Seat]]:
+    """Return the booking, and where the rest of its crew has a say in the move, all its seats, locked."""
+    card = await load_card(conn, booking_id)
+    if card["crew_id"] is None or not (to in CREW_MOVES or card["state"] == BookingState.UNSERVED):
+        return card, []
+    seats = seats_of(await lock_seats(conn, card["crew_id"]))
+    return await load_card(conn, booking_id), seats
+
+
 def _check(
     card: asyncpg.Record, to: BookingState, *, actor: Principal | None, asked_worker_id: PersonId | None
 ) -> None:
     is_theirs = actor is not None and (is_party(actor, card) or actor.person_id == asked_worker_id)
     actor_role = None if actor is None else actor.role
-    refusal = check_transition(BookingState(card["state"]), to, actor_role, is_party=is_theirs)
+    _refuse(check_transition(BookingState(card["state"]), to, actor_role, is_party=is_theirs))
+
+
+def _refuse(refusal: Refusal | None) -> None:
     if refusal is None:
         return
     match refusal.kind:
@@ -228,7 +271,8 @@ async def _update(
                 utc_from_ms(now_ms + BOOKING_SEARCH_MS_MAX),
             )
     except asyncpg.UniqueViolationError as error:
-        raise Conflict("This worker has another active job.") from error
+        is_mate = error.constraint_name == "booking_one_seat_per_worker"
+        raise Conflict(f"This worker has another {'seat of this crew' if is_mate else 'active job'}.") from error
     if version is None:
         raise Conflict
 
@@ -256,6 +300,13 @@ async def _occupy_or_free(conn: Connection, move: _Move, *, worker_id: PersonId 
         await conn.execute(FREE_WORKER, worker_id, utc_from_ms(now_ms), done)
 
 
+async def _reserve_or_release(conn: Connection, move: _Move, job_id: BookingId, *, now_ms: int) -> None:
+    if move.state_to in RELEASING_STATES:
+        await release(conn, job_id, now_ms=now_ms)
+    elif move.state_from is BookingState.UNSERVED:
+        await reserve(conn, job_id, now_ms=now_ms)
+
+
 async def _tell(
     conn: Connection,
     card: asyncpg.Record,
@@ -273,4 +324,9 @@ async def _tell(
     concerned = card["worker_id"] or dropped_out
     if concerned is not None:
         events.append(Event(user_topic(PersonId(concerned)), "booking", render(card, Role.WORKER)))
+    if card["crew_id"] is not None and not only_worker:
+        events += [
+            Event(user_topic(PersonId(mate["worker_id"])), "booking", render(mate, Role.WORKER))
+            for mate in await load_mates(conn, card)
+        ]
     await append_events(conn, events, now_ms=now_ms)

@@ -82,6 +82,9 @@ HAND_BACK_STATES: Final = frozenset(state for state in ACTIVE_STATES if _S.SEARC
 REMATCH_STATES: Final = frozenset(state for state in ACTIVE_STATES if None in MOVERS.get((state, _S.SEARCHING), ()))
 """A job in these states can go over to another worker who says yes to it; at the door it is its worker's."""
 
+RELEASING_STATES: Final = frozenset({_S.COMPLETED, _S.CANCELLED, _S.UNSERVED})
+"""Reaching one of these, a booking gives back the resources that it had reserved."""
+
 ASKED_FOR_STATES: Final = frozenset({_S.EN_ROUTE, _S.ARRIVED, _S.IN_PROGRESS, _S.COMPLETED, _S.CONFIRMED, _S.CANCELLED})
 """Where somebody may ask a booking to go by name. The rest happens by offers, assignments and hand-backs."""
 

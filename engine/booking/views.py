@@ -8,6 +8,7 @@ from uuid import UUID
 import asyncpg
 
 from config.limits import OPEN_BOOKINGS_TOLD_MAX
+from engine.booking.crew_view import CREW_COLUMN, crew_of
 from engine.booking.lifecycle import ACTIVE_STATES, ENDED_STATES
 from engine.core.database import Connection
 from engine.core.errors import NotFound
@@ -23,7 +24,8 @@ SELECT b.booking_id, b.org_id, b.state, b.version, b.notes, b.customer_id, b.wor
        a.lat, a.lng, a.line, a.floor,
        ROW(k.wrapped, a.entry_notes_sealed, a.entry_notes)::sealed_text AS entry_notes,
        customer.full_name AS customer_name,
-       w.slot, w.rating, worker_person.full_name AS worker_name
+       w.slot, w.rating, worker_person.full_name AS worker_name,
+       b.crew_id, b.seat, b.seat_role, b.needs_resources, :crew
   FROM booking b
   JOIN service s ON s.service_id = b.service_id
   JOIN address a ON a.address_id = b.address_id
@@ -31,7 +33,7 @@ SELECT b.booking_id, b.org_id, b.state, b.version, b.notes, b.customer_id, b.wor
   JOIN person customer ON customer.person_id = b.customer_id
   LEFT JOIN worker w ON w.worker_id = b.worker_id
   LEFT JOIN person worker_person ON worker_person.person_id = b.worker_id
-"""
+""".replace(":crew", CREW_COLUMN)
 
 # Newest first; `$3`, `$4` are the last row of the page before, or NULL for the first page.
 _PAGE: Final = """
@@ -47,6 +49,7 @@ ACTIVE_OF_WORKER: Final = _CARD + "WHERE b.worker_id = $1 AND b.state = ANY($2)"
 OPEN_OF_CUSTOMER: Final = (
     _CARD + "WHERE b.customer_id = $1 AND b.state <> ALL($2) ORDER BY b.created_at DESC, b.booking_id DESC LIMIT $3"
 )
+CREW_AT_WORK: Final = _CARD + "WHERE b.crew_id = $1 AND b.booking_id <> $2 AND b.state = ANY($3)"
 PAGE_OF_CUSTOMER: Final = _CARD + "WHERE b.customer_id = $1" + _PAGE
 PAGE_OF_WORKER: Final = _CARD + "WHERE b.worker_id = $1" + _PAGE
 PAGE_OF_ORG: Final = _CARD + "WHERE b.org_id = $1" + _PAGE
@@ -139,6 +142,12 @@ async def load_card(conn: Connection, booking_id: BookingId) -> asyncpg.Record:
     return card
 
 
+async def load_mates(conn: Connection, card: asyncpg.Record) -> list[asyncpg.Record]:
+    """Return the cards of the other seats of this crew whose workers have it now."""
+    at_work = [state.value for state in ACTIVE_STATES]
+    return await conn.fetch(CREW_AT_WORK, card["crew_id"], card["booking_id"], at_work)
+
+
 def is_party(principal: Principal, card: asyncpg.Record) -> bool:
     """Return whether this booking is theirs: its customer, its worker, or the desk of its organisation."""
     if principal.is_desk:
@@ -147,9 +156,12 @@ def is_party(principal: Principal, card: asyncpg.Record) -> bool:
 
 
 def render(card: asyncpg.Record, viewer: Role) -> dict[str, object]:
-    """Return the protocol's booking; a worker sees neither name nor entry notes before the booking is theirs."""
+    """Return the protocol's booking; a worker sees neither name nor entry notes before the booking is theirs.
+
+    One of a crew has `crew`, too.
+    """
     is_withheld = viewer is Role.WORKER and card["worker_id"] is None
-    return {
+    view: dict[str, object] = {
         "booking_id": str(card["booking_id"]),
         "state": card["state"],
         "version": card["version"],
@@ -174,6 +186,9 @@ def render(card: asyncpg.Record, viewer: Role) -> dict[str, object]:
         "actual_start": rfc3339(card["actual_start"]),
         "actual_end": rfc3339(card["actual_end"]),
     }
+    if card["crew_id"] is not None:
+        view["crew"] = crew_of(card, is_withheld=is_withheld)
+    return view
 
 
 def _worker(card: asyncpg.Record) -> dict[str, object] | None:

@@ -72,6 +72,8 @@ class MatchingRule(StrEnum):
     TOOL = "tool"
     VEHICLE = "vehicle"
     ZONE = "zone"
+    CREW = "crew"
+    """They have another seat of the same crew."""
 
 
 class MatchingWarning(StrEnum):

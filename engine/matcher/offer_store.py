@@ -104,7 +104,7 @@ SELECT w.worker_id, w.duty,
  WHERE w.worker_id = ANY($1::uuid[])
 """
 
-# Who dropped out may have got the job without an offer.
+# Who dropped out may have got the job without an offer. Who has, or had, another seat of the crew has said so already.
 PAST_OFFERS: Final = """
 SELECT booking_id, worker_id, state, coalesce(answered_at, expires_at) AS ended_at, round
   FROM offer
@@ -113,6 +113,14 @@ SELECT booking_id, worker_id, state, coalesce(answered_at, expires_at) AS ended_
 SELECT booking_id, worker_id, 'handed_back', at, NULL
   FROM hand_back
  WHERE booking_id = ANY($1::uuid[])
+ UNION ALL
+SELECT b.booking_id, gone.worker_id, 'handed_back', gone.at, NULL
+  FROM booking b
+  JOIN booking mate ON mate.crew_id = b.crew_id AND mate.booking_id <> b.booking_id AND mate.state <> 'cancelled'
+  JOIN LATERAL (SELECT mate.worker_id, mate.updated_at AS at WHERE mate.worker_id IS NOT NULL
+                 UNION ALL
+                SELECT h.worker_id, h.at FROM hand_back h WHERE h.booking_id = mate.booking_id) AS gone ON true
+ WHERE b.booking_id = ANY($1::uuid[])
 """
 
 

@@ -25,6 +25,9 @@ SELECT w.duty = 'on' AND p.status = 'active' AS takes_part,
        :held AS is_held,
        EXISTS (SELECT FROM customer_worker c
                 WHERE c.customer_id = b.customer_id AND c.worker_id = w.worker_id AND c.wish = 'blocked') AS is_blocked,
+       b.crew_id IS NOT NULL AND EXISTS (
+         SELECT FROM booking mate WHERE mate.crew_id = b.crew_id AND mate.worker_id = w.worker_id
+            AND mate.booking_id <> b.booking_id AND mate.state <> 'cancelled') AS is_on_crew,
        ARRAY(SELECT DISTINCT k.kind
                FROM service_kit c JOIN kit_item k ON k.org_id = c.org_id AND k.code = c.code
               WHERE c.service_id = s.service_id AND k.kind <> 'language'
@@ -135,6 +138,7 @@ def _pair(row: asyncpg.Record) -> Pair:
         is_busy=row["is_busy"],
         is_held=row["is_held"],
         is_blocked=row["is_blocked"],
+        is_on_crew=row["is_on_crew"],
         missing_kinds=frozenset(row["missing_kinds"]),
         duration_min=row["duration_min"],
         shift_from_ms=None if shift is None else shift[0],

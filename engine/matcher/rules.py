@@ -35,6 +35,8 @@ class Pair:
     duty: Sequence[Period]
     """On duty, ascending, of the last eight days."""
     is_in_area: bool = True
+    is_on_crew: bool = False
+    """They have another seat of the same crew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,7 @@ def broken_rules(pair: Pair, *, now_ms: int) -> tuple[MatchingRule, ...]:
         rule.TOOL: "tool" in pair.missing_kinds,
         rule.VEHICLE: "vehicle" in pair.missing_kinds,
         rule.ZONE: not pair.is_in_area,
+        rule.CREW: pair.is_on_crew,
     }
     return tuple(each for each in rule if broken[each])
 

@@ -15,14 +15,15 @@ from engine.core.errors import Conflict, NotFound
 from engine.core.ids import IncidentId, PersonId
 from engine.core.units import rfc3339, utc_from_ms
 from engine.people.audit import append_audit
+from engine.people.crews import is_on_crew
 from engine.people.tokens import Principal
 
 # Theirs: they called for help, or are a party to the booking.
 OF_PERSON: Final = """
 SELECT i.incident_id, i.state
   FROM incident i LEFT JOIN booking b USING (booking_id)
- WHERE i.person_id = $1 OR b.customer_id = $1 OR b.worker_id = $1
-"""
+ WHERE i.person_id = $1 OR b.customer_id = $1 OR b.worker_id = $1 OR :on_crew
+""".replace(":on_crew", is_on_crew("$1"))
 HOLDING: Final = """
 WITH own AS (:of_person)
 SELECT 'legal hold ' || hold_id || ' on the person' AS what FROM legal_hold WHERE person_id = $1 AND lifted_at IS NULL

@@ -16,7 +16,9 @@ from engine.core.units import rfc3339
 WEIGHED: Final = """
 d.detail -> 'candidates' @> jsonb_build_array(jsonb_build_object('worker_id', $1::uuid::text))
    AND NOT EXISTS (SELECT FROM incident i
-                    WHERE i.booking_id = d.booking_id
+                    WHERE (i.booking_id = d.booking_id
+                           OR i.booking_id IN (SELECT mate.booking_id FROM booking b JOIN booking mate USING (crew_id)
+                                                WHERE b.booking_id = d.booking_id))
                       AND (i.state <> 'closed'
                            OR EXISTS (SELECT FROM safety_hold h
                                        WHERE h.incident_id = i.incident_id AND h.released_at IS NULL)))

@@ -15,9 +15,11 @@ from engine.core.database import Connection
 from engine.core.errors import NotFound
 from engine.core.ids import PersonId
 from engine.core.units import ms_from_utc
+from engine.people.crews import is_on_crew
 
 # An acknowledged incident is still one: only closing ends it. A drill tracks nobody and hides nobody.
-# Out of sight: an incident of either side of the job, of whatever trust, until it is closed and a human has looked.
+# Out of sight: an incident of either side of the job, or of anybody of its crew, of whatever trust, until it is closed
+# and a human has looked.
 READ_TRACKING: Final = """
 SELECT w.duty = 'on' AS is_on_duty, w.duty_since,
        (SELECT opened_at FROM incident i WHERE i.person_id = w.worker_id AND i.state <> 'closed' AND NOT i.is_drill)
@@ -25,15 +27,16 @@ SELECT w.duty = 'on' AS is_on_duty, w.duty_since,
        NOT EXISTS (SELECT FROM booking b
                     WHERE b.worker_id = w.worker_id AND b.state IN ('assigned', 'en_route', 'arrived', 'in_progress')
                       AND (EXISTS (SELECT FROM incident i
-                                    WHERE i.person_id IN (b.worker_id, b.customer_id)
+                                    WHERE (i.person_id IN (b.worker_id, b.customer_id) OR :mate_calls)
                                       AND i.state <> 'closed' AND NOT i.is_drill)
                            OR EXISTS (SELECT FROM safety_hold h
-                                       WHERE h.person_id IN (b.worker_id, b.customer_id) AND h.released_at IS NULL)))
+                                       WHERE (h.person_id IN (b.worker_id, b.customer_id) OR :mate_is_held)
+                                         AND h.released_at IS NULL)))
          AS is_in_sight,
        w.worker_id
   FROM worker w
  WHERE w.worker_id = ANY($1::uuid[])
-"""
+""".replace(":mate_calls", is_on_crew("i.person_id")).replace(":mate_is_held", is_on_crew("h.person_id"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from engine.core.ids import BookingId
 from engine.core.units import MS_PER_MIN, utc_from_ms
 from engine.core.vocabulary import BookingState
 from engine.people.audit import append_audit
+from engine.people.crews import is_on_crew
 from engine.people.tokens import Principal
 
 TOKEN_BYTES: Final = 32
@@ -56,13 +57,13 @@ SELECT s.expires_at, b.state, b.tz, service.name AS service_name, worker.full_na
        AND t.at >= (SELECT max(e.at) FROM booking_event e WHERE e.booking_id = b.booking_id AND e.state_to = 'en_route')
        AND t.at <= least($2, (
          SELECT min(i.opened_at) FROM incident i
-          WHERE i.person_id IN (b.worker_id, b.customer_id) AND NOT i.is_drill
+          WHERE (i.person_id IN (b.worker_id, b.customer_id) OR :on_crew) AND NOT i.is_drill
             AND (i.state <> 'closed' OR EXISTS (SELECT FROM safety_hold h
                                                  WHERE h.incident_id = i.incident_id AND h.released_at IS NULL))))
      ORDER BY t.at DESC LIMIT 1
   ) place ON true
  WHERE s.token_hash = $1 AND s.expires_at > $2 AND b.state = ANY($3)
-"""
+""".replace(":on_crew", is_on_crew("i.person_id"))
 
 
 @dataclass(frozen=True, slots=True)

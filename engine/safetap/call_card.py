@@ -11,6 +11,7 @@ from config.jurisdictions import ELSEWHERE, Jurisdictions
 from engine.core.database import Connection
 from engine.core.ids import IncidentId
 from engine.core.units import rfc3339
+from engine.people.crews import workers_of
 from engine.safetap.incident_trail import read_last_fix
 
 DRILL: Final = "DRILL: nobody is in danger. Do not ring anybody outside."
@@ -21,7 +22,7 @@ SELECT i.incident_id, i.kind, i.severity, i.is_drill, i.state, i.opened_at, i.po
        i.person_role, a.line, a.floor,
        ROW(k.wrapped, a.entry_notes_sealed, a.entry_notes)::sealed_text AS entry_notes, a.lat, a.lng,
        r.name AS region, r.country_code,
-       b.customer_id, b.worker_id, b.state AS booking_state, s.name AS service, o.name AS org
+       b.customer_id, :workers AS worker_ids, b.state AS booking_state, s.name AS service, o.name AS org
   FROM incident i
   JOIN org o ON o.org_id = i.org_id
   LEFT JOIN booking b ON b.booking_id = i.booking_id
@@ -30,7 +31,7 @@ SELECT i.incident_id, i.kind, i.severity, i.is_drill, i.state, i.opened_at, i.po
   LEFT JOIN person_key k ON k.person_id = a.customer_id
   JOIN region r ON r.region_id = coalesce(a.region_id, i.region_id)
  WHERE i.incident_id = $1
-"""
+""".replace(":workers", workers_of())
 PEOPLE: Final = """
 SELECT person_id, full_name, role, ROW(k.wrapped, p.phone_sealed, p.phone)::sealed_text AS phone
   FROM person p LEFT JOIN person_key k USING (person_id)
@@ -83,7 +84,7 @@ def _numbers(jurisdictions: Jurisdictions, country_code: str) -> dict[str, objec
 
 
 async def _people(conn: Connection, row: asyncpg.Record) -> list[dict[str, object]]:
-    ids = [one for one in {row["person_id"], row["customer_id"], row["worker_id"]} if one is not None]
+    ids = [one for one in {row["person_id"], row["customer_id"], *row["worker_ids"]} if one is not None]
     return [
         {
             "name": person["full_name"],

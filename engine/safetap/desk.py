@@ -4,6 +4,7 @@ Nobody acts on their own alarm, and neither does the other party to the booking:
 not be able to bring it about.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -17,6 +18,7 @@ from engine.core.ids import IncidentId, PersonId
 from engine.core.units import MS_PER_S, utc_from_ms
 from engine.core.vocabulary import IncidentState, Role
 from engine.people.audit import append_audit
+from engine.people.crews import workers_of
 from engine.people.tokens import Principal
 from engine.safetap.channels.desk import show_at_desk
 from engine.safetap.incident_store import add_event, read_policy
@@ -27,12 +29,13 @@ REVIEWED: Final = "reviewed"
 
 # The row lock orders everything that happens to one incident; the timer's lock is only ever taken after it.
 LOCK_INCIDENT: Final = """
-SELECT i.state, i.acknowledged_by, i.person_id, i.policy::text AS policy, i.is_drill, b.customer_id, b.worker_id,
+SELECT i.state, i.acknowledged_by, i.person_id, i.policy::text AS policy, i.is_drill, b.customer_id,
+       :workers AS worker_ids,
        EXISTS (SELECT FROM person WHERE person_id = $3 AND org_id = $2 AND role = $4 AND status = 'active') AS may_act
   FROM incident i LEFT JOIN booking b USING (booking_id)
  WHERE i.incident_id = $1 AND i.org_id = $2
    FOR UPDATE OF i
-"""
+""".replace(":workers", workers_of())
 
 ACKNOWLEDGE: Final = """
 UPDATE incident
@@ -89,7 +92,8 @@ class Stakes:
 
     person_id: PersonId
     customer_id: PersonId | None
-    worker_id: PersonId | None
+    worker_ids: Sequence[PersonId | None]
+    """Everybody of the crew."""
 
     def refusal(self, actor: Principal) -> ClenzyError | None:
         """Return why `actor` may not act on the incident, or `None`."""
@@ -97,7 +101,7 @@ class Stakes:
             return NotAllowed("Incidents are the desk's.")
         if actor.person_id == self.person_id:
             return NotAllowed("Nobody acknowledges or closes their own alarm.")
-        if actor.person_id in (self.customer_id, self.worker_id):
+        if actor.person_id in (self.customer_id, *self.worker_ids):
             return NotAllowed("A party to the booking is never a responder.")
         return None
 
@@ -189,7 +193,7 @@ async def lock_incident(conn: Connection, incident_id: IncidentId, actor: Princi
     incident = await conn.fetchrow(LOCK_INCIDENT, incident_id, actor.org_id, actor.person_id, actor.role.value)
     if incident is None:
         raise NotFound
-    refusal = Stakes(incident["person_id"], incident["customer_id"], incident["worker_id"]).refusal(actor)
+    refusal = Stakes(incident["person_id"], incident["customer_id"], incident["worker_ids"]).refusal(actor)
     if refusal is not None:
         raise refusal
     if not incident["may_act"]:

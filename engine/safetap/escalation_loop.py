@@ -31,6 +31,7 @@ from engine.core.units import MS_PER_S, ms_from_utc, utc_from_ms
 from engine.core.vocabulary import Channel, IncidentState, NoticeState
 from engine.outbox.durable_loop import LOOP_FAILURES, end_if_cancelled
 from engine.outbox.listener import Wake
+from engine.people.crews import is_on_crew, workers_of
 from engine.safetap.channels.desk import show_at_desk
 from engine.safetap.escalation import Decision, Haste, Incident, Timer, decide
 from engine.safetap.escalation_facts import DueIncident, load_facts
@@ -74,8 +75,9 @@ SELECT t.incident_id
  WHERE t.waits_for_desk AND t.due_at > $1 AND i.state = 'open'
    AND NOT EXISTS (SELECT FROM armed_desk a
                     WHERE a.org_id = i.org_id AND a.lease_until > $1 AND a.person_id <> i.person_id
-                      AND a.person_id IS DISTINCT FROM b.customer_id AND a.person_id IS DISTINCT FROM b.worker_id)
-"""
+                      AND a.person_id IS DISTINCT FROM b.customer_id AND a.person_id IS DISTINCT FROM b.worker_id
+                      AND NOT :on_crew)
+""".replace(":on_crew", is_on_crew("a.person_id"))
 HURRY: Final = f"""
 UPDATE incident_timer
    SET due_at = $1, waits_for_desk = false, fence = fence + 1, lease_until = NULL
@@ -90,12 +92,12 @@ SELECT (extract(epoch FROM min(greatest(due_at, coalesce(lease_until, due_at))))
 # Incidents before timers, and in the order of their ids: every writer takes locks in this order.
 LOCK_INCIDENTS: Final = """
 SELECT i.incident_id, i.org_id, i.person_id, i.state, i.is_drill, i.trust, i.policy::text AS policy,
-       b.customer_id, b.worker_id
+       b.customer_id, :workers AS worker_ids
   FROM incident i LEFT JOIN booking b USING (booking_id)
  WHERE i.incident_id = ANY($1::uuid[])
  ORDER BY i.incident_id
    FOR UPDATE OF i
-"""
+""".replace(":workers", workers_of())
 
 # Locked, so that nobody can take the claim over between this look at the fence and the step.
 CLAIMED_TIMERS: Final = """
@@ -314,7 +316,7 @@ async def _load(conn: Connection, claims: Sequence[Claim]) -> list[DueIncident]:
 
 
 def _incident(row: asyncpg.Record, timer: Timer) -> Incident:
-    stakes = (row["person_id"], row["customer_id"], row["worker_id"])
+    stakes = (row["person_id"], row["customer_id"], *row["worker_ids"])
     return Incident(
         incident_id=row["incident_id"],
         org_id=row["org_id"],

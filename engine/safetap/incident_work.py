@@ -96,7 +96,7 @@ async def hand_over(
         raise Conflict("Only an acknowledged incident can be handed over.")
     if actor.person_id != incident["acknowledged_by"] and actor.role is not Role.ADMIN:
         raise NotAllowed("Whoever has the incident hands it over, or an admin.")
-    if to in (incident["person_id"], incident["customer_id"], incident["worker_id"]):
+    if to in (incident["person_id"], incident["customer_id"], *incident["worker_ids"]):
         raise NotAllowed("A party to the incident is never a responder.")
     name = await conn.fetchval(COLLEAGUE, to, actor.org_id)
     if name is None or to == incident["acknowledged_by"]:

@@ -17,6 +17,7 @@ from engine.core.database import Connection
 from engine.core.ids import OrgId
 from engine.core.units import utc_from_ms
 from engine.people.audit import append_audit
+from engine.people.crews import is_on_crew
 
 COUNTRIES: Final = "SELECT DISTINCT country_code FROM region"
 
@@ -25,8 +26,9 @@ HELD: Final = """
 EXISTS (SELECT FROM safety_hold s WHERE s.incident_id = i.incident_id AND s.released_at IS NULL)
 OR EXISTS (SELECT FROM legal_hold h LEFT JOIN booking b ON b.booking_id = i.booking_id
             WHERE h.lifted_at IS NULL
-              AND (h.incident_id = i.incident_id OR h.person_id IN (i.person_id, b.customer_id, b.worker_id)))
-"""
+              AND (h.incident_id = i.incident_id OR h.person_id IN (i.person_id, b.customer_id, b.worker_id)
+                   OR :on_crew))
+""".replace(":on_crew", is_on_crew("h.person_id"))
 DUE: Final = """
 SELECT i.incident_id, i.org_id
   FROM incident i

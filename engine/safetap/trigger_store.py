@@ -16,6 +16,7 @@ from config.limits import SEVERITY_MAX
 from engine.core.database import Connection
 from engine.core.ids import IncidentId, PersonId
 from engine.core.vocabulary import Door
+from engine.people.crews import is_on_crew
 from engine.safetap.incident_views import INCIDENT_JSON
 from engine.safetap.policy import default_policy
 from engine.safetap.trigger import TokenState, Trigger, Trust
@@ -103,7 +104,7 @@ WITH turn AS MATERIALIZED (
     FROM sent s
     LEFT JOIN LATERAL (
       SELECT b.booking_id, b.address_id, b.updated_at FROM booking b
-       WHERE b.booking_id = s.booking_id AND s.person_id IN (b.customer_id, b.worker_id)
+       WHERE b.booking_id = s.booking_id AND (s.person_id IN (b.customer_id, b.worker_id) OR :on_crew)
       UNION ALL
       SELECT b.booking_id, b.address_id, b.updated_at FROM booking b
        WHERE s.booking_id IS NULL AND b.worker_id = s.person_id
@@ -215,6 +216,7 @@ WITH turn AS MATERIALIZED (
 )
 SELECT position, raised_id AS incident_id FROM taken UNION ALL SELECT position, incident_id FROM known
 """.replace(":incident_json", INCIDENT_JSON)
+    .replace(":on_crew", is_on_crew("s.person_id"))
     .replace(":soft", SOFT)
     .replace(":turns", str(TURNS))
     .replace(":newer", NEWER)

@@ -39,6 +39,7 @@ BREAKS = {
     MatchingRule.TOOL: {"missing_kinds": frozenset({"tool"})},
     MatchingRule.VEHICLE: {"missing_kinds": frozenset({"vehicle"})},
     MatchingRule.ZONE: {"is_in_area": False},
+    MatchingRule.CREW: {"is_on_crew": True},
 }
 WARNS: dict[MatchingWarning, tuple[dict, dict]] = {
     MatchingWarning.SILENT: ({}, {"silent_ms": WORKER_SILENT_MS + 1}),
