@@ -1,5 +1,5 @@
 -- Jobs for two workers or more, and what a job takes that is no worker: a bay, a tool, a vehicle.
--- depends: 0020.trip_shares
+-- depends: 0021.rematch
 
 -- ---------------------------------------------------------------- crews
 -- A crew is a booking for each seat; `crew_id` is the first one's id. `version`: +1 with every change of a seat; the row
