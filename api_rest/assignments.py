@@ -51,6 +51,13 @@ class HandBack(Body):
     reason: Text = ""
 
 
+class SearchAgain(Body):
+    """From which version, and why."""
+
+    version: Version | None = None
+    reason: Text = ""
+
+
 class Assigned(Answer):
     """The booking, and what speaks against its worker."""
 
@@ -119,6 +126,19 @@ async def give_back(call: Call[HandBack, NoQuery]) -> Reply:
     booking = await hand_back(
         call.conn,
         booking_id=_booking_id(call),
+        actor=call.principal,
+        reason=call.body.reason,
+        expected_version=call.body.version,
+        now_ms=call.now_ms,
+    )
+    return Reply(booking)
+
+
+async def search_again(call: Call[SearchAgain, NoQuery]) -> Reply:
+    """Search for a booking that was given up as for a new one."""
+    booking = await desk_assignment.search_again(
+        call.conn,
+        _booking_id(call),
         actor=call.principal,
         reason=call.body.reason,
         expected_version=call.body.version,
@@ -210,6 +230,18 @@ ROUTES: tuple[AnyRoute, ...] = (
         summary="A worker drops out: search again at once",
         uses=Uses.TRANSACTION,
         body=HandBack,
+        answer=BookingAnswer,
+        key=Key.ACCEPTED,
+        errors=(NotFound, Conflict),
+    ),
+    Route(
+        method="POST",
+        path="/v1/bookings/{booking_id}/search-again",
+        access=DESK,
+        handler=search_again,
+        summary="Search again for a booking that was given up",
+        uses=Uses.TRANSACTION,
+        body=SearchAgain,
         answer=BookingAnswer,
         key=Key.ACCEPTED,
         errors=(NotFound, Conflict),

@@ -1,4 +1,4 @@
-"""The desk's word over a search: give a booking to a worker, pin one, let go of them, and see who was asked.
+"""The desk's word over a search: give a booking to a worker, pin one, let go of them, search again, see who was asked.
 
 The matcher's hard rules bind the desk, too, each by its name; what the matcher would only weigh, or pass over, comes
 back as a warning. Who did it stands in the booking's history and in the audit log.
@@ -44,6 +44,10 @@ UPDATE booking SET fence = fence + 1, lease_until = NULL, next_attempt_at = $2
 OFFERS: Final = """
 SELECT offer_id, worker_id, state, round, ended_reason, eta_s, sent_at, expires_at, answered_at
   FROM offer WHERE booking_id = $1 ORDER BY sent_at, offer_id
+"""
+IS_CUSTOMER_ACTIVE: Final = """
+SELECT EXISTS (SELECT FROM booking b JOIN person p ON p.person_id = b.customer_id
+                WHERE b.booking_id = $1 AND p.status = 'active')
 """
 BOOKING_OF_ORG: Final = "SELECT pinned_worker_id, hand_backs FROM booking WHERE booking_id = $1 AND org_id = $2"
 
@@ -139,6 +143,43 @@ async def unpin(conn: Connection, booking_id: BookingId, *, actor: Principal, no
         await conn.execute(SEARCH_ANEW, booking_id, utc_from_ms(now_ms))
         wish = Wish(booking_id, booking["pinned_worker_id"], None, is_in_area=True)
         await _note(conn, actor, "booking.unpinned", wish, [], now_ms=now_ms)
+
+
+async def search_again(
+    conn: Connection, booking_id: BookingId, *, actor: Principal, reason: str, expected_version: int | None, now_ms: int
+) -> JsonObject:
+    """Search again for a booking that was given up, as for a new one, and return it.
+
+    Every rule is looked at again when somebody is asked; who said no is asked again when nobody else is left.
+
+    Raises:
+        NotFound: the organisation has no such booking.
+        Conflict: it was not given up, somebody else moved first, or its customer takes part no more.
+    """
+    async with conn.transaction():
+        booking = await _locked(conn, booking_id, actor)
+        if BookingState(booking["state"]) is not BookingState.UNSERVED:
+            raise Conflict(f"A booking that is {booking['state']} was not given up.")
+        if not await conn.fetchval(IS_CUSTOMER_ACTIVE, booking_id):
+            raise Conflict("Its customer takes part no more.")
+        view = await transition(
+            conn,
+            booking_id=booking_id,
+            to=BookingState.SEARCHING,
+            actor=actor,
+            reason=reason or "searched for again",
+            now_ms=now_ms,
+            expected_version=expected_version,
+        )
+        await append_audit(
+            conn,
+            org_id=actor.org_id,
+            actor_id=actor.person_id,
+            action="booking.searched_again",
+            subject=f"booking:{booking_id}",
+            now_ms=now_ms,
+        )
+    return view
 
 
 async def asked_for(conn: Connection, booking_id: BookingId, *, actor: Principal) -> JsonObject:

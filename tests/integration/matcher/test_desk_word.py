@@ -1,16 +1,17 @@
 """The desk assigns, pins and takes back: by the matcher's own rules, each by its name, and with warnings."""
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from uuid import uuid4
 
 import asyncpg
 import orjson
 import pytest
 
-from config.limits import BOOKING_SEARCH_MS_MAX, OFFER_ASK_AGAIN_MS
+from config.limits import BOOKING_SEARCH_MS_MAX, OFFER_ASK_AGAIN_MS, OFFERS_PER_BOOKING_MAX
 from engine.booking.booking_store import transition
 from engine.core.errors import Conflict, NotAllowed, NotFound
-from engine.core.ids import BookingId
+from engine.core.ids import BookingId, OrgId
 from engine.core.units import ms_from_utc, utc_from_ms
 from engine.core.vocabulary import BookingState, Duty, Role
 from engine.matcher import desk_assignment
@@ -318,6 +319,62 @@ async def test_a_hand_back_from_the_way_keeps_the_watch_over_the_worker(town: To
     assert phases == {"worker": "leaving"}
     with pytest.raises(Conflict, match="nobody's to hand back"):
         await desk.hand_back(booking_id)
+
+
+async def test_what_was_given_up_is_searched_for_again_by_the_same_rules(
+    town: Town, desk: Desk, clock: ManualClock, pool: asyncpg.Pool
+):
+    worker, booking_id = await town.add_worker(0.2), await town.book()
+
+    async def search_again() -> dict[str, object]:
+        async with pool.acquire() as conn:
+            return await desk_assignment.search_again(
+                conn, booking_id, actor=desk.person, reason="", expected_version=None, now_ms=clock.now_ms()
+            )
+
+    with pytest.raises(Conflict, match="searching was not given up"):
+        await search_again()
+    # As many have said no as may.
+    await pool.execute(
+        """INSERT INTO offer (offer_id, org_id, booking_id, worker_id, state, cost_min, eta_s, sent_at, expires_at)
+           SELECT gen_random_uuid(), $1, $2, $3, 'expired', 1, 60, $4, $4 FROM generate_series(1, $5)""",
+        town.org_id, booking_id, worker.person_id, utc_from_ms(clock.now_ms()), OFFERS_PER_BOOKING_MAX,
+    )  # fmt: skip
+    await pool.execute("UPDATE booking SET version = 2")
+    await pool.execute("UPDATE booking_event SET version = 2")
+    await desk.round()
+    assert await town.state(booking_id) is BookingState.UNSERVED
+    other = await town.add_worker(1.0)
+    hold_id = await town.hold(person_id=await pool.fetchval("SELECT customer_id FROM booking"))
+    clock.step_ms(1)
+    view = await search_again()
+    assert (view["state"], view["worker"]) == ("searching", None)
+    until = await pool.fetchval("SELECT search_until FROM booking")
+    assert ms_from_utc(until) == clock.now_ms() + BOOKING_SEARCH_MS_MAX
+    await desk.round()
+    assert await town.open_offer(booking_id) is None, "no desk's word goes against a hold"
+    await pool.execute(
+        "UPDATE safety_hold SET released_at = $2 WHERE hold_id = $1", hold_id, utc_from_ms(clock.now_ms())
+    )
+    await pool.execute("UPDATE booking SET next_attempt_at = created_at")
+    await desk.round()
+    assert (await town.asked(booking_id)).person_id == other.person_id, "who has said no is not asked first"
+    assert [action for action, _ in await desk.audit()] == ["booking.searched_again"]
+
+
+async def test_whoever_left_is_not_searched_for_again(town: Town, desk: Desk, clock: ManualClock, pool: asyncpg.Pool):
+    booking_id = await town.book()
+    await pool.execute("UPDATE booking SET search_until = created_at")
+    await desk.round()
+    assert await town.state(booking_id) is BookingState.UNSERVED
+    await pool.execute("UPDATE person SET status = 'suspended' WHERE role = 'customer'")
+    stranger = replace(desk.person, org_id=OrgId(uuid4()))
+    for actor, error in ((desk.person, Conflict), (stranger, NotFound)):
+        async with pool.acquire() as conn:
+            with pytest.raises(error):
+                await desk_assignment.search_again(
+                    conn, booking_id, actor=actor, reason="", expected_version=None, now_ms=clock.now_ms()
+                )
 
 
 async def test_only_who_has_a_job_hands_it_back(town: Town, desk: Desk):
