@@ -13,6 +13,7 @@ import { useDesk } from "../deskContext";
 import { PanelHead } from "../PanelHead";
 import { hashOf } from "../route";
 import { SkeletonRows } from "./BookingsBoard";
+import { CrewSeats } from "./CrewSeats";
 import { GiveToWorker } from "./GiveToWorker";
 import { WhyThisWorker } from "./WhyThisWorker";
 
@@ -58,6 +59,7 @@ export function BookingPanel({ bookingId }: { readonly bookingId: string }) {
           </span>
         </p>
         <BookingFacts booking={booking} />
+        <CrewSeats booking={booking} />
         <GiveToWorker key={booking.booking_id} booking={booking} />
         <Actions key={booking.version} booking={booking} />
         {problem && <p className="panel-problem">{problem}</p>}

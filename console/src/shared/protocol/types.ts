@@ -56,6 +56,25 @@ export interface BookingEvent {
   readonly at: string;
 }
 
+/** A seat of a job for several workers: a booking of its own. */
+export interface CrewSeat {
+  readonly seat: number;
+  readonly role: string;
+  readonly booking_id: string;
+  readonly state: BookingState;
+  readonly worker: Booking["worker"];
+}
+
+/** The whole that a booking is a seat of; a higher `version` is newer. */
+export interface Crew {
+  readonly crew_id: string;
+  readonly version: number;
+  readonly state: BookingState;
+  readonly seat: number;
+  readonly role: string;
+  readonly seats: readonly CrewSeat[];
+}
+
 export interface Booking {
   readonly booking_id: string;
   readonly state: BookingState;
@@ -79,6 +98,8 @@ export interface Booking {
   readonly actual_start: string | null;
   readonly actual_end: string | null;
   readonly events?: readonly BookingEvent[];
+  /** Only of a job for several workers. */
+  readonly crew?: Crew;
 }
 
 export interface Offer {
