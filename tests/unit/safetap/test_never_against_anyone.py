@@ -31,14 +31,18 @@ def test_what_decides_on_work_does_not_read_the_record(package: str) -> None:
 
 
 READ_BY_DECISIONS = {
-    "address", "booking", "booking_event", "cost_policy", "customer_language", "customer_worker", "decision_record",
-    "dispatch_log", "duty_period", "hand_back", "kit_item", "match_region", "matcher", "offer", "org", "person",
-    "person_key", "region", "safety_hold", "service", "service_kit", "shift", "under_way", "window_record", "worker",
-    "worker_kit", "worker_level", "working_time_rule",
+    "address", "booking", "booking_event", "cost_policy", "crew", "customer_language", "customer_worker",
+    "decision_record", "dispatch_log", "duty_period", "hand_back", "kit_item", "match_region", "matcher", "offer",
+    "org", "person", "person_key", "region", "resource", "resource_use", "safety_hold", "service", "service_kit",
+    "service_resource", "service_seat", "shift", "under_way", "window_record", "worker", "worker_kit", "worker_level",
+    "working_time_rule",
 }  # fmt: skip
 """Every table that what decides on work reads or writes. A table more is a decision: may what it holds count? Who has
 handed a booking back is not asked for that one again; it enters no score."""
-WITHIN_STATEMENTS = {"b", "claimed", "due", "logged", "moved", "own", "place", "unnest", "way", "wished", "worker_id"}
+WITHIN_STATEMENTS = {
+    "added", "b", "claimed", "due", "eased", "logged", "made", "moved", "own", "place", "unnest", "way", "wished",
+    "worker_id",
+}  # fmt: skip
 WRITERS_OF_WORKERS = {
     "booking/booking_store.py", "people/duty.py", "people/erasure.py", "people/founding.py", "people/people_store.py",
     "people/seed.py",
