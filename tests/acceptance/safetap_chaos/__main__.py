@@ -23,7 +23,7 @@ def main() -> int:
     options.add_argument("--people", type=int, default=1_000)
     options.add_argument("--seed", type=int, default=random.randrange(2**32), help="of everything drawn (default: new)")
     options.add_argument("--minutes-max", type=float, default=45, help="give up then (default: %(default)s)")
-    options.add_argument("--keep", type=Path, help="folder for the processes' log when a promise was broken")
+    options.add_argument("--keep", type=Path, help="folder for the processes' log")
     chosen = options.parse_args()
     plan = Plan(
         kills=chosen.kills,
@@ -41,16 +41,18 @@ def main() -> int:
         key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()),
         key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo),
     )
+    if chosen.keep is not None:
+        chosen.keep.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="clenzy-chaos-") as name:
         folder = Path(name)
         folder.chmod(0o711)  # the stores' account must come through
         say(f"seed {plan.seed}")
         try:
             outcome = uvloop.run(run(plan, keys, folder, say))
+            say(describe(outcome))
         finally:
             if chosen.keep is not None and (folder / "processes.log").exists():
                 (chosen.keep / "chaos-processes.log").write_bytes((folder / "processes.log").read_bytes())
-    say(describe(outcome))
     return 1 if outcome.faults else 0
 
 
