@@ -185,13 +185,24 @@ def roads_info(file: Path) -> None:
 @roads_commands.command("learn")
 def roads_learn(
     file: Annotated[Path, typer.Argument(help="Road file.")],
-    trips: Annotated[Path, typer.Argument(help="CSV: begin_ms,from_lat,from_lng,to_lat,to_lng,seconds.")],
+    trips: Annotated[
+        Path | None,
+        typer.Argument(
+            help="CSV: begin_ms,from_lat,from_lng,to_lat,to_lng,seconds. Default: the trips of our own workers."
+        ),
+    ] = None,
     out: Annotated[Path, typer.Option(help="CLENZY_ETA_LEARNED_FILE then names it.")] = Path("learned.json"),
+    days: Annotated[int, typer.Option(min=1, help="How old our own trips may be; trails are kept no longer.")] = 30,
+    state_dir: StateDir = None,
 ) -> None:
     """Learn from real trips how long roads take, by place and hour (of CLENZY_ETA_TIME_ZONE)."""
+    settings = _settings(state_dir)
+    if trips is None:
+        wanted = (str(file.resolve()), str(out.resolve()), str(days))
+        raise typer.Exit(run_once("engine.run_learn", of_running(settings), *wanted))
     from clenzy import roads  # noqa: PLC0415 - it brings a compiler along, which no other command needs
 
-    print(roads.learn(file, trips, out, ZoneInfo(_settings(None).eta_time_zone)))
+    print(roads.learn(file, trips, out, ZoneInfo(settings.eta_time_zone), Console(stderr=True)))
 
 
 @app.command()

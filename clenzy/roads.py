@@ -73,7 +73,7 @@ def told(path: Path) -> list[tuple[str, str]]:
     ]
 
 
-def learn(roads: Path, trips: Path, out: Path, zone: ZoneInfo) -> str:
+def learn(roads: Path, trips: Path, out: Path, zone: ZoneInfo, console: Console) -> str:
     """Write what trips teach about a road file's times; return what to say about it.
 
     Raises:
@@ -81,9 +81,11 @@ def learn(roads: Path, trips: Path, out: Path, zone: ZoneInfo) -> str:
     """
     index, _ = _opened(roads)
     try:
-        lesson = learned_file.learned_of(trips, RoadTimes(index), zone)
+        table = learned_file.read_trips(trips)
+        with _bars(console) as bar:
+            lesson = learned_file.learned_of(table, RoadTimes(index), zone, bar("following trips", len(table)))
     except LearnedFileError as error:
-        raise CannotStartError(str(error)) from error
+        raise CannotStartError(f"{trips}: {error}") from error
     learned_file.write(lesson.learned, out)
     return f"{lesson.used:,} trips taught, {lesson.passed_over:,} passed over (off the roads, or no real trip): {out}"
 

@@ -11,6 +11,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
+from zoneinfo import ZoneInfo
 
 import structlog
 from prometheus_client import Counter, Gauge
@@ -36,6 +37,9 @@ from engine.core.clock import Clock, SystemClock
 from engine.core.database import POSTGRES_ERRORS, Pool
 from engine.core.redis_store import REDIS_ERRORS, RedisClient
 from engine.core.units import MS_PER_MIN, MS_PER_S, utc_from_ms
+from engine.eta.calibration_keeper import CalibrationKeeper
+from engine.eta.choice import open_eta_source
+from engine.eta.trip_cells import hour_of_week
 from engine.geo.repair import Mended, Repair
 from engine.geo.trail_partitions import Kept, keep_days
 from engine.matcher.record_keeping import Cleared, keep_records
@@ -336,7 +340,7 @@ async def root(process: Process) -> None:
     settings, clock = process.settings, SystemClock()
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(ops_server(process.readiness, settings.host, settings.ops_port))
-        pool = await open_database(settings, pool_max=len(JOBS) + 4, pool_min=0)
+        pool = await open_database(settings, pool_max=len(JOBS) + 5, pool_min=0)
         stack.callback(pool.terminate)  # every statement is a transaction of its own
         ask = partial(pool.execute, "SELECT")
         trails = TrailKeeper(pool=pool, clock=clock, fix_clock=open_fix_clock(settings), kept_days=settings.trail_days)
@@ -344,6 +348,13 @@ async def root(process: Process) -> None:
         redis = open_redis(settings)
         stack.push_async_callback(redis.aclose)
         rules = load_jurisdictions(own=settings.jurisdictions_dir)
+        arrivals = CalibrationKeeper(
+            pool=pool,
+            source=await stack.enter_async_context(open_eta_source(settings, clock)),
+            hour_of_week=partial(hour_of_week, zone=ZoneInfo(settings.eta_time_zone)),
+            folder=settings.state_dir,
+            clock=clock,
+        )
         async with asyncio.TaskGroup() as tasks:
             work = [
                 tasks.create_task(Keeper(pool=pool, clock=clock).run()),
@@ -351,6 +362,7 @@ async def root(process: Process) -> None:
                 tasks.create_task(decisions.run()),
                 tasks.create_task(PersonalKeeper(pool=pool, clock=clock, jurisdictions=rules).run()),
                 tasks.create_task(CellKeeper(redis=redis, clock=clock).run()),
+                tasks.create_task(arrivals.run()),
                 tasks.create_task(
                     keep_checked(process.readiness, "database", ask, errors=POSTGRES_ERRORS, sleep_ms=clock.sleep_ms)
                 ),

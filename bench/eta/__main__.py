@@ -71,6 +71,13 @@ def _query_rows(random: np.random.Generator, rounds: int) -> Iterator[Row]:
         ),
         rounds,
     )
+    again = questions[0]
+    known_us = _median_us(
+        lambda at: times.milliseconds(
+            lat[again[0]] + again[2], lng[again[0]] + again[3], lat[questions[at][1]], lng[questions[at][1]]
+        ),
+        rounds,
+    )
     searches = max(rounds // 20, 1)
     scipy_us = _median_us(lambda at: dijkstra(backwards, indices=questions[at][1]), searches)
     off_ms = 0.0
@@ -85,6 +92,13 @@ def _query_rows(random: np.random.Generator, rounds: int) -> Iterator[Row]:
     ]
     for anchor_us, told in anchors:
         yield less_is_better(what, ours_us, anchor_us, anchor_name=told, unit="us", most=QUERY_US_MAX, gate=is_right)
+    yield less_is_better(
+        f"{name}: the same where the {WORKERS} stand still",
+        known_us,
+        ours_us,
+        anchor_name="all at new places, snapped",
+        unit="us",
+    )
 
 
 def _size_rows(size: int, seed: int, console: Console) -> Iterator[Row]:

@@ -1,7 +1,9 @@
 """Learned times on disk (JSON), and the table of trips that they are learned from."""
 
 import csv
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 from zoneinfo import ZoneInfo
@@ -10,13 +12,15 @@ import numpy as np
 import orjson
 
 from engine.core.units import MS_PER_S
-from engine.eta.learned_times import BAND_EDGES_S, DAY_PARTS, EFFECTS, Effect, LearnedTimes, Trips, learn
+from engine.eta.learned_times import BAND_EDGES_S, DAY_PARTS, LearnedTimes, learn
 from engine.eta.road_source import BASE_S_MIN
 from engine.eta.road_times import OFF_GRAPH_MS, RoadTimes
 from engine.eta.source import Floats
 from engine.eta.trip_cells import coarse_cells, hour_of_week
+from engine.eta.trip_effects import LENGTHS, WEEK_HOURS, TripEffects, Trips
+from engine.eta.trip_table import TripTable
 
-VERSION: Final = 1
+VERSION: Final = 2
 TRIPS_MIN: Final = 50
 """Fewer teach nothing that would hold tomorrow."""
 SECONDS: Final = (60, 7_200)
@@ -41,13 +45,12 @@ def write(learned: LearnedTimes, path: Path) -> None:
     told = {
         "version": VERSION,
         "trips": learned.trips,
-        "city": learned.city,
-        "effects": [[effect.key.tolist(), effect.log_ratio.tolist()] for effect in learned.effects],
-        "low": learned.low.tolist(),
-        "high": learned.high.tolist(),
+        "effects": asdict(learned.effects),
+        "low": learned.low,
+        "high": learned.high,
     }
     partial = path.with_name(f"{path.name}.partial")
-    partial.write_bytes(orjson.dumps(told))
+    partial.write_bytes(orjson.dumps(told, option=orjson.OPT_SERIALIZE_NUMPY))
     partial.replace(path)
 
 
@@ -60,18 +63,16 @@ def read(path: Path) -> LearnedTimes:
     try:
         told = orjson.loads(path.read_bytes())
         _check_version(told)
-        effects = tuple(Effect(np.array(key, np.int64), np.array(ratio, np.float64)) for key, ratio in told["effects"])
-        low, high = _ratios(told["low"]), _ratios(told["high"])
-        return LearnedTimes(float(told["city"]), effects, low, high, int(told["trips"]))
+        return LearnedTimes(_effects(told), _ratios(told["low"]), _ratios(told["high"]), int(told["trips"]))
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise LearnedFileError(f"{path}: {error}: make it again with `clenzy roads learn`") from error
 
 
-def learned_of(path: Path, times: RoadTimes, zone: ZoneInfo) -> Lesson:
-    """Return what the trips of a CSV teach: `begin_ms,from_lat,from_lng,to_lat,to_lng,seconds`, one a row.
+def read_trips(path: Path) -> TripTable:
+    """Return the trips of a CSV: `begin_ms,from_lat,from_lng,to_lat,to_lng,seconds`, one a row.
 
     Raises:
-        LearnedFileError: A column is missing, a number is none, or too few trips lie on the roads.
+        LearnedFileError: A column is missing, or a number is none.
     """
     try:
         with path.open() as file:
@@ -79,24 +80,60 @@ def learned_of(path: Path, times: RoadTimes, zone: ZoneInfo) -> Lesson:
             rows = np.array([[float(row[name]) for name in names] for row in csv.DictReader(file)]).reshape(-1, 6)
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise LearnedFileError(f"{path}: {error!r}") from error
-    rows = rows[np.argsort(rows[:, 0], kind="stable")]
-    base_ms = _base_ms(times, rows)
-    is_used = (base_ms != OFF_GRAPH_MS) & (rows[:, 5] >= SECONDS[0]) & (rows[:, 5] <= SECONDS[1])
-    rows, base_s = rows[is_used], np.maximum(base_ms[is_used] / MS_PER_S, BASE_S_MIN)
-    if len(rows) < TRIPS_MIN:
-        raise LearnedFileError(f"{path}: {len(rows)} usable trips, at least {TRIPS_MIN} are needed")
-    hours = np.array([hour_of_week(int(begin), zone) for begin in rows[:, 0]], np.int64)
-    trips = Trips(base_s, hours, coarse_cells(rows[:, 1], rows[:, 2]), coarse_cells(rows[:, 3], rows[:, 4]))
-    return Lesson(learn(trips, rows[:, 5]), len(rows), int((~is_used).sum()))
+    return TripTable.of(rows)
 
 
-def _base_ms(times: RoadTimes, rows: Floats) -> Floats:
-    return np.concatenate([times.milliseconds(row[1:2], row[2:3], row[3], row[4]) for row in rows] or [np.empty(0)])
+def learned_of(
+    table: TripTable, times: RoadTimes, zone: ZoneInfo, progress: Callable[[int], None] = lambda _done: None
+) -> Lesson:
+    """Return what trips teach; `progress` is told how many of them were looked up on the roads.
+
+    Raises:
+        LearnedFileError: Too few of them lie on the roads.
+    """
+    base_ms = _base_ms(times, table, progress)
+    is_used = (base_ms != OFF_GRAPH_MS) & (table.seconds >= SECONDS[0]) & (table.seconds <= SECONDS[1])
+    used, base_s = table.chosen(is_used), np.maximum(base_ms[is_used] / MS_PER_S, BASE_S_MIN)
+    if len(used) < TRIPS_MIN:
+        raise LearnedFileError(f"{len(used)} usable trips, at least {TRIPS_MIN} are needed")
+    begin = coarse_cells(used.from_lat_deg, used.from_lng_deg)
+    end = coarse_cells(used.to_lat_deg, used.to_lng_deg)
+    trips = Trips(base_s, used.hours(partial(hour_of_week, zone=zone)), begin, end)
+    return Lesson(learn(trips, used.seconds), len(used), int((~is_used).sum()))
+
+
+def _base_ms(times: RoadTimes, table: TripTable, progress: Callable[[int], None]) -> Floats:
+    base_ms = np.empty(len(table))
+    for row, goal in enumerate(zip(table.to_lat_deg.tolist(), table.to_lng_deg.tolist(), strict=True)):
+        here = slice(row, row + 1)
+        base_ms[here] = times.milliseconds(table.from_lat_deg[here], table.from_lng_deg[here], *goal)
+        progress(row + 1)
+    return base_ms
 
 
 def _check_version(told: dict[str, Any]) -> None:
-    if told["version"] != VERSION or len(told["effects"]) != len(EFFECTS):
+    if told["version"] != VERSION:
         raise ValueError(f"version {told['version']}, this build reads {VERSION}")
+
+
+def _effects(told: dict[str, Any]) -> TripEffects:
+    of = told["effects"]
+    cells, wide_cells = (np.array(of[name], np.int64) for name in ("cells", "wide_cells"))
+    near, wide = len(cells) + 1, len(wide_cells) + 1
+    shapes = {
+        "length_hour": (LENGTHS, WEEK_HOURS),
+        "begin": (near,),
+        "end": (near,),
+        "pair": (wide, wide),
+        "begin_hour": (wide, WEEK_HOURS),
+        "end_hour": (wide, WEEK_HOURS),
+    }
+    tables = {name: np.array(of[name], np.float64) for name in shapes}
+    if any(tables[name].shape != shape for name, shape in shapes.items()):
+        raise ValueError("a table is not whole")
+    if any((np.diff(each) <= 0).any() for each in (cells, wide_cells)):
+        raise ValueError("its cells do not ascend")
+    return TripEffects(float(of["city"]), cells, wide_cells, **tables)
 
 
 def _ratios(rows: Any) -> Floats:  # noqa: ANN401 - JSON

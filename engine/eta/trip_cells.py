@@ -7,8 +7,8 @@ from zoneinfo import ZoneInfo
 import numpy as np
 
 from engine.core.units import DEG_E7, MS_PER_S
-from engine.eta.learned_times import HOURS, Keys, Trips
 from engine.eta.source import Floats
+from engine.eta.trip_effects import HOURS, Keys, Trips
 from engine.eta.trip_places import TripPlaces
 from engine.geo.cells import cells_of, parents_of
 

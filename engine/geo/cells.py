@@ -61,6 +61,12 @@ def parent_of(cell: int, resolution: int) -> int:
     return int(h3.cell_to_parent(cell, resolution))
 
 
+def centres_of(cells: CellArray) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the middle of each cell, in degrees north and east."""
+    places = np.array([h3.cell_to_latlng(cell) for cell in cells.tolist()], np.float64).reshape(-1, 2)
+    return places[:, 0], places[:, 1]
+
+
 def disk(cell: int, rings: int) -> list[int]:
     """Return `cell` and its neighbours up to `rings` steps away."""
     return [int(each) for each in h3.grid_disk(cell, rings)]

@@ -33,8 +33,9 @@ def test_a_road_file_is_built_told_of_and_taught(streets: Path, tmp_path: Path) 
     lat, lng = graph.node_lat_e7 / 1e7, graph.node_lng_e7 / 1e7
     rows = [f"{1_372_636_800_000 + at},{lat[at]},{lng[at]},{lat[-1]},{lng[-1]},600" for at in range(80)]
     trips.write_text("\n".join(["begin_ms,from_lat,from_lng,to_lat,to_lng,seconds", *rows]))
-    said = roads.learn(built.path, trips, tmp_path / "learned.json", ZoneInfo("Europe/Lisbon"))
+    said = roads.learn(built.path, trips, tmp_path / "learned.json", ZoneInfo("Europe/Lisbon"), Console(file=screen))
     assert said.startswith("80 trips taught, 0 passed over")
+    assert "following trips" in screen.getvalue()
     assert learned_file.read(tmp_path / "learned.json").trips == 80
 
 
@@ -54,4 +55,4 @@ def test_what_cannot_be_used_is_told_and_leaves_no_file(streets: Path, tmp_path:
     with pytest.raises(CannotStartError, match="clenzy roads build"):
         roads.told(streets)
     with pytest.raises(CannotStartError, match="cannot be read"):
-        roads.learn(out, streets, tmp_path / "learned.json", ZoneInfo("UTC"))
+        roads.learn(out, streets, tmp_path / "learned.json", ZoneInfo("UTC"), quiet)
