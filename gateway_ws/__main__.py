@@ -8,6 +8,7 @@ from aiohttp import web
 from config.limits import ACCEPT_BACKLOG, CLOSE_TIMEOUT_MS, GC_OBJECTS
 from engine.core.clock import SystemClock
 from engine.core.vocabulary import Door
+from engine.eta.choice import open_eta_source
 from engine.safetap.forwarding import Forwarder
 from engine.wiring import open_access_tokens, open_fix_clock, open_redis
 from gateway_ws.engine_calls import EngineCalls
@@ -30,7 +31,8 @@ async def root(process: Process) -> None:
         forwarder = await stack.enter_async_context(
             Forwarder(socket_path=settings.safetap_socket_path, url=settings.safetap_url, door=Door.SOCKET)
         )
-        stores = Stores(settings, redis, calls, open_access_tokens(settings), clock, open_fix_clock(settings))
+        eta = await stack.enter_async_context(open_eta_source(settings, clock))
+        stores = Stores(settings, redis, calls, open_access_tokens(settings), clock, open_fix_clock(settings), eta)
         tasks = await stack.enter_async_context(asyncio.TaskGroup())
         connecting = tasks.create_task(calls.connect(settings))
         gateway = Gateway(stores, SafeTapClient(forwarder), tasks, process.readiness)

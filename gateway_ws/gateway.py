@@ -4,7 +4,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from uuid import uuid4
 
@@ -20,6 +20,7 @@ from config.settings import Settings
 from engine.core.clock import Clock
 from engine.core.redis_store import RedisClient
 from engine.core.units import MS_PER_S
+from engine.eta.source import EtaSource, StraightLineSource
 from engine.geo import acceptance
 from engine.geo.cell_index import CellIndex
 from engine.geo.ingest import Ingest
@@ -35,6 +36,7 @@ from gateway_ws.cadence import Cadences
 from gateway_ws.closing import Close
 from gateway_ws.console_ns import ConsoleNamespace
 from gateway_ws.counting import Counting
+from gateway_ws.customer_etas import CustomerEtas
 from gateway_ws.customer_ns import CustomerNamespace
 from gateway_ws.drain import Drain
 from gateway_ws.engine_calls import EngineCalls
@@ -76,6 +78,8 @@ class Stores:
     clock: Clock
     fix_clock: Clock
     """The time by which fixes are judged; a replay's runs faster."""
+    eta: EtaSource = field(default_factory=StraightLineSource)
+    """Asked for the times that customers are told."""
 
 
 class Gateway:
@@ -97,7 +101,7 @@ class Gateway:
         stores.redis.set_retry(Retry(NoBackoff(), 0))
         clock, fix_clock, redis = stores.clock, stores.fix_clock, stores.redis
         self._clock, self._redis, self._readiness, self._tasks = clock, redis, readiness, tasks
-        self._metrics = IngestMetrics()
+        self._metrics, self._etas = IngestMetrics(), CustomerEtas(stores.eta, clock=clock)
         arrivals = Arrivals(clock, random.Random())  # noqa: S311 - spreads load, keeps no secret
         self._admission = Admission(arrivals)
         registry, jobs, table, index = Registry(), Jobs(), WorkerTable(), CellIndex(redis)
@@ -108,7 +112,7 @@ class Gateway:
             table,
             clock=clock,
             fix_clock=fix_clock,
-            publisher=lambda moves: publications(moves, jobs),
+            publisher=lambda moves: publications(moves, jobs, self._etas.of),
             observer=self._metrics,
             keep=self.trail.keep,
             rules=acceptance_rules(stores.settings),
@@ -187,6 +191,7 @@ class Gateway:
                 ("raw_heartbeat", self._ping_socket.run),
                 ("housekeeping", self._housekeeping),
                 ("revocations", self._revocations.run),
+                ("etas", self._etas.run),
                 ("recovery", self._recovery.run),
             )
         ]

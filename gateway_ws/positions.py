@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from config.limits import FANOUT_RESOLUTION
 from engine.core.units import e7_to_deg
 from engine.core.vocabulary import FixFlag
-from engine.eta.straight_line import estimate
 from engine.geo.cells import CellArray, parents_of, text_of
 from engine.geo.fixes import UNKNOWN_U16, RecordArray, SlotArray
 from engine.geo.ingest import Moves
+from gateway_ws.customer_etas import EtaOf, straight_eta
 from gateway_ws.jobs import Job, Jobs
 
 MAP_ROW: Final = np.dtype(
@@ -41,9 +41,9 @@ MapRows: TypeAlias = NDArray[np.void]
 Publication: TypeAlias = tuple[str, bytes]
 
 
-def publications(moves: Moves, jobs: Jobs) -> list[Publication]:
+def publications(moves: Moves, jobs: Jobs, eta_of: EtaOf = straight_eta) -> list[Publication]:
     """Return every message of one flush: channel and payload."""
-    return [*_map_messages(moves), *_job_messages(moves, jobs)]
+    return [*_map_messages(moves), *_job_messages(moves, jobs, eta_of)]
 
 
 def map_rows(slots: SlotArray, records: RecordArray) -> MapRows:
@@ -61,10 +61,10 @@ def map_topic(coarse_cell: int) -> str:
     return f"map:{text_of(coarse_cell)}"
 
 
-def position_body(job: Job, record: np.void) -> dict[str, Any]:
+def position_body(slot: int, job: Job, record: np.void, eta_of: EtaOf = straight_eta) -> dict[str, Any]:
     """Return the customer's `position` event."""
     lat_deg, lng_deg = e7_to_deg(int(record["lat_e7"])), e7_to_deg(int(record["lng_e7"]))
-    eta = estimate(lat_deg, lng_deg, job.lat_deg, job.lng_deg)
+    eta = eta_of(slot, job, lat_deg, lng_deg)
     body = {
         "booking_id": job.booking_id,
         "lat": lat_deg,
@@ -98,9 +98,9 @@ def _map_message(cell: int, rows: MapRows, cells: CellArray, gone: NDArray[np.ui
     return f"fan:{map_topic(cell)}", msgpack.packb(body)
 
 
-def _job_messages(moves: Moves, jobs: Jobs) -> Iterator[Publication]:
+def _job_messages(moves: Moves, jobs: Jobs, eta_of: EtaOf) -> Iterator[Publication]:
     if not len(jobs):
         return
     for row, slot in enumerate(moves.slots.tolist()):
         if (job := jobs.watched(slot)) is not None:
-            yield f"fan:booking:{job.booking_id}", orjson.dumps(position_body(job, moves.records[row]))
+            yield f"fan:booking:{job.booking_id}", orjson.dumps(position_body(slot, job, moves.records[row], eta_of))
