@@ -15,9 +15,9 @@ from engine.core.units import ms_from_utc
 from engine.core.vocabulary import BookingState, OfferState, Role, Withdrawal
 from engine.matcher.offer_store import JsonObject, end_offer, is_still_asked, offer_view, withdraw_offers
 from engine.matcher.offers import AnswerRefusal, answer
-from engine.matcher.rematch_store import take_from
 from engine.matcher.rule_store import lock_pair
 from engine.matcher.rules import broken_rules
+from engine.matcher.take_over import take_from
 from engine.people.tokens import Principal
 
 REFUSALS: Final = {

@@ -1,7 +1,6 @@
-"""Jobs on the way in Postgres: looked at when due, offered to somebody who is there sooner, taken over with their yes.
+"""Jobs on the way in Postgres: looked at when due, and offered to somebody who is there sooner.
 
-The old worker keeps the job until the new one has said yes; then it goes over in that answer's transaction, under the
-booking's lock, through `searching`: whatever hangs on a worker's dropping out happens to them as it always does.
+Their worker keeps them; what becomes of a yes is `engine.matcher.take_over`'s.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,21 +11,18 @@ from uuid import UUID
 import asyncpg
 
 from config.limits import REMATCH_LOOK_MS
-from engine.booking.booking_store import transition
-from engine.booking.lifecycle import REMATCH_STATES
 from engine.core.crash_point import crash_point
 from engine.core.database import Connection
 from engine.core.ids import BookingId, OfferId, PersonId, WorkerSlot
 from engine.core.units import MS_PER_S, ms_from_utc, utc_from_ms
-from engine.core.vocabulary import BookingState, Withdrawal
+from engine.core.vocabulary import Withdrawal
 from engine.matcher.dispatch_store import Claim, LogEntry, Proposal, add_log
 from engine.matcher.held_doors import held
 from engine.matcher.offer_store import NewOffer, create_offer, withdraw_offers
 from engine.matcher.offers import OfferRound
 from engine.matcher.region_store import RegionStore
 from engine.matcher.rematch import Nearness
-
-STATES: Final = ", ".join(f"'{state.value}'" for state in sorted(REMATCH_STATES))
+from engine.matcher.take_over import ON_THE_WAY
 
 # The row of `under_way` is the claim: who moves `due_at` looks. Nothing of the booking is locked, a phone may move it.
 LOOK: Final = (
@@ -61,7 +57,7 @@ SELECT b.booking_id, b.org_id, b.version, b.fence, b.created_at, b.search_until,
   JOIN address a ON a.address_id = b.address_id
   JOIN LATERAL (SELECT e.at FROM booking_event e WHERE e.booking_id = b.booking_id AND e.state_to = 'assigned'
                  ORDER BY e.version DESC LIMIT 1) given ON true
-""".replace(":states", STATES)
+""".replace(":states", ON_THE_WAY)
     .replace(":held", held(people="b.customer_id, b.worker_id"))
 )  # fmt: skip
 LOOK_ANYWHERE: Final = LOOK.replace(":regions", "").replace(":region_fence", "NULL::bigint")
@@ -70,7 +66,7 @@ UPDATE under_way SET least_eta_s = $3, nearer_at = $4 WHERE booking_id = $1 AND 
 """
 FORGET: Final = """
 DELETE FROM under_way u USING booking b WHERE b.booking_id = u.booking_id AND b.state NOT IN (:states)
-""".replace(":states", STATES)
+""".replace(":states", ON_THE_WAY)
 
 # All that a look has seen, once more and under the lock: the same worker at the same step of the way, and nobody asked.
 LOCK_WAY: Final = """
@@ -80,19 +76,11 @@ SELECT FROM booking b
    AND NOT EXISTS (SELECT FROM offer o WHERE o.booking_id = b.booking_id AND o.state = 'open')
    AND ($4::bigint IS NULL OR EXISTS (SELECT FROM match_region r WHERE r.fence = $4))
    FOR UPDATE
-""".replace(":states", STATES).replace(":held", held(people="b.customer_id, b.worker_id"))
+""".replace(":states", ON_THE_WAY).replace(":held", held(people="b.customer_id, b.worker_id"))
 LOCK_BOOKING: Final = "SELECT FROM booking WHERE booking_id = $1 FOR UPDATE"
 MAY_STOP: Final = """
 SELECT EXISTS (SELECT FROM booking WHERE booking_id = $1 AND worker_id = $2 AND state IN (:states))
-""".replace(":states", STATES)
-MAY_TAKE: Final = """
-SELECT EXISTS (SELECT FROM booking b
-                WHERE b.booking_id = $1 AND b.worker_id = $2 AND b.state IN (:states) AND b.pinned_worker_id IS NULL
-                  AND NOT :held)
-""".replace(":states", STATES).replace(":held", held(people="b.customer_id, b.worker_id, $3"))
-END_ACCEPTED: Final = """
-UPDATE offer SET state = 'replaced' WHERE booking_id = $1 AND worker_id = $2 AND state = 'accepted'
-"""
+""".replace(":states", ON_THE_WAY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,27 +169,6 @@ async def stop_asking(conn: Connection, look: Looked, *, now_ms: int) -> int:
         return await withdraw_offers(
             conn, booking_id=look.claim.booking_id, reason=Withdrawal.NOT_AVAILABLE, now_ms=now_ms
         )
-
-
-async def take_from(conn: Connection, had: PersonId, booking_id: BookingId, *, to: PersonId, now_ms: int) -> bool:
-    """Take a job from the worker who had it, for the one who is about to be given it in the same transaction.
-
-    The caller holds the locks of the booking and of worker `to`. Returns whether it may change hands by now.
-    """
-    if not await conn.fetchval(MAY_TAKE, booking_id, had, to):
-        return False
-    await conn.execute(END_ACCEPTED, booking_id, had)
-    await transition(
-        conn,
-        booking_id=booking_id,
-        to=BookingState.SEARCHING,
-        actor=None,
-        reason="taken over by a worker who is there sooner",
-        now_ms=now_ms,
-        is_passing=True,
-    )
-    crash_point("job_taken")
-    return True
 
 
 def _looked(row: asyncpg.Record) -> Looked:

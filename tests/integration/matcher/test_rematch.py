@@ -1,7 +1,11 @@
 """A job on the way goes to a worker who is there sooner, once that one has said yes and not before, on real stores."""
 
 import asyncio
+import os
+import signal
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import asyncpg
 import orjson
@@ -10,6 +14,7 @@ from redis.asyncio import Redis
 
 from config.limits import REMATCH_LOOK_MS
 from engine.booking.booking_store import transition
+from engine.core.crash_point import VARIABLE
 from engine.core.errors import Conflict
 from engine.core.ids import BookingId
 from engine.core.vocabulary import BookingState, Duty, Role
@@ -23,6 +28,7 @@ from engine.matcher.why_reading import read_why
 from engine.people.duty import set_duty
 from engine.people.tokens import Principal
 from tests.fakes import ManualClock
+from tests.integration.matcher import dying_answer
 from tests.integration.matcher.town import Town
 
 pytestmark = pytest.mark.integration
@@ -266,6 +272,29 @@ async def test_a_yes_and_an_arrival_at_the_same_moment_leave_one_worker(road: Ro
     state, has = await road.town.state(road.booking_id), await road.has_it()
     assert (state, has) in ((BookingState.ARRIVED, road.slow), (BookingState.ASSIGNED, near))
     assert await road.town.pool.fetchval("SELECT count(*) FROM offer WHERE state = 'accepted'") == 1
+
+
+@pytest.mark.timeout(180)
+async def test_killed_within_a_yes_one_of_the_two_has_the_job(road: Road, database_url: str, person_keys: Path):
+    near = await asked(road)
+    offer_id, clock = await road.town.offer_id(road.booking_id), road.town.clock
+    said = {name: str(getattr(near, name)) for name in ("person_id", "org_id", "region_id")} | {"slot": near.slot}
+    arguments = (database_url, str(person_keys), str(offer_id), str(clock.now_ms()), orjson.dumps(said).decode())
+    for point in ("answer_locked", "job_taken", "answer_written", "answer_taken"):
+        assert (await road.town.state(road.booking_id), await road.has_it()) == (BookingState.EN_ROUTE, road.slow)
+        assert await road.offers() == ["accepted", "open"]
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", dying_answer.__name__, *arguments, env=os.environ | {VARIABLE: point}
+        )
+        assert await process.wait() == -signal.SIGKILL, point
+        async with road.town.pool.acquire() as conn, conn.transaction():
+            # Whatever the dead one held is let go before this is ours.
+            await conn.execute("SELECT FROM booking FOR UPDATE")
+    assert (await road.town.state(road.booking_id), await road.has_it()) == (BookingState.ASSIGNED, near)
+    _, booking = await road.say(near)
+    assert booking is not None
+    assert booking["version"] == 6, "the phone asks again and hears the same"
+    assert await road.offers() == ["replaced", "accepted"]
 
 
 async def test_as_shipped_nothing_is_even_read(road: Road):

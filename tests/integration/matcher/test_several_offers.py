@@ -1,16 +1,19 @@
 """Several workers asked at once: the first yes wins, everybody else's offer ends in the same transaction."""
 
 import asyncio
+from dataclasses import replace
 from uuid import uuid4
 
 import asyncpg
 import orjson
 import pytest
+from redis.asyncio import Redis
 
 from config.limits import OFFER_TTL_MS
 from engine.core.errors import Conflict
 from engine.core.ids import BookingId
 from engine.core.vocabulary import BookingState, Duty
+from engine.matcher.cost_policy import DEFAULT_POLICY
 from engine.matcher.dispatch import Dispatcher
 from engine.matcher.dispatch_store import LogEntry, Proposal, claim_due, save_offers
 from engine.matcher.offer_answers import answer_offer
@@ -24,6 +27,7 @@ from tests.integration.matcher.town import Town
 
 pytestmark = pytest.mark.integration
 
+TOLD = "SELECT worker_id, concat_ws(':', state, ended_reason) AS told FROM offer"
 THREE = OfferRound(number=1, at_once=3, radii_m=(12_000,), answer_ms=OFFER_TTL_MS)
 
 
@@ -45,7 +49,7 @@ class Asked:
             )
 
     async def states(self) -> list[str | None]:
-        rows = await self.town.pool.fetch("SELECT worker_id, concat_ws(':', state, ended_reason) AS told FROM offer")
+        rows = await self.town.pool.fetch(TOLD)
         told = {row["worker_id"]: row["told"] for row in rows}
         return [told.get(worker.person_id) for worker in self.workers]
 
@@ -165,3 +169,42 @@ async def test_a_round_of_a_policy_asks_more_once_nobody_said_yes(town: Town):
         past = (await past_offers(conn, [booking_id]))[booking_id]
     assert [each.round for each in past] == [1]
     assert len(await offer(town, workers[1:], next_round(policy, past))) == 2
+
+
+@pytest.mark.parametrize(
+    ("workers_km", "asked_for_each"), [((0.1, 1.5, 1.9, 2.4, 2.8), [2, 2]), ((0.1, 1.2, 2.5), [1, 2])]
+)
+async def test_a_window_asks_several_for_each_and_nobody_for_two(
+    town: Town,
+    pool: asyncpg.Pool,
+    redis: Redis,
+    clock: ManualClock,
+    workers_km: tuple[float, ...],
+    asked_for_each: list[int],
+):
+    """Whom the plan sends to a booking is not asked for another; who is left over is asked besides, once."""
+    policy = replace(DEFAULT_POLICY, offers=OfferPolicy(at_once=(2,)))
+    matcher = Dispatcher(pool=pool, redis=redis, clock=clock, fix_clock=clock, policy=lambda: policy)
+    workers = [await town.add_worker(km) for km in workers_km]
+    bookings = [await town.book(), await town.book(north_km=workers_km[-1])]
+    assert await matcher.dispatch_due() == 2
+    rows = await pool.fetch("SELECT booking_id, worker_id, round FROM offer WHERE state = 'open'")
+    assert len({row["worker_id"] for row in rows}) == len(rows)
+    assert {row["round"] for row in rows} == {1}
+    rung = {
+        booking_id: {row["worker_id"] for row in rows if row["booking_id"] == booking_id} for booking_id in bookings
+    }
+    assert sorted(len(each) for each in rung.values()) == asked_for_each
+    for booking_id, nearest in zip(bookings, (workers[0], workers[-1]), strict=True):
+        assert nearest.person_id in rung[booking_id]
+        (logged,) = await town.log(booking_id)
+        assert logged["worker_id"] == nearest.person_id, "the plan's own is asked first"
+        plan = orjson.loads(logged["detail"])["plan"]
+        assert (plan["mode"], plan["bookings"], plan["outcome"]) == ("window", 2, "sent")
+    both = next(booking_id for booking_id in bookings if len(rung[booking_id]) == 2)
+    other = next(booking_id for booking_id in bookings if booking_id != both)
+    left_over = next(worker for worker in workers[1:-1] if worker.person_id in rung[both])
+    await Asked(town, both, workers).answer(left_over, accept=True)
+    told = {row["worker_id"]: row["told"] for row in await pool.fetch(TOLD)}
+    assert {told[each] for each in rung[both]} == {"accepted", "withdrawn:taken"}
+    assert {told[each] for each in rung[other]} == {"open"}, "the other booking rings on"
