@@ -15,7 +15,7 @@ from engine.eta.trip_table import TripTable
 
 # A worker of a crew or of a job that was given back has a trip only if they arrived themselves.
 OWN_TRIPS: Final = """
-SELECT left_at.at AS began_at, extract(epoch FROM there.at - left_at.at)::float8 AS seconds,
+SELECT left_at.at AS began_at, extract(epoch FROM (there.at - left_at.at))::float8 AS seconds,
        fix.lat_e7, fix.lng_e7, a.lat, a.lng
   FROM booking_event there
   JOIN booking b USING (booking_id)

@@ -34,11 +34,12 @@ READ_BY_DECISIONS = {
     "address", "booking", "booking_event", "cost_policy", "crew", "customer_language", "customer_worker",
     "decision_record", "dispatch_log", "duty_period", "hand_back", "kit_item", "match_region", "matcher", "offer",
     "org", "person", "person_key", "region", "resource", "resource_use", "safety_hold", "service", "service_kit",
-    "service_resource", "service_seat", "shift", "under_way", "window_record", "worker", "worker_kit", "worker_level",
-    "working_time_rule",
+    "service_resource", "service_seat", "shift", "trail", "under_way", "window_record", "worker", "worker_kit",
+    "worker_level", "working_time_rule",
 }  # fmt: skip
 """Every table that what decides on work reads or writes. A table more is a decision: may what it holds count? Who has
-handed a booking back is not asked for that one again; it enters no score."""
+handed a booking back is not asked for that one again; it enters no score. Of a trail the fix where a way to a customer
+began is read, for what cells and hours are like: nobody's own trips count for or against them."""
 WITHIN_STATEMENTS = {
     "added", "b", "claimed", "due", "eased", "logged", "made", "moved", "own", "place", "unnest", "way", "wished",
     "worker_id",
