@@ -9,7 +9,7 @@ import asyncpg
 
 from config.limits import BOOKING_SEARCH_MS_MAX, REGION_RESOLUTION_MAX
 from engine.booking.crew import CREW_MOVES, Seat, crew_refusal
-from engine.booking.crew_store import add_seats, lock_seats, note_change, seats_of
+from engine.booking.crew_store import add_seats, lock_seats, note_change, read_seats, seats_of
 from engine.booking.lifecycle import (
     ACTIVE_STATES,
     RELEASING_STATES,
@@ -216,9 +216,14 @@ async def _seats(conn: Connection, created: asyncpg.Record, *, now_ms: int) -> l
 async def _card_and_seats(
     conn: Connection, booking_id: BookingId, to: BookingState
 ) -> tuple[asyncpg.Record, list[Seat]]:
-    """Return the booking, and where the rest of its crew has a say in the move, all its seats, locked."""
+    """Return the booking, and where the rest of its crew has a say in the move, all its seats, locked.
+
+    Who has one searched for again holds its lock: a crew that is cancelled meanwhile takes it along.
+    """
     card = await load_card(conn, booking_id)
-    if card["crew_id"] is None or not (to in CREW_MOVES or card["state"] == BookingState.UNSERVED):
+    if card["crew_id"] is not None and card["state"] == BookingState.UNSERVED:
+        return card, seats_of(await read_seats(conn, card["crew_id"]))
+    if card["crew_id"] is None or to not in CREW_MOVES:
         return card, []
     seats = seats_of(await lock_seats(conn, card["crew_id"]))
     return await load_card(conn, booking_id), seats

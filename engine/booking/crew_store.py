@@ -40,9 +40,8 @@ WITH added AS (
 SELECT booking_id FROM added ORDER BY seat
 """
 
-LOCK_SEATS: Final = """
-SELECT booking_id, seat, seat_role, state FROM booking WHERE crew_id = $1 ORDER BY seat FOR UPDATE
-"""
+READ_SEATS: Final = "SELECT booking_id, seat, seat_role, state FROM booking WHERE crew_id = $1 ORDER BY seat"
+LOCK_SEATS: Final = f"{READ_SEATS} FOR UPDATE"
 CHANGED: Final = "UPDATE crew SET version = version + 1 WHERE crew_id = $1"
 
 
@@ -60,6 +59,11 @@ async def add_seats(conn: Connection, lead: BookingId) -> list[BookingId]:
 async def lock_seats(conn: Connection, crew_id: BookingId) -> list[asyncpg.Record]:
     """Lock every seat of a crew, first to last, and return them. The caller holds none of them yet, or all."""
     return await conn.fetch(LOCK_SEATS, crew_id)
+
+
+async def read_seats(conn: Connection, crew_id: BookingId) -> list[asyncpg.Record]:
+    """Return every seat of a crew, first to last, to a caller who holds one of them and may wait for no other."""
+    return await conn.fetch(READ_SEATS, crew_id)
 
 
 async def note_change(conn: Connection, crew_id: BookingId) -> None:

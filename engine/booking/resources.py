@@ -31,9 +31,11 @@ SELECT resource_id, sum(units)::integer AS units FROM resource_use
  WHERE resource_id = ANY($1::uuid[]) AND ended_at IS NULL GROUP BY resource_id
 """
 HAS: Final = "SELECT EXISTS (SELECT FROM resource_use WHERE booking_id = $1 AND ended_at IS NULL)"
+# In the instant in which it was given back it is the same use that goes on.
 RESERVE: Final = """
 INSERT INTO resource_use (booking_id, resource_id, units, began_at)
 SELECT $1, resource_id, units, $4 FROM unnest($2::uuid[], $3::integer[]) AS needed (resource_id, units)
+ON CONFLICT (booking_id, resource_id, began_at) DO UPDATE SET units = excluded.units, ended_at = NULL
 """
 # Read once the crew is locked: of two seats that end together the second sees the first.
 RELEASE: Final = """
