@@ -4,7 +4,7 @@ import { useStore } from "zustand";
 import { MapSurface, type Marker } from "../shared/map/MapSurface";
 import type { MapPort } from "../shared/map/mapPort";
 import { sentenceOf } from "../shared/protocol/problem";
-import type { Booking, BookingState, Position, ServerConfig } from "../shared/protocol/types";
+import type { Booking, BookingState, Crew, Position, ServerConfig } from "../shared/protocol/types";
 import { Age } from "../shared/ui/Age";
 import { Glyph, StateTag } from "../shared/ui/Glyph";
 import { useNow } from "../shared/ui/now";
@@ -50,6 +50,7 @@ export function LiveBooking({ booking, others, client, config, onOpen, onNew }: 
           {booking.worker.rating !== null && <span className="faint"> · rated {booking.worker.rating.toFixed(1)} of 5</span>}
         </p>
       )}
+      {booking.crew && <Mates booking={booking} crew={booking.crew} />}
       {!ENDED_STATES.has(booking.state) && <FollowMap booking={booking} position={position} config={config} />}
       <p className="quiet">{booking.address.line}</p>
       {booking.events && <Timeline events={booking.events} tz={booking.tz} />}
@@ -59,11 +60,23 @@ export function LiveBooking({ booking, others, client, config, onOpen, onNew }: 
           {others.map((other) => (
             <button key={other.booking_id} type="button" className="button" onClick={() => onOpen(other.booking_id)}>
               <StateTag look={BOOKING_LOOKS[other.state]} /> {other.service_name}
+              {other.crew && ` · ${other.crew.role}`}
             </button>
           ))}
         </nav>
       )}
     </section>
+  );
+}
+
+/** Who else comes; each of them is a booking of its own below. */
+function Mates({ booking, crew }: { readonly booking: Booking; readonly crew: Crew }) {
+  const others = crew.seats.filter((seat) => seat.booking_id !== booking.booking_id && seat.state !== "cancelled");
+  const words = others.map((seat) => `${seat.role}: ${seat.worker?.name ?? "not found yet"}`);
+  return (
+    <p className="quiet" data-testid="mates">
+      {crew.role} of a crew of {crew.seats.length} · {words.join(" · ")}
+    </p>
   );
 }
 

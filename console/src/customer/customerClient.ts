@@ -70,7 +70,9 @@ export class CustomerClient {
   }
 
   async move(booking: Booking, to: BookingState): Promise<void> {
-    this.take([await this.rest.post<Booking>(`/v1/bookings/${booking.booking_id}/transitions`, { to })]);
+    // A crew is cancelled as a whole, by the booking of its first seat.
+    const id = to === "cancelled" ? (booking.crew?.crew_id ?? booking.booking_id) : booking.booking_id;
+    this.take([await this.rest.post<Booking>(`/v1/bookings/${id}/transitions`, { to })]);
   }
 
   /** With its history, which events do not carry. */
