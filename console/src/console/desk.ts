@@ -198,6 +198,27 @@ export class Desk {
     return given.warnings;
   }
 
+  /** Whom the desk wants for a booking and nobody else; null: the matcher chooses. */
+  async pinnedTo(bookingId: string): Promise<string | null> {
+    return (await this.rest.get<{ pinned_worker_id: string | null }>(`/v1/bookings/${bookingId}/offers`)).pinned_worker_id;
+  }
+
+  /** Have one worker asked and nobody else, or keep the job with them; the answer says what speaks against it. */
+  async pinBooking(bookingId: string, workerId: string): Promise<readonly string[]> {
+    const pinned = await this.rest.put<{ warnings: readonly string[] }>(`/v1/bookings/${bookingId}/pin`, { worker_id: workerId });
+    return pinned.warnings;
+  }
+
+  async unpinBooking(bookingId: string): Promise<void> {
+    await this.rest.delete(`/v1/bookings/${bookingId}/pin`);
+  }
+
+  /** Search again for a booking that was given up. */
+  async searchAgain(booking: Booking, reason: string): Promise<void> {
+    const body = { version: booking.version, reason };
+    this.takeBookings([await this.rest.post<Booking>(`/v1/bookings/${booking.booking_id}/search-again`, body)]);
+  }
+
   /** Take a job from its worker: it searches again at once. */
   async handBack(booking: Booking, reason: string): Promise<void> {
     const body = { version: booking.version, reason };

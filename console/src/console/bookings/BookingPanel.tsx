@@ -117,7 +117,12 @@ function BookingFacts({ booking }: { readonly booking: Booking }) {
   );
 }
 
-const DEEDS = { cancelled: "Cancel this booking", confirmed: "Confirm this booking", handed_back: "Take the job back" } as const;
+const DEEDS = {
+  cancelled: "Cancel this booking",
+  confirmed: "Confirm this booking",
+  handed_back: "Take the job back",
+  searched_again: "Search again",
+} as const;
 const HAND_BACK_STATES: ReadonlySet<string> = new Set(["assigned", "en_route", "arrived"]);
 
 /** What a dispatcher may do now, each behind a second, deliberate step. */
@@ -128,21 +133,30 @@ function Actions({ booking }: { readonly booking: Booking }) {
   const canCancel = !ENDED_STATES.has(booking.state) && booking.state !== "completed";
   const canConfirm = booking.state === "completed";
   const canTakeBack = HAND_BACK_STATES.has(booking.state);
+  const doneOf = (deed: keyof typeof DEEDS, reason: string): Promise<void> => {
+    if (deed === "handed_back") return desk.handBack(booking, reason);
+    return deed === "searched_again" ? desk.searchAgain(booking, reason) : desk.moveBooking(booking, deed, reason);
+  };
   const act = (reason: string): void => {
     if (!asked) return;
-    const done = asked === "handed_back" ? desk.handBack(booking, reason) : desk.moveBooking(booking, asked, reason);
-    done.then(
+    doneOf(asked, reason).then(
       () => setAsked(null),
       (error: unknown) => setProblem(sentenceOf(error)),
     );
   };
-  if (!canCancel && !canConfirm) return null;
+  const isGivenUp = booking.state === "unserved";
+  if (!canCancel && !canConfirm && !isGivenUp) return null;
   if (!asked) {
     return (
       <div className="actions">
         {canConfirm && (
           <button type="button" className="button" onClick={() => setAsked("confirmed")} data-testid="confirm-booking">
             Confirm for the customer
+          </button>
+        )}
+        {isGivenUp && (
+          <button type="button" className="button" onClick={() => setAsked("searched_again")} data-testid="search-again">
+            Search again
           </button>
         )}
         {canTakeBack && (
