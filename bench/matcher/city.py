@@ -10,6 +10,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.core.jit import kernel
+from engine.matcher.finishing import OVERDUE_MIN, likely_left_min
+
 KMH: Final = 22.0
 DETOUR: Final = 1.3
 S_PER_KM: Final = 3600 / KMH * DETOUR
@@ -21,13 +24,14 @@ DRIVE_GUESS_S: Final = 240.0
 SIDE_KM_2000: Final = 28.0
 """Side of the city of 2,000 workers; others have the same density."""
 HOT_SPOTS: Final = 12
-OVERDUE_MIN: Final = 1.0
-"""A job past its estimate is expected to end after this long: what is reserved by it may change until it does."""
 ANSWER_S: Final = 6.0
 """A worker who says no takes this long to do so."""
 
 Doubles = NDArray[np.float64]
 Ints = NDArray[np.int64]
+
+_likely_left_min = kernel(likely_left_min)
+"""The product's own function, compiled: a city asks it some thousand times a window."""
 
 FUTURE, WAITING, PROMISED, ARRIVED, GONE = range(5)
 IDLE, DRIVING, WORKING = range(3)
@@ -43,6 +47,8 @@ class Scenario:
     finish_cv: float = 0.3
     refusal: float = 0.1
     seed: int = 0
+    reserved_stay: bool = True
+    """Whether a customer for whom somebody is reserved was told so, and does not give up."""
 
 
 @dataclass(slots=True)
@@ -71,7 +77,8 @@ class City:
     arrival_s: Doubles = field(init=False)
     not_before_s: Doubles = field(init=False)
     diversions: Ints = field(init=False)
-    refused: set[tuple[int, int]] = field(default_factory=set)
+    refused: dict[int, list[int]] = field(default_factory=dict)
+    """Who said no, by job."""
 
     def __post_init__(self) -> None:
         """Begin with everybody idle."""
@@ -98,6 +105,8 @@ class City:
         self.arrived = came
         impatient = (self.job_state[:came] == WAITING) & (to_s - self.asked_s[:came] > self.patience_s[:came])
         self.job_state[:came][impatient] = GONE
+        if not self.scenario.reserved_stay:
+            self._lose_reserved()
 
     def waiting(self) -> Ints:
         """Jobs to give out now, oldest first."""
@@ -109,7 +118,7 @@ class City:
         mixed = (job * 2_654_435_761 + worker * 40_503 + self.scenario.seed * 97) % 4_294_967_296
         says_no = (mixed * 1_103_515_245 >> 12) % 1_000 < self.scenario.refusal * 1_000
         if says_no:
-            self.refused.add((job, worker))
+            self.refused.setdefault(job, []).append(worker)
             self.not_before_s[job] = self.now_s + ANSWER_S
         return says_no
 
@@ -146,11 +155,20 @@ class City:
         here[driving] += (self.job_xy[self.job[on_road]] - here[driving]) * np.clip(share, 0, 1)[:, None]
         return here
 
-    def expected_left_min(self, workers: Ints) -> tuple[Doubles, Doubles]:
-        """Return the minutes until these working workers should be free, as far as anybody knows, and the spread."""
+    def left_min(self, workers: Ints) -> tuple[Doubles, Doubles, Doubles]:
+        """Return the minutes until these working workers are free as is hoped, their spread, and the likely ones."""
         expected_min = self.expected_s[self.job[workers]] / 60
-        left_min = expected_min - (self.now_s - self.begun_s[workers]) / 60
-        return np.maximum(left_min, OVERDUE_MIN), self.scenario.finish_cv * expected_min
+        gone_min = (self.now_s - self.begun_s[workers]) / 60
+        sd_min = self.scenario.finish_cv * expected_min
+        return np.maximum(expected_min - gone_min, OVERDUE_MIN), sd_min, likely_of(expected_min, sd_min, gone_min)
+
+    def _lose_reserved(self) -> None:
+        """Let customers go who wait for the end of somebody's job and do not know it."""
+        holders = np.flatnonzero(self.next_job >= 0)
+        jobs = self.next_job[holders]
+        impatient = self.now_s - self.asked_s[jobs] > self.patience_s[jobs]
+        self.job_state[jobs[impatient]] = GONE
+        self.next_job[holders[impatient]] = -1
 
     def _step(self, worker: int) -> None:
         job, at_s = int(self.job[worker]), float(self.until_s[worker])
@@ -170,6 +188,15 @@ class City:
 
     def _km(self, worker: int, job: int) -> float:
         return float(np.hypot(*(self.job_xy[job] - self.xy[worker])))
+
+
+@kernel
+def likely_of(expected_min: Doubles, sd_min: Doubles, gone_min: Doubles) -> Doubles:
+    """Return what is likely to be left of each job."""
+    left_min = np.empty(len(expected_min))
+    for i in range(len(left_min)):
+        left_min[i] = _likely_left_min(expected_min[i], sd_min[i], gone_min[i])
+    return left_min
 
 
 def build(scenario: Scenario) -> City:

@@ -1,20 +1,22 @@
 """Dispatch quality in virtual time: what the customers and workers of a whole city get from a policy."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Final
 
 import numpy as np
 
 from bench.matcher.city import ARRIVED, City, Scenario, build
-from bench.matcher.policies import nearest_first, window, window_of
+from bench.matcher.policies import Windows, nearest_first
 from bench.report import Row, less_is_better, more_is_better
+from engine.matcher.assignment.window import DEFAULT_RULES, WindowRules
 
 LOADS: Final = (0.8, 1.0, 1.15)
 ON_TIME_S: Final = 900.0
 WARM_S: Final = 1_800.0
 TAIL_S: Final = 2_400.0
 """Jobs of the first and last part are driven but not counted."""
+RIVAL: Final = "nearest-first, 8 min cap, same seeds"
 EMPTY_RATIO: Final = {0.8: 0.93, 1.0: 0.80, 1.15: 0.65}
 """Empty km a job against capped nearest-first."""
 
@@ -70,31 +72,45 @@ def gini(values: np.ndarray[tuple[int], np.dtype[np.float64]]) -> float:
     return float((2 * np.arange(1, count + 1) - count - 1) @ ordered / (count * total)) if total else 0.0
 
 
-def compare(load: float, *, workers: int, hours: float, seeds: Sequence[int]) -> tuple[Quality, Quality]:
-    """Return the means over the seeds: ours, capped nearest-first."""
-    ours, theirs = [], []
-    for seed in seeds:
-        scenario = Scenario(workers=workers, hours=hours, load=load, seed=seed)
-        ours.append(drive(scenario, window, window_of))
-        theirs.append(drive(scenario, nearest_first, lambda _: 1.0))
-    return _mean(ours), _mean(theirs)
+def days(load: float, *, workers: int, hours: float, seeds: Sequence[int]) -> list[Scenario]:
+    """Return a day for each seed."""
+    return [Scenario(workers=workers, hours=hours, load=load, seed=seed) for seed in seeds]
+
+
+def planned(scenario: Scenario, rules: WindowRules = DEFAULT_RULES) -> Quality:
+    """Return what came of a day under the product's plans."""
+    windows = Windows(rules)
+    return drive(scenario, windows.plan, windows.step_s)
+
+
+def as_shipped(scenario: Scenario) -> Quality:
+    """Return the same without what the matcher does not do as shipped: nobody is exchanged, no customer is told."""
+    return planned(replace(scenario, reserved_stay=False), replace(DEFAULT_RULES, rematches_max=0))
+
+
+def nearest(scenario: Scenario) -> Quality:
+    """Return what came of a day under capped nearest-first."""
+    return drive(scenario, nearest_first, lambda _: 1.0)
 
 
 def quality_rows(*, workers: int, hours: float, seeds: Sequence[int]) -> list[Row]:
     """Return the rows of dispatch quality at each load."""
     rows = []
     for load in LOADS:
-        ours, theirs = compare(load, workers=workers, hours=hours, seeds=seeds)
-        rows += _rows(load, ours, theirs)
+        scenarios = days(load, workers=workers, hours=hours, seeds=seeds)
+        theirs = mean_of([nearest(each) for each in scenarios])
+        rows += _rows(load, mean_of([planned(each) for each in scenarios]), theirs)
+        rows += _shipped_rows(load, mean_of([as_shipped(each) for each in scenarios]), theirs)
     return rows
 
 
-def _mean(every: list[Quality]) -> Quality:
+def mean_of(every: Sequence[Quality]) -> Quality:
+    """Return the means over several days."""
     return Quality(*(float(np.mean([getattr(each, f.name) for each in every])) for f in fields(Quality)))
 
 
 def _rows(load: float, ours: Quality, theirs: Quality) -> list[Row]:
-    name, at = "nearest-first, 8 min cap, same seeds", f"load {load:g}"
+    name, at = RIVAL, f"load {load:g}"
     wait_most = theirs.wait_mean_min * 0.95 if load == 1.0 else None
     on_time_least = {0.8: theirs.on_time_pct - 0.3, 1.15: theirs.on_time_pct + 4.0}.get(load)
     return [
@@ -123,4 +139,13 @@ def _rows(load: float, ours: Quality, theirs: Quality) -> list[Row]:
             most=theirs.empty_km * EMPTY_RATIO[load],
         ),
         less_is_better(f"{at}: Gini of jobs a worker", ours.gini, theirs.gini, anchor_name=name, unit=""),
+    ]
+
+
+def _shipped_rows(load: float, ours: Quality, theirs: Quality) -> list[Row]:
+    at = f"load {load:g}, nobody exchanged or told"
+    return [
+        less_is_better(f"{at}: wait, mean", ours.wait_mean_min, theirs.wait_mean_min, anchor_name=RIVAL, unit="min"),
+        more_is_better(f"{at}: on time, of all", ours.on_time_pct, theirs.on_time_pct, anchor_name=RIVAL, unit="%"),
+        less_is_better(f"{at}: empty km a job", ours.empty_km, theirs.empty_km, anchor_name=RIVAL, unit="km"),
     ]

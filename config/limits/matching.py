@@ -106,6 +106,8 @@ WINDOW_BOOKINGS_MAX: Final = 512
 """Bookings that one window decides together; the next ones follow at once."""
 PRESSURE_OVER_MS: Final = 300_000
 """Over this long the bookings that came in say how busy it is."""
+PRESSURE_DRIVE_MS: Final = 240_000
+"""Of a worker's time a booking is taken to need this much besides its work: the drive."""
 PRESSURE_BOOKINGS_MIN: Final = 10
 """Fewer bookings than this say nothing about how busy it is: they are given out at once."""
 PRESSURE_BOOKINGS_MAX: Final = 50_000
@@ -116,12 +118,22 @@ WINDOW_OFF_LOAD: Final = 0.5
 """Below it the next booking is given out at once again."""
 WINDOW_BUSY_LOAD: Final = 0.95
 """Offered load from which the long window is used."""
+SHORT_LOAD: Final = 1.05
+"""Offered load from which hands are short: from here on being late has its price, and nobody is sent far."""
+SHORT_NEXT_MS: Final = 480_000
+"""While hands are short, who gets nobody in a window is taken to be reached this long after it: what staying costs."""
+REACH_GROWTH: Final = 0.5
+"""Minutes by which the reach of a booking grows with each minute that it waits while hands are short."""
 LOOK_AHEAD_MS: Final = 600_000
 """Who is expected to finish within this long is a candidate of a window; who takes longer is not."""
 FINISH_MARGIN_SD: Final = 0.25
 """Standard deviations by which a finish is taken to be later than its estimate."""
 FINISH_WAIT_WEIGHT: Final = 0.7
 """A minute until somebody finishes counts as this much of a minute of drive: the customer waits, nobody drives."""
+LATE_SPREAD_MS: Final = 20_000
+"""How uncertain the arrival of a free worker is when it is asked whether that is late: scale of a logistic curve."""
+LATE_SPREAD_SD: Final = 0.5
+"""Of one who is still at work this share of the finish's standard deviation more."""
 REMATCH_WITHIN_MS: Final = 180_000
 """A worker on the way is given to somebody else in this first part of the drive only; later the choice stands."""
 REMATCH_NEAR_MS: Final = 180_000

@@ -69,6 +69,7 @@ class Seen:
     soon: Shortlist | None
     waited_min: float
     circumstances: Circumstances
+    is_pinned: bool = False
 
 
 class Chooser:
@@ -102,18 +103,21 @@ class Chooser:
         if len(soon.slots) and waited_ms < LOOK_AHEAD_MS:
             not_to_ask = workers_not_to_ask(job.past, ask_again=False, now_ms=now_ms)
             ahead = await job.search.soon_free(ask, soon, org_id=job.claim.org_id, not_to_ask=not_to_ask)
-        return Seen(free, ahead, max(0.0, waited_ms / MS_PER_MIN), circumstances)
+        is_pinned = job.claim.pinned_worker_id is not None
+        return Seen(free, ahead, max(0.0, waited_ms / MS_PER_MIN), circumstances, is_pinned)
 
-    async def together(self, bookings: Sequence[Seen], soon: Soon, *, window_ms: int) -> list[Decision]:
-        """Decide about several bookings at the least cost for all."""
+    async def together(
+        self, bookings: Sequence[Seen], soon: Soon, *, window_ms: int, is_short: bool = False
+    ) -> list[Decision]:
+        """Decide about several bookings at the least cost for all; `is_short`: more is asked for than can be done."""
         free_times = await self._arrivals([each.free for each in bookings])
         ahead_times = await self._arrivals([each.soon for each in bookings])
         timed = [
-            Open(each.free, free, each.soon, ahead, each.waited_min, each.circumstances)
+            Open(each.free, free, each.soon, ahead, each.waited_min, each.circumstances, each.is_pinned)
             for each, free, ahead in zip(bookings, free_times, ahead_times, strict=True)
         ]
         prices = prices_of(timed)
-        problem = problem_of(timed, prices, soon, now_ms=self._clock.now_ms())
+        problem = problem_of(timed, prices, soon, now_ms=self._clock.now_ms(), is_short=is_short)
         began_ns = self._clock.steady_ns()
         plan = await asyncio.to_thread(problem.solve)
         took_ns = self._clock.steady_ns() - began_ns

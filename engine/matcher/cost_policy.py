@@ -22,7 +22,7 @@ FULL_MARKS: Final = frozenset({
     "fairness_idle_s", "workload_jobs_full", "earnings_full_minor", "battery_low_pct", "fix_fresh_s",
 })  # fmt: skip
 """Weights that say where a term is at its full or at none; the rest are minutes."""
-ABOVE_ZERO: Final = (FULL_MARKS - {"fix_fresh_s"}) | {"eta_cap_min"}
+ABOVE_ZERO: Final = (FULL_MARKS - {"fix_fresh_s"}) | {"eta_cap_min", "on_time_min", "short_reach_min"}
 MARK_MAX: Final = 1e9
 
 
@@ -53,6 +53,9 @@ class CostWeights:
     fix_age_min_per_s: float = 0.02
     fix_fresh_s: float = 10.0
     eta_cap_min: float = 45.0
+    on_time_min: float = 15.0
+    late_min: float = 15.0
+    short_reach_min: float = 11.0
 
 
 WEIGHT_NAMES: Final = tuple(each.name for each in fields(CostWeights))

@@ -296,7 +296,9 @@ class Dispatcher:
         work = [self._guarded(job, self._outcome(job)) for job in closed]
         if whole:
             TOGETHER.observe(len(whole))
-            decisions = await self._chooser.together([found for _, found in whole], soon, window_ms=window_ms)
+            decisions = await self._chooser.together(
+                [found for _, found in whole], soon, window_ms=window_ms, is_short=self._demand.is_short(org_id)
+            )
             names = [job.claim.booking_id for job, _ in whole]
             window_id = self._new_id()
             work.append(self.recorder.keep_window(self._pool, window_id, decisions[0].share))

@@ -6,7 +6,7 @@ Each matcher counts what it claims itself.
 from collections import deque
 from dataclasses import dataclass, field
 
-from config.limits import PRESSURE_BOOKINGS_MAX, PRESSURE_BOOKINGS_MIN, PRESSURE_OVER_MS
+from config.limits import PRESSURE_BOOKINGS_MAX, PRESSURE_BOOKINGS_MIN, PRESSURE_DRIVE_MS, PRESSURE_OVER_MS
 from engine.core.ids import BookingId, OrgId
 from engine.core.units import MS_PER_MIN
 from engine.matcher.assignment.mode import Pressure, window_ms
@@ -23,9 +23,10 @@ class Staff:
 @dataclass(slots=True)
 class _Demand:
     asked: deque[tuple[int, BookingId, float]] = field(default_factory=deque)
-    """When each booking came, which it is, and the minutes of a worker's time that it takes."""
+    """When each booking came, which it is, and the minutes of work that it is."""
     known: set[BookingId] = field(default_factory=set)
     window_ms: int = 0
+    is_short: bool = False
 
     def forget_oldest(self) -> None:
         """Count one booking less."""
@@ -67,8 +68,17 @@ class Demand:
         demand = self._of.setdefault(org_id, _Demand())
         while demand.asked and demand.asked[0][0] <= now_ms - PRESSURE_OVER_MS:
             demand.forget_oldest()
-        demand.window_ms = 0 if staff.free == 0 else _window_ms(demand, staff, waiting)
+        pressure = _pressure(demand, staff, waiting)
+        demand.is_short = pressure is not None and pressure.is_short
+        if pressure is None or staff.free == 0:
+            demand.window_ms = 0
+        else:
+            demand.window_ms = window_ms(pressure, now_in_window_mode=demand.window_ms > 0)
         return demand.window_ms
+
+    def is_short(self, org_id: OrgId) -> bool:
+        """Whether more was asked of this organisation than its hands can do, at the last look at its window."""
+        return org_id in self._of and self._of[org_id].is_short
 
 
 def window_begin_ms(now_ms: int, span_ms: int) -> int:
@@ -76,15 +86,16 @@ def window_begin_ms(now_ms: int, span_ms: int) -> int:
     return now_ms - now_ms % span_ms
 
 
-def _window_ms(demand: _Demand, staff: Staff, waiting: int) -> int:
+def _pressure(demand: _Demand, staff: Staff, waiting: int) -> Pressure | None:
+    """Return how busy it is; `None`: too little was asked to say."""
     count = len(demand.asked)
     if count < PRESSURE_BOOKINGS_MIN:
-        return 0
-    pressure = Pressure(
+        return None
+    work_min = sum(job_min for _, _, job_min in demand.asked) / count
+    return Pressure(
         bookings_per_min=count / (PRESSURE_OVER_MS / MS_PER_MIN),
-        job_min=sum(job_min for _, _, job_min in demand.asked) / count,
+        job_min=work_min + PRESSURE_DRIVE_MS / MS_PER_MIN,
         workers=staff.on_duty,
         waiting=waiting,
         free=staff.free,
     )
-    return window_ms(pressure, now_in_window_mode=demand.window_ms > 0)

@@ -12,7 +12,9 @@ from engine.matcher.assignment.window_seats import Candidates, Seats, Workers
 from engine.matcher.packed import RecordError, pack, unpack
 from engine.matcher.plan import WindowProblem
 
-VERSION: Final = 1
+VERSION: Final = 2
+WITHOUT_LATENESS: Final = 1
+"""The version before lateness had a cost: its plans are made again without."""
 SQUEEZED_MAX: Final = 64
 """A problem that would grow by more than this when it is opened is none of ours."""
 _PARTS: Final[dict[str, Any]] = {"seats": Seats, "candidates": Candidates, "workers": Workers}
@@ -42,7 +44,9 @@ def decode_window(data: bytes) -> tuple[WindowProblem, WindowPlan]:
     """
     head, arrays = unpack(data, bytes_max=SQUEEZED_MAX * WINDOW_RECORD_BYTES_MAX)
     try:
-        if head["version"] != VERSION:
+        if head["version"] == WITHOUT_LATENESS:
+            arrays = _without_lateness(arrays)
+        elif head["version"] != VERSION:
             raise RecordError(f"version {head['version']}, this program reads {VERSION}")
         parts = {
             part: kind(**{each.name: arrays[f"{part}.{each.name}"] for each in fields(kind)})
@@ -73,6 +77,12 @@ def replay_window(problem: WindowProblem, plan: WindowPlan) -> list[str]:
         if repr(getattr(plan, name)) != repr(getattr(again, name))
     ]
     return [f"window.{name}" for name in differs]
+
+
+def _without_lateness(arrays: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    nothing = np.zeros(len(arrays["seats.job"]))
+    known = {"seats.late_after_min": nothing, "seats.late_min": nothing}
+    return arrays | known | {"workers.likely_at_ms": arrays["workers.free_at_ms"]}
 
 
 def _same(one: NDArray[Any], other: NDArray[Any]) -> bool:

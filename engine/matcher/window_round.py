@@ -1,21 +1,18 @@
 """Several open bookings, decided together: shortlists in, one exact plan, decisions out. Pure.
 
-A booking always prefers somebody to nobody, so what staying without costs is more than any drive; who has waited longer
-goes first where there are too few. Who is about to finish is a candidate beside the free: a booking that is better off
-with them is not given out now, but planned again with the next window.
+How much better somebody is than nobody is the matter of `urgency`. Who is about to finish is a candidate beside the
+free: a booking that is better off with them is not given out now, but planned again with the next window.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 
-from config.limits import WEIGHT_MIN_MAX
 from engine.eta.source import EtaMatrix
 from engine.matcher.assignment.sparse import UNASSIGNED
 from engine.matcher.assignment.window import DEFAULT_RULES, Outcome, WindowPlan, WindowRules
-from engine.matcher.assignment.window_seats import Candidates, Workers, open_seats
+from engine.matcher.assignment.window_seats import Candidates, Workers
 from engine.matcher.decision import (
     Choice,
     Circumstances,
@@ -29,9 +26,7 @@ from engine.matcher.decision import (
 from engine.matcher.finishing import Soon
 from engine.matcher.frame import DoubleArray, SlotArray
 from engine.matcher.plan import GaveWay, Mode, Share, WindowProblem
-
-UNSERVED_MIN: Final = 10.0 * WEIGHT_MIN_MAX
-"""What staying without costs at least: more than the dearest worker."""
+from engine.matcher.urgency import seats_of
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -44,6 +39,8 @@ class Open:
     soon_arrivals: EtaMatrix | None
     waited_min: float
     circumstances: Circumstances
+    is_pinned: bool = False
+    """By the desk, to the one worker who is on its list."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,21 +53,31 @@ class _Entries:
 
 
 def problem_of(
-    bookings: Sequence[Open], prices: Sequence[Priced], soon: Soon, *, now_ms: int, rules: WindowRules = DEFAULT_RULES
+    bookings: Sequence[Open],
+    prices: Sequence[Priced],
+    soon: Soon,
+    *,
+    now_ms: int,
+    is_short: bool = False,
+    rules: WindowRules = DEFAULT_RULES,
 ) -> WindowProblem:
-    """Return the question for the solver; `prices` are those of the free."""
+    """Return the question for the solver; `prices` are those of the free, `is_short` says that hands are."""
     entries = [_entries(booking, price) for booking, price in zip(bookings, prices, strict=True)]
     listed = np.concatenate([each.slots for each in entries])
     slots, worker = np.unique(listed, return_inverse=True)
     free_at_ms, sd_min = np.full(len(slots), now_ms, np.int64), np.zeros(len(slots))
+    likely_at_ms = free_at_ms.copy()
     is_soon = np.isin(slots, soon.slots)
     at = np.searchsorted(soon.slots, slots[is_soon])
     free_at_ms[is_soon], sd_min[is_soon] = soon.free_at_ms[at], soon.sd_min[at]
+    likely_at_ms[is_soon] = soon.likely_at_ms[at]
     counts = [len(each.slots) for each in entries]
     return WindowProblem(
-        seats=open_seats(
-            UNSERVED_MIN + np.array([booking.waited_min for booking in bookings]),
-            np.array([booking.free.weights.eta_cap_min for booking in bookings]),
+        seats=seats_of(
+            [booking.free.weights for booking in bookings],
+            np.array([booking.waited_min for booking in bookings], np.float64),
+            np.array([_extra_min(each) for each in entries], np.float64),
+            is_short=np.array([is_short and not booking.is_pinned for booking in bookings]),
         ),
         candidates=Candidates(
             start=np.concatenate(([0], np.cumsum(counts))).astype(np.int32),
@@ -78,7 +85,7 @@ def problem_of(
             cost_min=np.concatenate([each.cost_min for each in entries]),
             drive_min=np.concatenate([each.drive_min for each in entries]),
         ),
-        workers=Workers(free_at_ms, sd_min),
+        workers=Workers(free_at_ms, sd_min, likely_at_ms),
         slots=slots,
         now_ms=now_ms,
         rules=rules,
@@ -121,6 +128,10 @@ def decisions_of(
         to_ask = () if chosen is None else (chosen, *_others(booking.free, price, seat_of))
         decisions.append(Decision(booking.free, booking.free_arrivals, to_ask, booking.circumstances, share))
     return decisions
+
+
+def _extra_min(entries: _Entries) -> float:
+    return float((entries.cost_min - entries.drive_min).min()) if len(entries.slots) else 0.0
 
 
 def _entries(booking: Open, price: Priced) -> _Entries:

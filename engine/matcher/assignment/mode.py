@@ -7,7 +7,14 @@ work: then it pays to decide together. The figures behind the limits: `python -m
 
 from dataclasses import dataclass
 
-from config.limits import WINDOW_BUSY_LOAD, WINDOW_BUSY_MS, WINDOW_MS, WINDOW_OFF_LOAD, WINDOW_ON_LOAD
+from config.limits import (
+    SHORT_LOAD,
+    WINDOW_BUSY_LOAD,
+    WINDOW_BUSY_MS,
+    WINDOW_MS,
+    WINDOW_OFF_LOAD,
+    WINDOW_ON_LOAD,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +37,17 @@ class Pressure:
         """Offered load: 1 when all hands can just do all the work; what already waits counts when nobody is free."""
         if self.workers == 0:
             return float("inf") if self.waiting else 0.0
-        return max(self.bookings_per_min * self.job_min / self.workers, float(self.waiting > self.free))
+        return max(self.offered, float(self.waiting > self.free))
+
+    @property
+    def offered(self) -> float:
+        """Work asked for over the work that all on duty can do."""
+        return self.bookings_per_min * self.job_min / self.workers if self.workers else 0.0
+
+    @property
+    def is_short(self) -> bool:
+        """Whether not all can be served, whatever is decided: then it matters most who is reached in time."""
+        return self.offered >= SHORT_LOAD
 
 
 def window_ms(pressure: Pressure, *, now_in_window_mode: bool) -> int:

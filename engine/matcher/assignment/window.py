@@ -15,6 +15,8 @@ from config.limits import (
     CREW_STEPS_MAX,
     FINISH_MARGIN_SD,
     FINISH_WAIT_WEIGHT,
+    LATE_SPREAD_MS,
+    LATE_SPREAD_SD,
     LOOK_AHEAD_MS,
     REMATCH_GAIN_MS,
     REMATCH_LATER_MS,
@@ -30,6 +32,9 @@ from engine.matcher.assignment.window_seats import Candidates, Seats, Workers
 
 PROMISED_MIN: Final = 10_000.0
 """Cost of leaving a customer without the worker who was promised; less than a pin, more than all drives."""
+
+SURE: Final = 30.0
+"""Spreads beyond which the logistic curve is flat: exp(-30) of a cost is nothing, and nothing overflows."""
 
 assert PROMISED_MIN < MUST_MIN
 
@@ -70,6 +75,8 @@ class WindowRules:
     look_ahead_min: float = LOOK_AHEAD_MS / MS_PER_MIN
     finish_margin_sd: float = FINISH_MARGIN_SD
     finish_wait_weight: float = FINISH_WAIT_WEIGHT
+    late_spread_min: float = LATE_SPREAD_MS / MS_PER_MIN
+    late_spread_sd: float = LATE_SPREAD_SD
     rematch_within_min: float = REMATCH_WITHIN_MS / MS_PER_MIN
     rematch_near_min: float = REMATCH_NEAR_MS / MS_PER_MIN
     rematch_gain_min: float = REMATCH_GAIN_MS / MS_PER_MIN
@@ -121,6 +128,7 @@ def plan_window(
 ) -> WindowPlan:
     """Return who goes where. Nobody gets two seats, no rule of `rules` is broken, nothing is random."""
     entries = _with_finish(_listed(seats, candidates), workers, rules, now_ms=now_ms)
+    entries = _with_lateness(entries, seats, workers, rules, now_ms=now_ms)
     listed = _count(entries, len(seats.job))
     fixed = _fixed(seats, rules, now_ms=now_ms)
     pin_out = _pins_out(seats, entries)
@@ -172,6 +180,26 @@ def _with_finish(entries: _Entries, workers: Workers, rules: WindowRules, *, now
     wait_min = until_min[entries.worker]
     cost_min = entries.cost_min + rules.finish_wait_weight * wait_min
     return _Entries(entries.seat, entries.worker, cost_min, entries.arrival_min + wait_min)
+
+
+def _with_lateness(entries: _Entries, seats: Seats, workers: Workers, rules: WindowRules, *, now_ms: int) -> _Entries:
+    """Add what being late costs, by how likely it is: a logistic curve over the minutes to spare."""
+    if not seats.late_min.any():
+        return entries
+    free_in_min = np.maximum((workers.free_at_ms - now_ms) / MS_PER_MIN, 0.0)
+    likely_in_min = np.maximum((workers.likely_at_ms - now_ms) / MS_PER_MIN, 0.0)
+    hoped_min = free_in_min + rules.finish_margin_sd * workers.free_sd_min
+    spread_min = rules.late_spread_min + rules.late_spread_sd * np.minimum(workers.free_sd_min, likely_in_min)
+    over_min = entries.arrival_min + (likely_in_min - hoped_min)[entries.worker] - seats.late_after_min[entries.seat]
+    chance = late_chance(over_min, spread_min[entries.worker])
+    cost_min = entries.cost_min + seats.late_min[entries.seat] * chance
+    return _Entries(entries.seat, entries.worker, cost_min, entries.arrival_min)
+
+
+def late_chance(over_min: DoubleArray | float, spread_min: DoubleArray | float) -> DoubleArray:
+    """Return how likely it is to be late for who is expected `over_min` after the last good minute."""
+    chance: DoubleArray = 1.0 / (1.0 + np.exp(np.clip(-over_min / spread_min, -SURE, SURE)))
+    return chance
 
 
 def _fixed(seats: Seats, rules: WindowRules, *, now_ms: int) -> Mask:

@@ -17,7 +17,11 @@ class Seats:
     unassigned_min: DoubleArray
     """Cost of leaving the seat for a later window: more than a drive within the cap, or nobody is ever sent there."""
     eta_cap_min: DoubleArray
-    """Longest time to arrival for the service; nobody is sent who takes longer."""
+    """Longest time to arrival; nobody is sent, or waited for, who takes longer."""
+    late_after_min: DoubleArray
+    """Minutes from now after which the customer is reached late; negative: it is late already."""
+    late_min: DoubleArray
+    """What coming late costs; 0: nothing beyond the wait itself."""
     pinned: IntArray
     """The worker whom a dispatcher chose, or `UNASSIGNED`."""
     held_by: IntArray
@@ -55,6 +59,9 @@ class Workers:
     """Estimated end of the present job; now or earlier: is free, or on the way to a held seat."""
     free_sd_min: DoubleArray
     """Standard deviation of that estimate."""
+    likely_at_ms: NDArray[np.int64]
+    """When the present job ends in the mean of all that have gone on for as long: whether a seat is late is judged by
+    it. `free_at_ms` may hope for more, for what is only reserved is planned anew with each window."""
 
     @property
     def count(self) -> int:
@@ -63,13 +70,15 @@ class Workers:
 
 
 def open_seats(unassigned_min: DoubleArray, eta_cap_min: DoubleArray) -> Seats:
-    """Return seats of single jobs that nobody has and nobody is pinned to."""
+    """Return seats of single jobs that nobody has, nobody is pinned to, and that nothing is lost by being late for."""
     count = len(unassigned_min)
     nobody = np.full(count, UNASSIGNED, np.int32)
     return Seats(
         job=np.arange(count, dtype=np.int32),
         unassigned_min=unassigned_min,
         eta_cap_min=eta_cap_min,
+        late_after_min=np.zeros(count),
+        late_min=np.zeros(count),
         pinned=nobody,
         held_by=nobody,
         held_arrival_min=np.zeros(count),

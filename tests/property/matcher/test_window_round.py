@@ -1,5 +1,6 @@
 """What is decided together: nobody twice, nothing against a rule, the least cost of all, and the same once more."""
 
+import math
 from itertools import product
 
 import numpy as np
@@ -17,7 +18,8 @@ from engine.matcher.decision import Circumstances, Decision, Priced, Shortlist, 
 from engine.matcher.finishing import Soon
 from engine.matcher.frame import ALL_READY, Apart, Candidates, build_frame
 from engine.matcher.plan import WindowProblem
-from engine.matcher.window_round import UNSERVED_MIN, Open, decisions_of, prices_of, problem_of
+from engine.matcher.urgency import UNSERVED_MIN
+from engine.matcher.window_round import Open, decisions_of, prices_of, problem_of
 from engine.risk.score import Risk
 
 LAT_DEG, LNG_DEG = 41.15, -8.61
@@ -71,6 +73,7 @@ def windows(draw: st.DrawFn) -> tuple[list[Open], Soon]:
         np.full(n, LNG_DEG),
         NOW_MS + random.integers(0, 500_000, n),
         random.uniform(0, 10, n),
+        NOW_MS + random.integers(0, 1_500_000, n),
     )
     bookings = []
     for _ in range(draw(st.integers(1, 4))):
@@ -83,9 +86,11 @@ def windows(draw: st.DrawFn) -> tuple[list[Open], Soon]:
     return bookings, soon
 
 
-def decided(bookings: list[Open], soon: Soon) -> tuple[WindowProblem, list[Priced], list[Decision]]:
+def decided(
+    bookings: list[Open], soon: Soon, *, is_short: bool = False
+) -> tuple[WindowProblem, list[Priced], list[Decision]]:
     prices = prices_of(bookings)
-    problem = problem_of(bookings, prices, soon, now_ms=NOW_MS)
+    problem = problem_of(bookings, prices, soon, now_ms=NOW_MS, is_short=is_short)
     plan = problem.solve()
     return problem, prices, decisions_of(bookings, prices, problem, plan, window_ms=WINDOW_MS, solver_us=7)
 
@@ -102,7 +107,8 @@ def least_cost(problem: WindowProblem) -> float:
         options[-1] += [
             (
                 int(found.worker[i]),
-                float(found.cost_min[i] + DEFAULT_RULES.finish_wait_weight * wait_min[found.worker[i]]),
+                float(found.cost_min[i] + DEFAULT_RULES.finish_wait_weight * wait_min[found.worker[i]])
+                + late_cost_min(problem, seat, i),
             )
             for i in pairs
             if found.drive_min[i] + wait_min[found.worker[i]] <= cap_min
@@ -115,11 +121,21 @@ def least_cost(problem: WindowProblem) -> float:
     return min(totals)
 
 
+def late_cost_min(problem: WindowProblem, seat: int, pair: int) -> float:
+    found, team = problem.candidates, problem.workers
+    worker = found.worker[pair]
+    likely_min = max((team.likely_at_ms[worker] - problem.now_ms) / 60_000, 0.0)
+    spread_min = DEFAULT_RULES.late_spread_min
+    spread_min += DEFAULT_RULES.late_spread_sd * min(team.free_sd_min[worker], likely_min)
+    over_min = found.drive_min[pair] + likely_min - problem.seats.late_after_min[seat]
+    return float(problem.seats.late_min[seat]) / (1 + math.exp(min(-over_min / spread_min, 700.0)))
+
+
 @settings(max_examples=60)
-@given(windows())
-def test_a_window_is_the_cheapest_for_all_and_gives_nobody_twice(drawn: tuple[list[Open], Soon]) -> None:
+@given(windows(), st.booleans())
+def test_a_window_is_the_cheapest_for_all_and_gives_nobody_twice(drawn: tuple[list[Open], Soon], short: bool) -> None:
     bookings, soon = drawn
-    problem, prices, decisions = decided(bookings, soon)
+    problem, prices, decisions = decided(bookings, soon, is_short=short)
     plan = decisions[0].share.plan
     assert plan is not None
     assert plan.total_min == pytest.approx(least_cost(problem))

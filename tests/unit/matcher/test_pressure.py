@@ -39,6 +39,18 @@ def test_more_waiting_than_free_is_busy_however_little_was_asked_lately():
     assert demand.window_ms(ORG, Staff(1_000, 3), waiting=4, now_ms=NOW_MS) == WINDOW_BUSY_MS
 
 
+def test_hands_are_short_when_more_is_asked_for_than_they_can_do():
+    demand = asked(50)  # with the drives, work for 640
+    assert not demand.is_short(ORG)
+    demand.window_ms(ORG, Staff(600, 9), waiting=1, now_ms=NOW_MS)
+    assert demand.is_short(ORG)
+    demand.window_ms(ORG, Staff(600, 0), waiting=99, now_ms=NOW_MS)
+    assert demand.is_short(ORG), "also while nobody is free"
+    demand.window_ms(ORG, Staff(620, 3), waiting=99, now_ms=NOW_MS)
+    assert not demand.is_short(ORG), "a queue alone is none: it may be a moment's"
+    assert not demand.is_short(OTHER)
+
+
 def test_what_was_asked_long_ago_does_not_count():
     demand = asked(50)
     assert demand.window_ms(ORG, Staff(500, 9), waiting=1, now_ms=NOW_MS + PRESSURE_OVER_MS - 1) == WINDOW_BUSY_MS

@@ -2,10 +2,12 @@ import dataclasses
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from config.limits import REMATCH_LATER_MS, REMATCH_NEAR_MS, REMATCH_WITHIN_MS, REMATCHES_MAX
 from engine.matcher.assignment.crews import Resource
-from engine.matcher.assignment.window import Outcome, WindowPlan, WindowRules, plan_window
+from engine.matcher.assignment.window import Outcome, WindowPlan, WindowRules, late_chance, plan_window
 from engine.matcher.assignment.window_seats import Candidates, Seats, Workers, open_seats
 
 NOW_MS = 1_000_000_000
@@ -23,7 +25,7 @@ def candidates(drives: list[dict[int, float]]) -> Candidates:
 
 def workers(*free_in_min: float, sd_min: float = 0.0) -> Workers:
     free_at = np.array([NOW_MS + round(each * MIN) for each in free_in_min], np.int64)
-    return Workers(free_at, np.where(free_at > NOW_MS, sd_min, 0.0))
+    return Workers(free_at, np.where(free_at > NOW_MS, sd_min, 0.0), free_at)
 
 
 def seats(count: int, *, wait_min: float = 30.0, cap_min: float = 25.0, **columns: list[int] | list[float]) -> Seats:
@@ -81,6 +83,31 @@ def test_nobody_is_sent_beyond_the_cap_of_the_service() -> None:
     found = plan(seats(2, cap_min=8, wait_min=60), [{0: 8.0}, {1: 8.1}], workers(0, 0))
     assert found.outcome == (Outcome.SENT, Outcome.TOO_LATE)
     assert found.arrival_min.tolist() == [8, NEVER]
+
+
+def test_who_would_be_late_gets_the_worker_who_comes_in_time() -> None:
+    drives = [{0: 2, 1: 6}, {0: 4, 1: 7}]
+    fleet = workers(0, 0)
+    assert plan(seats(2), drives, fleet).worker.tolist() == [0, 1]
+    assert plan(seats(2, late_after_min=[20, 5.5], late_min=[10, 10]), drives, fleet).worker.tolist() == [1, 0]
+    hopeless = seats(2, late_after_min=[20, -5], late_min=[10, 10])
+    assert plan(hopeless, drives, fleet).worker.tolist() == [0, 1], "nothing is gained for one who is late anyway"
+
+
+def test_lateness_is_judged_by_what_is_likely_and_not_by_what_is_hoped_for() -> None:
+    overdue = workers(0, 1, sd_min=8)
+    late = seats(1, late_after_min=[9], late_min=[10])
+    assert plan(late, [{0: 8, 1: 1}], overdue).worker.tolist() == [1]
+    unlikely = dataclasses.replace(overdue, likely_at_ms=overdue.free_at_ms + np.array([0, 14 * MIN]))
+    assert plan(late, [{0: 8, 1: 1}], unlikely).worker.tolist() == [0]
+    assert plan(seats(1), [{0: 8, 1: 1}], unlikely).worker.tolist() == [1]
+
+
+@given(st.floats(-1e6, 1e6), st.floats(1e-3, 1e3))
+def test_the_chance_to_be_late_grows_with_the_delay(over_min: float, spread_min: float) -> None:
+    chance = late_chance(np.array([over_min, over_min + 1]), spread_min)
+    assert 0 <= chance[0] <= chance[1] <= 1
+    assert late_chance(0.0, spread_min) == 0.5
 
 
 def test_a_worker_on_the_way_is_exchanged_when_all_gain() -> None:
