@@ -4,9 +4,8 @@ import inspect
 import os
 import socket
 from collections.abc import AsyncIterator, Iterator
-from itertools import count
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import asyncpg
 import pytest
@@ -23,16 +22,28 @@ from engine.core.redis_store import RedisClient
 from engine.people.keyring import Keyring, ensure_keyring
 from engine.people.sealing import Sealing
 from engine.wiring import open_redis
+from tests.databases import Databases
 from tests.fakes import ManualClock
-from tests.servers import TEMPLATE, RedisNodes, Servers, create_database, drop_database, named
-
-_numbers = count(1)
+from tests.lanes import OneProductAtATime, lane
+from tests.servers import RedisNodes, Servers
 
 # CI judges a change, so it draws the same examples each time; people's runs look for new ones. No deadline: the
 # first call of a kernel compiles it, and a busy machine is not a fault.
 settings.register_profile("people", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") else "people")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> OneProductAtATime | None:
+    """Let `--dist loadfile` keep the whole products on one worker."""
+    return OneProductAtATime(config, log) if config.getvalue("dist") == "loadfile" else None
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep the browser's tests together behind the shuffle: they share a city, which ends with the last of them."""
+    items.sort(key=lambda item: lane(item.nodeid))
 
 
 class TokenKeys(NamedTuple):
@@ -84,13 +95,18 @@ def servers() -> Iterator[Servers]:
     servers.close()
 
 
+@pytest.fixture(scope="session")
+def databases(servers: Servers, worker_id: str) -> Databases:
+    """Where the databases of the tests come from."""
+    return Databases(servers.database_url, f"test_{worker_id}")
+
+
 @pytest.fixture
-def database_url(servers: Servers, worker_id: str) -> Iterator[str]:
+def database_url(databases: Databases) -> Iterator[str]:
     """A database of the test's own with the current schema, empty."""
-    name = f"test_{worker_id}_{next(_numbers)}"
-    create_database(servers.database_url, name, template=TEMPLATE)
-    yield named(servers.database_url, name)
-    drop_database(servers.database_url, name)
+    url = databases.lend()
+    yield url
+    databases.take_back(url)
 
 
 @pytest.fixture(scope="session")
