@@ -1,4 +1,4 @@
-"""The built web pages: console at `/`, worker app at `/worker/`, customer app at `/customer/`."""
+"""The built web pages: console at `/`, the phones' at `/worker/` and `/customer/`, a shared trip at `/trip/`."""
 
 from pathlib import Path
 from typing import Final
@@ -11,7 +11,7 @@ from api_rest.middlewares import PHONE_PERMISSIONS
 from api_rest.static import file_below
 from config.settings import Settings
 
-PAGES: Final = ("", "worker/", "customer/")
+PAGES: Final = ("", "worker/", "customer/", "trip/")
 """Folders with an `index.html` of their own."""
 
 PHONE_PAGES: Final = ("worker/", "customer/")

@@ -3,7 +3,6 @@
 from enum import StrEnum
 from html import escape
 from typing import Annotated, Any, Final
-from urllib.parse import urlencode
 from uuid import uuid4
 from zoneinfo import ZoneInfo
 
@@ -92,8 +91,8 @@ async def post_share(call: Call[Share, NoQuery]) -> Reply:
         minutes=call.body.minutes,
         now_ms=call.now_ms,
     )
-    query = urlencode({"token": link.token, "format": ShareFormat.HTML.value})
-    url = f"{call.services.settings.api_url.rstrip('/')}/v1/shared?{query}"
+    # Behind the hash it is in no log of a server, and in no page's address that another is told.
+    url = f"{call.services.settings.api_url.rstrip('/')}/trip/#{link.token}"
     return Reply({"url": url, "expires_at": rfc3339(link.expires_at)})
 
 

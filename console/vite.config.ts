@@ -18,7 +18,7 @@ export default defineConfig({
     // MapLibre is one lazy chunk of about 1 MB before compression.
     chunkSizeWarningLimit: 1100,
     rolldownOptions: {
-      input: { console: page("index.html"), worker: page("worker/index.html"), customer: page("customer/index.html") },
+      input: { console: page("index.html"), worker: page("worker/index.html"), customer: page("customer/index.html"), trip: page("trip/index.html") },
     },
   },
   server: { proxy: { "/v1": api } },

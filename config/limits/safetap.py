@@ -73,6 +73,8 @@ SHARE_MINUTES_DEFAULT: Final = 120
 """The life of a link where nobody says another; it ends with its trip anyway."""
 SHARE_MINUTES_MAX: Final = 720
 """A longer life of a link is refused with 422."""
+SHARED_LOOK_EVERY_MIN: Final = 15
+"""What a link shows again within this is the same look, on record once."""
 LIVE_LOOKS_MAX: Final = 20_000
 """Looks of desks that wait for Postgres to be recorded; of one more the log alone tells that it was not."""
 LIVE_LOOKS_MS: Final = 1_000

@@ -14,7 +14,7 @@ from uuid import UUID
 
 import asyncpg
 
-from config.limits import TRIP_SHARES_MAX
+from config.limits import SHARED_LOOK_EVERY_MIN, TRIP_SHARES_MAX
 from engine.core.database import Connection
 from engine.core.errors import Conflict, NotFound
 from engine.core.ids import BookingId
@@ -64,6 +64,18 @@ SELECT s.expires_at, b.state, b.tz, service.name AS service_name, worker.full_na
   ) place ON true
  WHERE s.token_hash = $1 AND s.expires_at > $2 AND b.state = ANY($3)
 """.replace(":on_crew", is_on_crew("i.person_id"))
+
+# Who opened it has no name: there is no account. Its own trip is the only one that a link shows.
+NOTE_LOOK: Final = """
+INSERT INTO audit_log (org_id, actor_id, action, subject, detail, at)
+SELECT b.org_id, NULL, 'trip.shared_read', 'worker:' || b.worker_id::text,
+       jsonb_build_object('booking_id', b.booking_id, 'share_id', s.share_id), $2
+  FROM trip_share s JOIN booking b USING (booking_id)
+ WHERE s.token_hash = $1
+   AND NOT EXISTS (SELECT FROM audit_log a
+                    WHERE a.subject = 'worker:' || b.worker_id::text AND a.at > $3
+                      AND a.action = 'trip.shared_read' AND a.detail ->> 'share_id' = s.share_id::text)
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,12 +131,17 @@ async def end_shares(conn: Connection, *, booking_id: BookingId, actor: Principa
 async def read_shared(conn: Connection, token: str, *, now_ms: int) -> asyncpg.Record:
     """Return what a link shows: `SHARED`'s columns; without a place its columns are null.
 
+    That a place was shown is on the worker's record, once in `limits.SHARED_LOOK_EVERY_MIN` a link.
+
     Raises:
         NotFound: there is no such link (any more).
     """
     row = await conn.fetchrow(SHARED, _hash(token), utc_from_ms(now_ms), list(TRIP_STATES))
     if row is None:
         raise NotFound
+    if row["at"] is not None:
+        since = utc_from_ms(now_ms - SHARED_LOOK_EVERY_MIN * MS_PER_MIN)
+        await conn.execute(NOTE_LOOK, _hash(token), utc_from_ms(now_ms), since)
     return row
 
 

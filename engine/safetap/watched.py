@@ -25,7 +25,7 @@ WITH secret AS (
   SELECT a.at, p.full_name, p.role, a.action, a.detail
     FROM audit_log a LEFT JOIN person p ON p.person_id = a.actor_id
    WHERE a.subject IN ('worker:' || $1::text, 'person:' || $1::text)
-     AND (a.action IN ('trail.read', 'worker.nearby_read', 'person.exported', 'trip.shared')
+     AND (a.action IN ('trail.read', 'worker.nearby_read', 'person.exported', 'trip.shared', 'trip.shared_read')
           OR a.action LIKE 'incident.%' AND a.action LIKE '%\_read')
      AND a.actor_id IS DISTINCT FROM $1
      AND NOT EXISTS (SELECT FROM secret s WHERE s.incident_id::text = a.detail ->> 'incident_id')

@@ -113,6 +113,12 @@ export class Desk {
     return state.phase === "signed_in" ? state.person.personId : null;
   }
 
+  /** Whether who sits here may set what is the organisation's, such as when it practises. */
+  get isAdmin(): boolean {
+    const { state } = this.session;
+    return state.phase === "signed_in" && state.person.role === "admin";
+  }
+
   start(): void {
     const heard = (): void => this.links.setState({ gatewayHeardAtMs: Date.now() });
     this.link.socket.onAny(heard);

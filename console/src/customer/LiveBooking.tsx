@@ -1,15 +1,17 @@
 import { useEffect, useMemo, useState } from "react";
 import { useStore } from "zustand";
 
-import { MapSurface, type Marker } from "../shared/map/MapSurface";
+import { FollowMap } from "../shared/map/FollowMap";
 import type { MapPort } from "../shared/map/mapPort";
+import type { Marker } from "../shared/map/MapSurface";
 import { sentenceOf } from "../shared/protocol/problem";
 import type { Booking, BookingState, Crew, Position, ServerConfig } from "../shared/protocol/types";
 import { Age } from "../shared/ui/Age";
-import { Glyph, StateTag } from "../shared/ui/Glyph";
+import { StateTag } from "../shared/ui/Glyph";
 import { useNow } from "../shared/ui/now";
 import { BOOKING_LOOKS, BOOKING_WORDS, ENDED_STATES } from "../shared/ui/states";
 import { durationWords, etaWords } from "../shared/ui/time";
+import { TripLinks } from "../shared/ui/TripLinks";
 import { Timeline } from "../shared/ui/Timeline";
 import { Pin } from "./Pin";
 import type { CustomerClient } from "./customerClient";
@@ -24,6 +26,7 @@ interface LiveBookingProps {
 }
 
 const FOLLOWED: ReadonlySet<BookingState> = new Set(["assigned", "en_route", "arrived"]);
+const TRIP_STATES: ReadonlySet<BookingState> = new Set(["assigned", "en_route", "arrived", "in_progress"]);
 const CANCELLABLE: ReadonlySet<BookingState> = new Set(["searching", "offered", "assigned", "en_route", "arrived"]);
 
 /** One booking as it happens: what is going on in words, when they arrive as an interval, where they are with its age. */
@@ -51,9 +54,10 @@ export function LiveBooking({ booking, others, client, config, onOpen, onNew }: 
         </p>
       )}
       {booking.crew && <Mates booking={booking} crew={booking.crew} />}
-      {!ENDED_STATES.has(booking.state) && <FollowMap booking={booking} position={position} config={config} />}
+      {!ENDED_STATES.has(booking.state) && <BookingMap booking={booking} position={position} config={config} />}
       <p className="quiet">{booking.address.line}</p>
       {booking.events && <Timeline events={booking.events} tz={booking.tz} />}
+      {TRIP_STATES.has(booking.state) && <TripLinks bookingId={booking.booking_id} links={client.tripLinks} />}
       <LiveActions key={booking.version} booking={booking} client={client} onNew={onNew} />
       {others.length > 0 && (
         <nav aria-label="Other bookings" className="choices">
@@ -96,7 +100,7 @@ function Arrival({ position, state }: { readonly position: HeardPosition; readon
   );
 }
 
-function FollowMap({ booking, position, config }: { readonly booking: Booking; readonly position: HeardPosition | undefined; readonly config: ServerConfig }) {
+function BookingMap({ booking, position, config }: { readonly booking: Booking; readonly position: HeardPosition | undefined; readonly config: ServerConfig }) {
   const [port, setPort] = useState<MapPort | null>(null);
   const start = useMemo(() => ({ center: booking.pin, zoom: 14, styleUrl: config.map_style_url }), [booking.pin, config]);
   const hasPosition = position !== undefined;
@@ -108,32 +112,23 @@ function FollowMap({ booking, position, config }: { readonly booking: Booking; r
     port.flyTo(middle, Math.min(16, Math.log2(360 / span) - 1.7));
     // eslint-disable-next-line react-hooks/exhaustive-deps
   }, [port, hasPosition]);
-  const markers: Marker[] = [
-    {
-      key: "home",
-      place: booking.pin,
-      content: (
-        <span className="home-mark">
-          <Pin />
-        </span>
-      ),
-    },
-  ];
-  if (position) {
-    markers.push({
-      key: "worker",
-      place: position,
-      content: (
-        <span className="worker-mark" data-testid="worker-mark" data-lat={position.lat} data-lng={position.lng}>
-          <Glyph look={BOOKING_LOOKS[booking.state]} size={14} />
-        </span>
-      ),
-    });
-  }
+  const home: Marker = {
+    key: "home",
+    place: booking.pin,
+    content: (
+      <span className="home-mark">
+        <Pin />
+      </span>
+    ),
+  };
   return (
-    <div className="phone-map">
-      <MapSurface start={start} label={position ? "Map: your place and your worker" : "Map: your place"} onPort={setPort} markers={markers} />
-    </div>
+    <FollowMap
+      start={start}
+      label={position ? "Map: your place and your worker" : "Map: your place"}
+      worker={position ? { place: position, look: BOOKING_LOOKS[booking.state] } : null}
+      others={[home]}
+      onPort={setPort}
+    />
   );
 }
 

@@ -3,6 +3,7 @@ import { createStore } from "zustand/vanilla";
 import { Rest } from "../shared/protocol/rest";
 import { GatewayLink, type LinkState } from "../shared/protocol/socket";
 import type { Booking, BookingState, Position, ServerConfig, Service } from "../shared/protocol/types";
+import { tripLinkVerbs, type TripLinkVerbs } from "../shared/protocol/tripLinks";
 import type { Session } from "../shared/session/session";
 
 export interface CustomerState {
@@ -24,6 +25,7 @@ export class CustomerClient {
     positions: new Map(),
     services: null,
   }));
+  readonly tripLinks: TripLinkVerbs;
   private readonly rest: Rest;
   private readonly stops: (() => void)[] = [];
 
@@ -32,6 +34,7 @@ export class CustomerClient {
     private readonly session: Session,
   ) {
     this.rest = new Rest(location.origin, session);
+    this.tripLinks = tripLinkVerbs(this.rest);
     this.link = new GatewayLink(config.gateway_url, "/customer", session);
   }
 

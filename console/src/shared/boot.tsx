@@ -1,5 +1,5 @@
 import { StrictMode, type ReactNode } from "react";
-import { createRoot } from "react-dom/client";
+import { createRoot, type Root } from "react-dom/client";
 
 import "./base.css";
 import { send } from "./protocol/rest";
@@ -18,6 +18,26 @@ interface Boot {
 
 /** Start a page: theme, addresses from `/v1/config`, the session of before a reload, then the app. */
 export async function boot({ page, roles, theme, render }: Boot): Promise<void> {
+  const { root, config } = await opened(theme);
+  // The pages are served by the API itself: its own origin is right behind any proxy.
+  const session = new Session({
+    apiUrl: location.origin,
+    storage: sessionStorage,
+    storageKey: `clenzy.session.${page}`,
+    allowedRoles: roles,
+    nowMs: () => Date.now(),
+  });
+  root.render(<StrictMode>{render(config, session)}</StrictMode>);
+  await session.restore();
+}
+
+/** Start a page that nobody signs in to. */
+export async function bootPublic(theme: Theme | "system", render: (config: ServerConfig) => ReactNode): Promise<void> {
+  const { root, config } = await opened(theme);
+  root.render(<StrictMode>{render(config)}</StrictMode>);
+}
+
+async function opened(theme: Theme | "system"): Promise<{ readonly root: Root; readonly config: ServerConfig }> {
   startTheme(theme);
   const element = document.getElementById("root");
   if (!element) throw new Error("the page has no #root");
@@ -30,16 +50,7 @@ export async function boot({ page, roles, theme, render }: Boot): Promise<void> 
       </main>,
     ),
   );
-  // The pages are served by the API itself: its own origin is right behind any proxy.
-  const session = new Session({
-    apiUrl: location.origin,
-    storage: sessionStorage,
-    storageKey: `clenzy.session.${page}`,
-    allowedRoles: roles,
-    nowMs: () => Date.now(),
-  });
-  root.render(<StrictMode>{render(config, session)}</StrictMode>);
-  await session.restore();
+  return { root, config };
 }
 
 async function untilAnswered(showWaiting: () => void): Promise<ServerConfig> {

@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import urlsplit
 from uuid import UUID, uuid4
 
 import asyncpg
@@ -103,10 +103,14 @@ async def trip(api: Api, pool: asyncpg.Pool, clock: ManualClock, cast: Cast) -> 
     )  # fmt: skip
     said = await api.post(f"/v1/bookings/{booking_id}/shares", {}, by=customer, key=uuid4().hex)
     assert said.status == 201, said.body
-    url = urlsplit(said.body["url"])
-    assert (url.netloc, url.path) == ("clenzy.test", "/v1/shared")
-    link = {name: value for name, value in parse_qsl(url.query) if name == "token"}
-    return Trip(api, pool, clock, customer, worker, booking_id, link, clock.now_ms())
+    return Trip(api, pool, clock, customer, worker, booking_id, link_of(said.body), clock.now_ms())
+
+
+def link_of(made: dict[str, str]) -> dict[str, str]:
+    """What the page at the link's address asks with: no server is told what is behind the hash."""
+    url = urlsplit(made["url"])
+    assert (url.netloc, url.path, url.query) == ("clenzy.test", "/trip/", "")
+    return {"token": url.fragment}
 
 
 async def followed(one: Trip, alarm_of: Person | None) -> list[bytes]:
@@ -181,7 +185,7 @@ async def test_a_link_ends_with_its_trip_its_time_or_by_whose_it_is(
         said = await api.post(shares, {"minutes": 5}, by=one.worker, key=uuid4().hex)
         assert said.status == 201
     assert (await api.post(shares, {}, by=one.worker, key=uuid4().hex)).code == "conflict"
-    one.link = {"token": dict(parse_qsl(urlsplit(said.body["url"]).query))["token"]}
+    one.link = link_of(said.body)
     assert (await shown()).status == 200
     hashes = await pool.fetch("SELECT token_hash FROM trip_share")
     assert one.link["token"].encode() not in b"".join(row["token_hash"] for row in hashes)
@@ -189,7 +193,7 @@ async def test_a_link_ends_with_its_trip_its_time_or_by_whose_it_is(
     assert (await shown()).status == 404, "its time is over"
 
     said = await api.post(shares, {}, by=one.customer, key=uuid4().hex)
-    one.link = {"token": dict(parse_qsl(urlsplit(said.body["url"]).query))["token"]}
+    one.link = link_of(said.body)
     assert (await shown()).status == 200
     await pool.execute("UPDATE booking SET state = 'completed' WHERE booking_id = $1", one.booking_id)
     assert (await shown()).status == 404, "the trip is over"
@@ -197,3 +201,33 @@ async def test_a_link_ends_with_its_trip_its_time_or_by_whose_it_is(
     async with pool.acquire() as conn:
         looks = [look["what"] for look in await who_watched(conn, one.worker.person_id)]
     assert looks == ["trip.shared", "trip.shared"], "the worker sees who has shared where they are; their own links not"
+
+
+async def test_a_place_that_a_link_shows_is_on_the_workers_record(
+    api: Api, pool: asyncpg.Pool, clock: ManualClock, cast: Cast
+) -> None:
+    one = await trip(api, pool, clock, cast)
+    said = await api.post(f"/v1/bookings/{one.booking_id}/shares", {}, by=one.worker, key=uuid4().hex)
+
+    async def looks() -> list[tuple[object, object]]:
+        async with pool.acquire() as conn:
+            return [(look["what"], look["who"]) for look in await who_watched(conn, one.worker.person_id)]
+
+    await one.look(0)
+    assert await looks() == [("trip.shared", "Clara Customer")], "no place was shown"
+    await one.move("en_route", 5)
+    await one.fix(10)
+    for at_s in (11, 20, 5 * 60):
+        await one.look(at_s)
+    assert await looks() == [("trip.shared_read", None), ("trip.shared", "Clara Customer")]
+    await one.look(11 + 15 * 60)
+    assert [what for what, _ in await looks()].count("trip.shared_read") == 2
+    one.link = link_of(said.body)
+    await one.look(12 + 15 * 60)
+    assert [what for what, _ in await looks()].count("trip.shared_read") == 3, "each link by itself"
+    chained = "SELECT count(*) FROM audit_log a JOIN audit_chain USING (audit_id) WHERE a.action = 'trip.shared_read'"
+    assert await pool.fetchval(chained) == 3
+
+    await one.alarm(one.worker, 2_000)
+    await one.look(2_001 + 15 * 60)
+    assert [what for what, _ in await looks()].count("trip.shared_read") == 3, "nothing since an alarm"

@@ -12,7 +12,7 @@ from api_rest.context import Services
 from ops.http import add_guards
 from ops.readiness import Readiness
 
-PAGES = ("/", "/worker/", "/customer/", "/docs/")
+PAGES = ("/", "/worker/", "/customer/", "/trip/", "/docs/")
 FILES = ("/assets/main.js", "/icon.svg", "/docs/start.js", "/docs/swagger-ui.css", "/openapi.json")
 REFUSED = ("/nothing", "/assets/nothing.js", "/..%2Fetc/passwd", "/v1/me", "/v1/nothing", "/docs/nothing", "/worker/x")
 MOVED = ("/worker", "/customer", "/docs")
@@ -27,7 +27,14 @@ EVERYWHERE = {
 @pytest.fixture
 def built(services: Services) -> Services:
     """Services with pages: what is in them does not matter here, how they are served does."""
-    for name in ("index.html", "worker/index.html", "customer/index.html", "assets/main.js", "icon.svg"):
+    for name in (
+        "index.html",
+        "worker/index.html",
+        "customer/index.html",
+        "trip/index.html",
+        "assets/main.js",
+        "icon.svg",
+    ):
         file = services.pages_dir / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text("<!doctype html>")

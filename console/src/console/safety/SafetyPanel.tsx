@@ -7,7 +7,8 @@ import { useDesk } from "../deskContext";
 import { ArmedNotice } from "../incidents/ArmedNotice";
 import { HandOverDialog } from "../incidents/HandOverDialog";
 import { PanelHead } from "../PanelHead";
-import { useTask } from "../useTask";
+import { Drills } from "./Drills";
+import type { DrillPlan } from "./drillPlan";
 import { PushSetting } from "./PushSetting";
 import { readSafetyState, type SafetyState } from "./safetyState";
 
@@ -18,13 +19,20 @@ const EVERY_MS = 10_000;
 export function SafetyPanel() {
   const desk = useDesk();
   const [state, setState] = useState<SafetyState | null>(null);
+  // A plan that was set here holds until it is read anew.
+  const [changed, setChanged] = useState<DrillPlan | null>(null);
+  const plan = changed ?? state?.plan ?? null;
   // This desk is on the list of armed ones: read it anew when that changes.
   const { isArmed } = useStore(desk.watch);
   useEffect(() => {
     let isWanted = true;
     const ask = (): void => {
       readSafetyState(desk.rest, Date.now(), DAYS).then(
-        (found) => isWanted && setState(found),
+        (found) => {
+          if (!isWanted) return;
+          setState(found);
+          setChanged(null);
+        },
         () => undefined,
       );
     };
@@ -49,7 +57,7 @@ export function SafetyPanel() {
       <div className="panel-body padded" tabIndex={0} role="region" aria-label="Drills and figures" data-testid="safety-panel">
         <Desks desks={state?.desks ?? []} />
         <Statistics statistics={state?.statistics ?? null} />
-        <Drills everyH={state?.everyH ?? null} nextAt={state?.nextAt ?? null} />
+        <Drills plan={plan} takePlan={setChanged} />
         <PushSetting />
       </div>
     </>
@@ -142,32 +150,4 @@ const FIGURES: readonly (readonly [string, (figures: IncidentFigures) => string 
 
 function secondsWords(seconds: number | null): string | null {
   return seconds === null ? null : `${seconds < 10 ? seconds.toFixed(1) : Math.round(seconds)} s`;
-}
-
-function Drills({ everyH, nextAt }: { readonly everyH: number | null; readonly nextAt: string | null }) {
-  const { rest } = useDesk();
-  const { isBusy, problem, run } = useTask();
-  const [startedAtMs, setStartedAtMs] = useState<number | null>(null);
-  return (
-    <section className="actions column">
-      <h3>Drills</h3>
-      <p className="small">
-        {everyH === null ? "None begins by itself." : `One begins every ${everyH} h`}
-        {nextAt !== null && `, the next on ${new Date(nextAt).toLocaleString("en-GB")}.`}
-      </p>
-      <button type="button" className="button wide" disabled={isBusy} onClick={() => run(rest.post("/v1/drills", {}).then(() => setStartedAtMs(Date.now())))} data-testid="start-drill">
-        Start a drill now
-      </button>
-      <p className="quiet small" role="status">
-        {startedAtMs !== null && (
-          <>
-            A drill began <Age at={startedAtMs} />. It takes the whole real path and says everywhere that it is one.
-          </>
-        )}
-      </p>
-      <p className="form-problem" role="alert">
-        {problem}
-      </p>
-    </section>
-  );
 }

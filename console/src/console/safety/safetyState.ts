@@ -1,11 +1,11 @@
 import type { Rest } from "../../shared/protocol/rest";
 import type { ArmedDesk, IncidentStatistics } from "../../shared/protocol/types";
+import type { DrillPlan } from "./drillPlan";
 
 export interface SafetyState {
   readonly desks: readonly ArmedDesk[];
   readonly statistics: IncidentStatistics;
-  readonly everyH: number | null;
-  readonly nextAt: string | null;
+  readonly plan: DrillPlan;
   readonly atMs: number;
 }
 
@@ -17,7 +17,7 @@ export async function readSafetyState(rest: Rest, nowMs: number, days: number): 
   const [desks, statistics, plan] = await Promise.all([
     rest.get<{ readonly items: readonly ArmedDesk[] }>("/v1/desks"),
     rest.get<IncidentStatistics>(`/v1/incidents/statistics?${span.toString()}`),
-    rest.get<{ readonly every_h: number | null; readonly next_at: string | null }>("/v1/drills/plan"),
+    rest.get<DrillPlan>("/v1/drills/plan"),
   ]);
-  return { desks: desks.items, statistics, everyH: plan.every_h, nextAt: plan.next_at, atMs: nowMs };
+  return { desks: desks.items, statistics, plan, atMs: nowMs };
 }
