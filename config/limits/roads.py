@@ -4,8 +4,8 @@ from typing import Final
 
 ROAD_SNAP_M_MAX: Final = 250
 """A place further than this from every road is off the graph: its time comes from the straight line, and says so."""
-ROAD_PLACES_KEPT: Final = 65_536
-"""Places whose road is kept, 1.8 MB; a power of two. A new place may take the row of another, which is then snapped
+ROAD_PLACES_KEPT: Final = 16_384
+"""Places whose road is kept, 0.5 MB; a power of two. A new place may take the row of another, which is then snapped
 again when it is asked about."""
 ROAD_NODES_MAX: Final = 2_000_000
 """A larger extract is refused when it is built: its labels would not fit in the memory of one machine."""

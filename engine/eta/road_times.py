@@ -6,13 +6,13 @@ from typing import Final, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from config.limits import ROAD_SNAP_M_MAX
+from config.limits import ROAD_PLACES_KEPT, ROAD_SNAP_M_MAX
 from engine.core.jit import kernel
 from engine.eta.hub_labels import FAR, HubLabels
 from engine.eta.road_graph import Ints, RoadGraph, Shares
 from engine.eta.road_snap import Frame, SnapGrid, nearest_piece
 from engine.eta.source import Floats, Question
-from engine.eta.trip_places import TripPlaces, places_of
+from engine.eta.trip_places import MIX_LAT, MIX_LNG, SHIFT, Bits, TripPlaces, places_of
 
 OFF_GRAPH_MS: Final = -1.0
 """Instead of a time: one end is further than the limit from every road."""
@@ -23,6 +23,10 @@ AT_NODE_M: Final = 2.0
 Places: TypeAlias = NDArray[np.float64]
 GridArrays: TypeAlias = tuple[Frame, Ints, Ints, Ints]
 RoadArrays: TypeAlias = tuple[Ints, Ints, Ints, Ints, Ints, Ints, Ints, Shares]
+KeptSnaps: TypeAlias = tuple[Bits, Bits, Ints, Places]
+"""Latitude and longitude as bits, the edge, and how far along it: of each place its own row, by its bits."""
+NO_PLACE: Final = np.uint64(0x7FF8000000000000)
+"""The bits of a latitude that is no number."""
 TripArrays: TypeAlias = tuple[Places, Places, Ints, Ints, Places, Places]
 LabelArrays: TypeAlias = tuple[Ints, Ints, Ints, Ints, Ints, Ints]
 
@@ -63,13 +67,20 @@ class RoadTimes:
             labels.in_ms,
         )
         self._by_hub = np.full(graph.nodes, FAR, np.int32)
+        no_place = np.full(ROAD_PLACES_KEPT, NO_PLACE)
+        self._kept: KeptSnaps = (
+            no_place,
+            no_place.copy(),
+            np.full(ROAD_PLACES_KEPT, -1, np.int32),
+            np.zeros(ROAD_PLACES_KEPT),
+        )
 
     def milliseconds(self, from_lat_deg: Floats, from_lng_deg: Floats, to_lat_deg: float, to_lng_deg: float) -> Floats:
         """Return the free-flow milliseconds from many places to one, or `OFF_GRAPH_MS`."""
         return self.of_trips(places_of([Question(from_lat_deg, from_lng_deg, to_lat_deg, to_lng_deg)]))
 
     def of_trips(self, trips: TripPlaces) -> Floats:
-        """Return the free-flow milliseconds of each trip, or `OFF_GRAPH_MS`; each place is snapped once."""
+        """Return the free-flow milliseconds of each trip, or `OFF_GRAPH_MS`; a place is snapped when it is new."""
         found = np.empty(len(trips.place))
         _trip_times(
             (trips.lat_deg, trips.lng_deg, trips.place, trips.first, trips.to_lat_deg, trips.to_lng_deg),
@@ -78,6 +89,7 @@ class RoadTimes:
             self._roads,
             self._labels,
             self._by_hub,
+            self._kept,
             found,
         )
         return found
@@ -109,20 +121,47 @@ def _snapped(lat_deg: float, lng_deg: float, limit_m: float, grid: GridArrays, r
 
 
 @kernel
-def _trip_times(
+def _snap_all(  # noqa: PLR0913, PLR0917 - a leaf takes its arrays one by one
+    lat_deg: Places,
+    lng_deg: Places,
+    limit_m: float,
+    grid: GridArrays,
+    roads: RoadArrays,
+    kept: KeptSnaps,
+    edge: Ints,
+    share: Places,
+) -> None:
+    """Write the edge of each place and how far along it, from what is kept of it or anew.
+
+    Workers stand, or are asked about many times between two fixes. Where two places have the same row the newer stays.
+    """
+    kept_lat, kept_lng, kept_edge, kept_share = kept
+    lat, lng = lat_deg.view(np.uint64), lng_deg.view(np.uint64)
+    last = np.uint64(kept_lat.shape[0] - 1)
+    for p in range(lat_deg.shape[0]):
+        mixed = (lat[p] * MIX_LAT) ^ (lng[p] * MIX_LNG)
+        at = np.int64((mixed ^ (mixed >> SHIFT)) & last)
+        if kept_lat[at] != lat[p] or kept_lng[at] != lng[p]:
+            kept_edge[at], kept_share[at] = _snapped(lat_deg[p], lng_deg[p], limit_m, grid, roads)
+            kept_lat[at], kept_lng[at] = lat[p], lng[p]
+        edge[p], share[p] = kept_edge[at], kept_share[at]
+
+
+@kernel
+def _trip_times(  # noqa: PLR0913, PLR0917 - a leaf takes its arrays one by one
     trips: TripArrays,
     limit_m: float,
     grid: GridArrays,
     roads: RoadArrays,
     labels: LabelArrays,
     by_hub: Ints,
+    kept: KeptSnaps,
     found_ms: Places,
 ) -> None:
     """Write the milliseconds of each trip to `found_ms`. `by_hub` is FAR everywhere, before and after."""
     lat_deg, lng_deg, place, first, to_lat_deg, to_lng_deg = trips
     edge, share = np.empty(lat_deg.shape[0], np.int32), np.empty(lat_deg.shape[0])
-    for p in range(lat_deg.shape[0]):
-        edge[p], share[p] = _snapped(lat_deg[p], lng_deg[p], limit_m, grid, roads)
+    _snap_all(lat_deg, lng_deg, limit_m, grid, roads, kept, edge, share)
     for goal in range(to_lat_deg.shape[0]):
         to_edge, to_share = _snapped(to_lat_deg[goal], to_lng_deg[goal], limit_m, grid, roads)
         here = slice(first[goal], first[goal + 1])

@@ -13,7 +13,7 @@ from engine.eta.learned_times import LearnedTimes, learn
 from engine.eta.road_snap import snap_grid
 from engine.eta.road_source import RoadSource
 from engine.eta.road_times import RoadIndex, RoadTimes
-from engine.eta.source import EtaOutcome, Question
+from engine.eta.source import EtaOutcome, Floats, Question
 from engine.eta.trip_cells import trips_of
 from engine.eta.trip_places import places_of
 
@@ -72,3 +72,15 @@ def test_each_place_is_kept_once(times: RoadTimes, seed: int, counts: list[int])
         assert places.lat_deg[here].tobytes() == question.from_lat_deg.tobytes()
         assert places.lng_deg[here].tobytes() == question.from_lng_deg.tobytes()
         assert (places.to_lat_deg[i], places.to_lng_deg[i]) == (question.to_lat_deg, question.to_lng_deg)
+
+
+def test_what_is_kept_of_a_place_is_what_snapping_says(times: RoadTimes) -> None:
+    again, (question,) = RoadTimes(times.index), questions_of(times, 5, [9])
+    first = again.milliseconds(*_trip(question))
+    assert (first == again.milliseconds(*_trip(question))).all()
+    moved = Question(np.nextafter(question.from_lat_deg, 90.0), question.from_lng_deg, *_trip(question)[2:])
+    assert (again.milliseconds(*_trip(moved)) == RoadTimes(times.index).milliseconds(*_trip(moved))).all()
+
+
+def _trip(question: Question) -> tuple[Floats, Floats, float, float]:
+    return question.from_lat_deg, question.from_lng_deg, question.to_lat_deg, question.to_lng_deg
