@@ -16,7 +16,8 @@ PHONE_BYTES_MAX = 120_000
 
 
 @pytest.mark.parametrize(
-    ("page", "bytes_max"), [("", CONSOLE_BYTES_MAX), ("worker/", PHONE_BYTES_MAX), ("customer/", PHONE_BYTES_MAX)]
+    ("page", "bytes_max"),
+    [("", CONSOLE_BYTES_MAX), *((page, PHONE_BYTES_MAX) for page in ("worker/", "customer/", "trip/"))],
 )
 def test_a_page_is_light_before_its_map(page: str, bytes_max: int) -> None:
     needed = scripts_of(DIST / page / "index.html")
