@@ -82,7 +82,7 @@ class OfferMachine(RuleBasedStateMachine):
     def ask_somebody_sooner(self) -> None:
         past, (has,) = self.past(), self.of(ACCEPTED)
         barred = workers_not_to_ask(past, ask_again=False, now_ms=self.now_ms) | {has.worker}
-        assert {each.worker_id for each in past if each.state is OfferState.REPLACED} <= barred, "to and fro"
+        assert {each.worker_id for each in past if each.state is OfferState.REPLACED} <= barred, "none comes back"
         for worker in [each for each in WORKERS if each not in barred][:1]:
             asking = next_round(POLICY, past)
             number = max(asking.number, has.round + 1)
