@@ -7,6 +7,7 @@ import asyncpg
 import orjson
 import pytest
 
+from config.limits import PRESSURE_OVER_MS
 from engine.booking.booking_store import transition
 from engine.booking.views import booking_of, booking_view
 from engine.core.errors import Conflict, NotAllowed, NotFound
@@ -262,7 +263,7 @@ async def test_the_first_seat_cancels_the_whole_and_another_one_is_the_desks(cre
 async def test_moves_of_one_crew_at_the_same_time_end_in_one_whole(crews: Crews) -> None:
     town = crews.town
     customer, desk = await town.add_person(Role.CUSTOMER), await town.add_person(Role.DISPATCHER)
-    for _ in range(3):
+    for _ in range(6):
         (first, second), (cleaner, plumber) = await crews.filled(customer)
         done = await asyncio.gather(
             crews.hand_back(first, cleaner),
@@ -284,6 +285,8 @@ async def test_moves_of_one_crew_at_the_same_time_end_in_one_whole(crews: Crews)
         if whole["state"] != "cancelled":
             await crews.cancel(first, customer)
         await town.pool.execute("UPDATE worker SET duty = 'off'")
+        # A town that is asked for much collects bookings instead of giving them out at once.
+        town.clock.step_ms(PRESSURE_OVER_MS)
 
 
 # ---------------------------------------------------------------- resources

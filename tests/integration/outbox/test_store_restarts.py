@@ -20,7 +20,7 @@ from tests.integration.gateway.harness import eventually
 from tests.integration.outbox.conftest import ear, take_fresh, tell
 from tests.servers import running
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
 
 EVENTS = 5
 
