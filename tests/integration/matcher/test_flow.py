@@ -1,5 +1,6 @@
 """What a matcher decides by beside the straight line: travel times, other bookings, who soon finishes; and faults."""
 
+from dataclasses import replace
 from uuid import UUID
 
 import numpy as np
@@ -14,6 +15,7 @@ from engine.eta.road_source import MissingRoads
 from engine.eta.router_source import RouterSource
 from engine.eta.router_wire import RouterKind
 from engine.eta.source import EtaMatrix, EtaOutcome
+from engine.matcher.cost_policy import DEFAULT_POLICY
 from engine.matcher.dispatch import Dispatcher
 from engine.matcher.policy_watch import PolicyWatch
 from engine.people.tokens import Principal
@@ -215,7 +217,10 @@ async def test_while_hands_are_short_new_bookings_wait_for_the_end_of_their_wind
         assert detail["plan"]["bookings"] == 2
 
 
-async def test_waits_for_who_is_about_to_finish_next_door(town: Town, dispatcher: Dispatcher, clock: ManualClock):
+async def test_waits_for_who_is_about_to_finish_next_door(town: Town, clock: ManualClock):
+    # How long a job may still take is not known well: were it dear to be late, it would be as good to wait for anybody.
+    weights = replace(DEFAULT_POLICY.weights, late_min=0.0)
+    dispatcher = matcher(town, policy=lambda: replace(DEFAULT_POLICY, weights=weights))
     far, next_door = await town.add_worker(9.0), await town.add_worker(0.1)
     await busy(town, next_door, for_min=59, north_km=0.1)
     await rush(town, dispatcher)
