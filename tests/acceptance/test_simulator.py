@@ -15,9 +15,11 @@ from sim.agents.city_life import CityOptions, live
 from sim.agents.habits import WorkerHabits
 from sim.agents.metrics import Tally
 from sim.client.console_socket import ConsoleSocket, LiveMap
+from sim.client.errors import Refused
 from sim.client.rest import Rest, sign_in
 from sim.replay.cells import check_consistent, read_present
 from tests.acceptance import stack as stacks
+from tests.acceptance.journey.crew import crew_of_two
 
 ADMIN = "admin@demo.clenzy.test"
 WORKERS = 40
@@ -100,6 +102,33 @@ async def watching(stack: stacks.Stack) -> AsyncIterator[LiveMap]:
         finally:
             running.cancel()
             await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_a_job_for_two_is_won_seat_by_seat_and_seen_as_one(stack: stacks.Stack) -> None:
+    async with aiohttp.ClientSession() as http:
+        rest = Rest(http, stack.api_url)
+        admin = await sign_in(rest, ADMIN, stack.password(ADMIN))
+        async with crew_of_two(rest, http, admin) as crew:
+            booked = await crew.book()
+            seats = {seat["booking_id"] for seat in booked["crew"]["seats"]}
+            with pytest.raises(Refused, match="Bay North"):
+                await crew.book()
+            won = [await crew.takes(worker, seats) for worker in crew.workers]
+            assert set(won) == seats, "each seat has its own worker"
+            whole = await crew.phone.hears("assigned")
+            assert {seat["worker"]["name"] for seat in whole["seats"]} == {"Mia", "Nuno"}
+            for worker, seat in zip(crew.workers, won, strict=True):
+                await worker.move(seat, "en_route")
+            await crew.phone.sees(seats)
+            await crew.workers[0].move(won[0], "arrived")
+            with pytest.raises(Refused, match="still to come"):
+                await crew.workers[0].move(won[0], "in_progress")
+            await crew.workers[1].move(won[1], "arrived")
+            for worker, seat in zip(crew.workers, won, strict=True):
+                await worker.move(seat, "in_progress", "completed")
+            await crew.phone.hears("completed")
+            resources = (await rest.get("/v1/resources", account=admin))["items"]
+            assert [each["in_use"] for each in resources] == [0]
 
 
 async def test_a_short_load_run_has_no_error(stack: stacks.Stack, tmp_path: Path) -> None:
