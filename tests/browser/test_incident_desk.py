@@ -313,3 +313,46 @@ def test_a_push_is_shown_and_permission_is_asked_by_a_button_only(city: DemoCity
     push = {"origin": city.url, "registrationId": registration_id, "data": json.dumps(alarm)}
     browser.send("ServiceWorker.deliverPushMessage", push)
     page.wait_for_function(IS_SHOWN)
+
+
+@pytest.fixture
+def planned(city: DemoCity) -> Iterator[None]:
+    """Whatever a test plans ends with it."""
+    yield
+    city.call("admin", "PUT", "/v1/drills/plan", {})
+
+
+@pytest.mark.usefixtures("planned")
+def test_drills_are_planned_by_the_week_and_tell_how_they_went(
+    city: DemoCity, open_page: OpenPage, callers: Callers
+) -> None:
+    (rita,) = callers.bring_in("Rita Drill")
+    drill = callers.drill(rita.person_id)
+    city.call("dispatcher", "POST", f"/v1/incidents/{drill}/acknowledge", {})
+    desk = open_page(viewport=DESK)
+    page = desk.page
+    desk.sign_in(city, "admin", f"{PLAIN_MAP}#/safety")
+    result = page.get_by_test_id("drill-results").locator(f"[data-id='{drill}']")
+    expect(result).to_contain_text(re.compile(r"\d\.\d s"))
+
+    plan = page.get_by_test_id("drill-plan")
+    expect(plan).to_contain_text("None begins by itself.")
+    page.get_by_test_id("plan-drills").click()
+    for day in ("mon", "thu"):
+        page.get_by_test_id(f"drill-{day}").check()
+    page.get_by_test_id("drill-times").fill("25:00")
+    page.get_by_test_id("save-drill-plan").click()
+    expect(page.get_by_test_id("drill-plan-form").get_by_role("alert")).not_to_be_empty()
+    page.get_by_test_id("drill-times").fill("10:30, 22:15")
+    assert desk.barriers() == []
+    desk.complaints.clear()  # the browser logs the refusal
+    page.get_by_test_id("save-drill-plan").click()
+    expect(plan).to_contain_text("One begins on Mon, Thu at 10:30, 22:15")
+    weekly = city.call("admin", "GET", "/v1/drills/plan")
+    assert (weekly["weekly"]["days"], weekly["weekly"]["at"]) == (["mon", "thu"], ["10:30", "22:15"])
+    assert plan.get_attribute("data-next") == weekly["next_at"]
+
+    theirs = open_page(viewport=DESK)
+    theirs.sign_in(city, "dispatcher", f"{PLAIN_MAP}#/safety")
+    expect(theirs.page.get_by_test_id("drill-plan")).to_contain_text("Mon, Thu")
+    expect(theirs.page.get_by_test_id("plan-drills")).to_have_count(0)

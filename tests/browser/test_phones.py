@@ -10,6 +10,7 @@ from playwright.sync_api import Page, Route, WebSocket, expect
 from tests.browser.callers import Callers
 from tests.browser.conftest import OpenPage
 from tests.browser.demo_city import OUT_AT_SEA, DemoCity
+from tests.browser.watched_page import WatchedPage
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 
@@ -48,11 +49,32 @@ def test_customer_books_and_the_worker_page_does_the_job(city: DemoCity, open_pa
         if state == "en_route":
             expect(customer.page.get_by_test_id("eta")).to_be_visible(timeout=30_000)
             assert customer.barriers() == []
+            follower = follow_by_a_link(customer, open_page(**PHONE))
+    follower.page.reload()
+    follower.expect_data("trip-app", "phase", "over")
+    # The browser logs the refusal.
+    follower.complaints[:] = [said for said in follower.complaints if "404 (Not Found)" not in said]
     customer.page.get_by_test_id("confirm").click()
     customer.expect_data("live-booking", "state", "confirmed")
     worker.expect_data("worker-app", "job", "none")
     worker.page.get_by_test_id("duty").click()
     worker.expect_data("worker-app", "duty", "off")
+
+
+def follow_by_a_link(customer: WatchedPage, somebody: WatchedPage) -> WatchedPage:
+    """Let somebody without an account look at the trip; return what they look at."""
+    links = customer.page.get_by_test_id("trip-links")
+    links.locator("summary").click()
+    customer.page.get_by_test_id("make-trip-link").click()
+    somebody.page.goto(customer.page.get_by_test_id("trip-link").input_value())
+    somebody.expect_data("shared-trip", "state", "en_route")
+    expect(somebody.page.get_by_test_id("worker-mark")).to_have_attribute(
+        "data-lat", re.compile(rf"^{OUT_AT_SEA['latitude']:.2f}"), timeout=60_000
+    )
+    expect(somebody.page.locator("[data-map=webgl], [data-map=canvas]")).to_be_visible()
+    assert somebody.barriers() == []
+    assert customer.barriers() == []
+    return somebody
 
 
 def test_a_place_chosen_while_the_map_still_loads_stays_chosen(city: DemoCity, open_page: OpenPage) -> None:
