@@ -17,7 +17,7 @@ from engine.core.clock import Clock, SystemClock
 from engine.core.database import Connection
 from engine.core.errors import ClenzyError, NotFound
 from engine.core.ids import BookingId
-from engine.matcher import kernels
+from engine.matcher import decision as deciding
 from engine.matcher.assignment.window import WindowPlan
 from engine.matcher.decision_record import DecisionRecord, decode
 from engine.matcher.decision_replay import replay, sent_by
@@ -53,7 +53,7 @@ async def explain(conn: Connection, booking_id: BookingId, *, must_replay: bool,
         )
         stored = await read_decisions(conn, booking_id, org_id=org_id, limit=len(items))
     if must_replay:
-        kernels.warm_up()
+        deciding.warm_up()
         for item, decision in zip(items, stored, strict=True):
             item["replay"] = await replayed(conn, decision)
     return {"booking_id": str(booking_id), "items": items}

@@ -18,7 +18,7 @@ from engine.eta.choice import open_eta_source
 from engine.geo import mirror
 from engine.geo.cell_index import CellIndex
 from engine.geo.followed_mirror import FollowedMirror
-from engine.matcher import kernels
+from engine.matcher import decision
 from engine.matcher.assignment import sparse
 from engine.matcher.dispatch import Dispatcher
 from engine.matcher.policy_watch import PolicyWatch
@@ -59,7 +59,7 @@ async def root(process: Process) -> None:
             regions=regions,
             eta=await stack.enter_async_context(open_eta_source(settings, clock)),
         )
-        await asyncio.to_thread(kernels.warm_up)
+        await asyncio.to_thread(decision.warm_up)
         await asyncio.to_thread(mirror.warm_up)
         await asyncio.to_thread(sparse.warm_up)
         readiness.set("kernels", ok=True)

@@ -17,23 +17,25 @@ import numpy as np
 from bench.escalation import Server
 from bench.report import Row, less_is_better
 from clenzy.migrations import migrate
+from config.limits import ETA_CANDIDATES_MAX, NEAR_LOSERS_MAX, SEARCH_RADIUS_M_MAX
 from engine.core.clock import SystemClock
 from engine.core.database import Connection
 from engine.core.ids import PersonId
 from engine.core.units import utc_from_ms
+from engine.matcher import decision as deciding
 from engine.matcher import kernels
 from engine.matcher.ask import Ask
 from engine.matcher.cost_policy import DEFAULT_POLICY
-from engine.matcher.decision import Circumstances, Decision, decide, shortlist_of
+from engine.matcher.decision import Circumstances, Decision, decide
 from engine.matcher.decision_detail import detail_of
 from engine.matcher.decision_record import decode
 from engine.matcher.decision_replay import replay
 from engine.matcher.dispatch_store import Claim, LogEntry, Proposal, claim_due, save_offers
-from engine.matcher.excluded import near_excluded
-from engine.matcher.frame import ALL_READY, Apart, Candidates, Frame, Ready, build_frame
+from engine.matcher.frame import ALL_READY, Apart, Candidates, Frame, Ready, build_frame, build_query
 from engine.matcher.offer_policy import DEFAULT_OFFER_POLICY
 from engine.matcher.offers import next_round
 from engine.matcher.recorder import Recorder
+from engine.matcher.shortlist import shortlist_of
 from engine.people.keyring import Keyring, ensure_keyring
 from engine.people.sealing import Sealing
 from engine.risk.score import Risk
@@ -67,7 +69,7 @@ SELECT id, $1, $1, $1, $1, id, 'searching', 1, 'Europe/Berlin', $2, $2, $2::time
 
 def record_rows(random: np.random.Generator) -> list[Row]:
     """Return what an offer takes with its record beside one without."""
-    kernels.warm_up()
+    deciding.warm_up()
     with tempfile.TemporaryDirectory() as folder:
         server = Server(Path(folder))
         server.start()
@@ -159,11 +161,15 @@ async def _save(
 
 
 def _near_us(frame: Frame, ask: Ask) -> float:
-    """Return what looking for near losers takes: a shortlist always does it, so it is taken off the anchor."""
-    listed = shortlist_of(frame, ask, Apart.nobody())
+    """Return what a look for near losers takes by itself: a shortlist finds them on its way, for the record alone."""
+    query = build_query(frame, ask, radius_m=SEARCH_RADIUS_M_MAX, weights=DEFAULT_POLICY.weights)
+    need = query.need.copy()
+    need[kernels.NEED_READY], need[kernels.NEED_KIT] = 1 << ask.skill_bit, 0
+    wanted = ETA_CANDIDATES_MAX + NEAR_LOSERS_MAX
+    rows, costs, buffer = np.empty(wanted, np.int32), np.empty(wanted, np.float32), np.empty(kernels.BLOCK, np.int32)
     took_us = []
     for _ in range(OFFERS):
         began_ns = time.perf_counter_ns()
-        near_excluded(frame, ask, listed.query, k=listed.k)
+        kernels.top_k(frame.matrix, frame.mask, need, query.numbers, rows, costs, buffer)
         took_us.append((time.perf_counter_ns() - began_ns) / 1_000)
     return median(took_us)

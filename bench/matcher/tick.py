@@ -34,7 +34,7 @@ from engine.geo.cell_index import CellIndex
 from engine.geo.cells import cells_of
 from engine.geo.fixes import RECORD, RecordArray
 from engine.geo.mirror import Mirror
-from engine.matcher import kernels
+from engine.matcher import decision
 from engine.matcher.ask import Wants
 from engine.matcher.assignment import sparse
 from engine.matcher.candidate_search import CandidateSearch
@@ -73,7 +73,7 @@ class Tick:
 
 def tick_rows(random: np.random.Generator) -> list[Row]:
     """Return the row of the tick's 99th percentile; a dearer plan than scipy's, or a worker given twice, fails it."""
-    kernels.warm_up()
+    decision.warm_up()
     mirror.warm_up()
     sparse.warm_up()
     graph = made_city(JUNCTIONS)
@@ -152,7 +152,7 @@ async def _ticks(graph: RoadGraph, random: np.random.Generator, ticks: list[Tick
         jobs = _jobs(city, pins, search, clock)
         began_ns = time.perf_counter_ns()
         city.move(np.sort(random.choice(WORKERS, MOVED, replace=False)), clock.now_ms())
-        opened = [await chooser.seen(job, Soon.nobody()) for job in jobs]
+        opened = await chooser.seen(jobs, Soon.nobody())
         decisions = await chooser.together(opened, Soon.nobody(), window_ms=0)
         took_ms = (time.perf_counter_ns() - began_ns) / 1e6
         anchor_ms = _anchor_ms(city, pins)

@@ -21,17 +21,29 @@ from engine.geo.fixes import RECORD, RecordArray
 from engine.geo.mirror import Mirror, Wanted
 from engine.matcher.ask import Ask
 from engine.matcher.cost_policy import DEFAULT_POLICY, CostPolicy, CostWeights
-from engine.matcher.decision import SEARCH_RADII_M, Ranking, Shortlist, is_surely_best, ranking_of, shortlist_of
+from engine.matcher.decision import SEARCH_RADII_M, Ranking, is_surely_best, ranking_of
 from engine.matcher.finishing import Soon
 from engine.matcher.frame import Apart, Candidates, Frame, Ready, SlotArray, build_frame, part_of
 from engine.matcher.kernels import IntArray
 from engine.matcher.live_frame import LiveFrame, LiveFrames, Moment
+from engine.matcher.shortlist import NOBODY_APART, InFrame, Shortlist, shortlist_of, shortlists_of
 from engine.matcher.worker_table import WorkerStatus, WorkerTable
 
 S_PER_NS: Final = 1e-9
 NOBODY: Final = np.zeros(0, np.int32)
 MIRROR_REACH: Final = 1.002
 """A mirror is asked this much further: it measures on the sphere, the ranking on a plane around the pin."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sought:
+    """What is asked for: the cheapest within `radius_m` for a booking; of `only`, if that is given."""
+
+    ask: Ask
+    org_id: OrgId
+    not_to_ask: frozenset[PersonId]
+    radius_m: int = SEARCH_RADIUS_M_MAX
+    only: PersonId | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +63,7 @@ class Found:
 
 RANK_SECONDS = Histogram(
     "clenzy_dispatch_rank_seconds",
-    "Frame, kernel and explanation of one search step.",
+    "Frame and kernel of one search step, for all bookings that took it together.",
     buckets=(0.00005, 0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01),
 )
 
@@ -84,16 +96,8 @@ class CandidateSearch:
         self._members: dict[int, list[int]] = {}
         self._soon: dict[tuple[OrgId, CostWeights], Frame] = {}
 
-    async def find(
-        self,
-        ask: Ask,
-        *,
-        org_id: OrgId,
-        not_to_ask: frozenset[PersonId],
-        radius_m: int = SEARCH_RADIUS_M_MAX,
-        only: PersonId | None = None,
-    ) -> Found:
-        """Return the cheapest workers of an organisation for a booking, within `radius_m`; of `only`, if that is given.
+    async def find(self, sought: Sequence[Sought]) -> list[Found]:
+        """Return the cheapest workers for each of these bookings, none of which knows of the others.
 
         By the straight line the first of them is the cheapest of all; those after it are the cheapest of the part that
         had to be looked at.
@@ -101,38 +105,66 @@ class CandidateSearch:
         Raises:
             RedisError: Redis did not answer.
         """
-        near = _Near(ask, org_id, not_to_ask, radius_m)
-        named = [] if only is None else self._table.slots_of([only])
-        if self._frames is not None and self._frames.reach(ask, named):
-            return self._find_in(self._frames, near, only)
-        if only is not None:
-            return await self._rank(self._table.of_org(np.array(named, np.int64), org_id), near, searched_m=radius_m)
-        slots = np.zeros(0, np.int64)
-        for step_m in (each for each in SEARCH_RADII_M if each < radius_m):
-            slots = await self._widen(slots, ask, org_id=org_id, radius_m=step_m)
-            found = await self._rank(slots, near, searched_m=step_m)
-            if is_surely_best(found.ranking, searched_m=step_m) or len(slots) >= CANDIDATES_MAX:
-                return found
-        slots = await self._widen(slots, ask, org_id=org_id, radius_m=radius_m)
-        return await self._rank(slots, near, searched_m=radius_m)
+        found: dict[int, Found] = {}
+        kept: dict[tuple[OrgId, CostWeights], list[int]] = {}
+        for at, each in enumerate(sought):
+            if self._frames is None or not self._frames.reach(each.ask, self._named(each)):
+                found[at] = await self._look_outwards(each)
+            elif each.only is not None:
+                (found[at],) = self._find_in(self._frames, [each])
+            else:
+                kept.setdefault((each.org_id, self._weights_of(each)), []).append(at)
+        for several in kept.values():
+            assert self._frames is not None, "only what they reach was kept for them"
+            found |= zip(several, self._find_in(self._frames, [sought[at] for at in several]), strict=True)
+        return [found[at] for at in range(len(sought))]
 
-    def _find_in(self, frames: LiveFrames, near: "_Near", only: PersonId | None) -> Found:
+    async def soon_free(self, sought: Sequence[Sought], soon: Soon) -> list[Shortlist]:
+        """Return the cheapest of those who are about to finish, as if they were free where they work now.
+
+        Raises:
+            RedisError: Redis did not answer.
+        """
+        found: dict[int, Shortlist] = {}
+        alike: dict[tuple[OrgId, CostWeights], list[int]] = {}
+        for at, each in enumerate(sought):
+            alike.setdefault((each.org_id, self._weights_of(each)), []).append(at)
+        for (org_id, weights), several in alike.items():
+            frame = self._soon.get((org_id, weights))
+            if frame is None:
+                frame = await self._soon_frame(soon, sought[several[0]].ask, org_id=org_id, weights=weights)
+                self._soon[org_id, weights] = frame
+            wanted = [InFrame(sought[at].ask, self._apart(frame, sought[at])) for at in several]
+            found |= zip(several, shortlists_of(frame, wanted, weights=weights), strict=True)
+        return [found[at] for at in range(len(sought))]
+
+    def _weights_of(self, sought: Sought) -> CostWeights:
+        return self.policy.weights_for(sought.org_id, sought.ask.wants.service_id)
+
+    def _named(self, sought: Sought) -> Sequence[int]:
+        return () if sought.only is None else self._table.slots_of([sought.only])
+
+    def _find_in(self, frames: LiveFrames, alike: Sequence[Sought]) -> list[Found]:
+        """Look in the kept frame for bookings of one organisation and weights, or for one that names its worker."""
         started_ns = self._clock.steady_ns()
-        wants = near.ask.wants
-        weights = self.policy.weights_for(near.org_id, wants.service_id)
-        live = frames.of(near.org_id, weights)
+        org_id, weights, named = alike[0].org_id, self._weights_of(alike[0]), self._named(alike[0])
+        live = frames.of(org_id, weights)
         now_ms = self._clock.now_ms()
         frame = live.at(Moment(now_ms, self._fix_clock.now_ms()))
-        if only is not None:
-            frame = part_of(frame, live.rows_of(self._table.slots_of([only])))
-        apart = self._apart(frame, near, live) if only is None else self._apart(frame, near)
-        shortlist = shortlist_of(frame, near.ask, apart, weights=weights, radius_m=near.radius_m, now_ms=now_ms)
+        if alike[0].only is None:
+            wanted = [InFrame(each.ask, self._apart(frame, each, live), each.radius_m) for each in alike]
+        else:
+            frame = part_of(frame, live.rows_of(named))
+            wanted = [InFrame(each.ask, self._apart(frame, each), each.radius_m) for each in alike]
+        shortlists = shortlists_of(frame, wanted, weights=weights, now_ms=now_ms)
         RANK_SECONDS.observe((self._clock.steady_ns() - started_ns) * S_PER_NS)
-        return Found(shortlist, None, near.radius_m)
+        return [Found(each, None, near.radius_m) for each, near in zip(shortlists, alike, strict=True)]
 
-    def _apart(self, frame: Frame, near: "_Near", live: LiveFrame | None = None) -> Apart:
+    def _apart(self, frame: Frame, sought: Sought, live: LiveFrame | None = None) -> Apart:
         """Return the rows of `frame` that are special to this booking; of a kept frame `live` knows them at once."""
-        wants = near.ask.wants
+        wants = sought.ask.wants
+        if not (sought.not_to_ask or wants.blocked or wants.preferred):
+            return NOBODY_APART
 
         def rows(who: frozenset[PersonId]) -> IntArray:
             if not who:
@@ -140,21 +172,21 @@ class CandidateSearch:
             slots = self._table.slots_of(who)
             return live.rows_of(slots) if live is not None else _rows_in(frame.slots, slots)
 
-        return Apart(asked=rows(near.not_to_ask), blocked=rows(wants.blocked), preferred=rows(wants.preferred))
+        return Apart(asked=rows(sought.not_to_ask), blocked=rows(wants.blocked), preferred=rows(wants.preferred))
 
-    async def soon_free(self, ask: Ask, soon: Soon, *, org_id: OrgId, not_to_ask: frozenset[PersonId]) -> Shortlist:
-        """Return the cheapest of those who are about to finish, as if they were free where they work now.
-
-        Raises:
-            RedisError: Redis did not answer.
-        """
-        weights = self.policy.weights_for(org_id, ask.wants.service_id)
-        frame = self._soon.get((org_id, weights))
-        if frame is None:
-            frame = await self._soon_frame(soon, ask, org_id=org_id, weights=weights)
-            self._soon[org_id, weights] = frame
-        near = _Near(ask, org_id, not_to_ask, SEARCH_RADIUS_M_MAX)
-        return shortlist_of(frame, ask, self._apart(frame, near), weights=weights)
+    async def _look_outwards(self, sought: Sought) -> Found:
+        ask, org_id, radius_m = sought.ask, sought.org_id, sought.radius_m
+        if sought.only is not None:
+            slots = self._table.of_org(np.array(self._named(sought), np.int64), org_id)
+            return await self._rank(slots, sought, searched_m=radius_m)
+        slots = np.zeros(0, np.int64)
+        for step_m in (each for each in SEARCH_RADII_M if each < radius_m):
+            slots = await self._widen(slots, ask, org_id=org_id, radius_m=step_m)
+            found = await self._rank(slots, sought, searched_m=step_m)
+            if is_surely_best(found.ranking, searched_m=step_m) or len(slots) >= CANDIDATES_MAX:
+                return found
+        slots = await self._widen(slots, ask, org_id=org_id, radius_m=radius_m)
+        return await self._rank(slots, sought, searched_m=radius_m)
 
     async def _soon_frame(self, soon: Soon, ask: Ask, *, org_id: OrgId, weights: CostWeights) -> Frame:
         slots = self._table.of_org(soon.slots, org_id)
@@ -212,17 +244,17 @@ class CandidateSearch:
         if unread:
             self._members |= await self._cells.cell_members(unread)
 
-    async def _rank(self, slots: SlotArray, near: "_Near", *, searched_m: int) -> Found:
+    async def _rank(self, slots: SlotArray, sought: Sought, *, searched_m: int) -> Found:
         # Who cannot go anyway is ruled out by the table alone; only the others' positions are read.
         records = np.zeros(len(slots), RECORD)
-        could_go = np.flatnonzero(self._table.could_go(slots, near.ask.skill_bit))
+        could_go = np.flatnonzero(self._table.could_go(slots, sought.ask.skill_bit))
         records[could_go] = await self._read_records(slots[could_go])
         started_ns = self._clock.steady_ns()
-        ask, weights = near.ask, self.policy.weights_for(near.org_id, near.ask.wants.service_id)
+        ask, weights = sought.ask, self._weights_of(sought)
         candidates = self._candidates(slots, records)
         frame = build_frame(candidates, origin_lat_deg=ask.lat_deg, origin_lng_deg=ask.lng_deg, weights=weights)
-        apart = self._apart(frame, near)
-        shortlist = shortlist_of(frame, ask, apart, weights=weights, radius_m=near.radius_m)
+        apart = self._apart(frame, sought)
+        shortlist = shortlist_of(frame, ask, apart, weights=weights, radius_m=sought.radius_m)
         RANK_SECONDS.observe((self._clock.steady_ns() - started_ns) * S_PER_NS)
         return Found(shortlist, candidates, searched_m)
 
@@ -235,16 +267,6 @@ class CandidateSearch:
             fix_now_ms=self._fix_clock.now_ms(),
             silent_ms=WORKER_SILENT_MS,
         )
-
-
-@dataclass(frozen=True, slots=True)
-class _Near:
-    """What is asked for."""
-
-    ask: Ask
-    org_id: OrgId
-    not_to_ask: frozenset[PersonId]
-    radius_m: int
 
 
 def _rows_in(slots: SlotArray, wanted: Sequence[int]) -> IntArray:

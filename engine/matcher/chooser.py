@@ -7,28 +7,31 @@ and changes nothing.
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from prometheus_client import Counter, Histogram
 
 from config.limits import LOOK_AHEAD_MS
 from engine.core.clock import Clock
+from engine.core.ids import PersonId
 from engine.core.units import MS_PER_MIN
 from engine.eta.source import EtaMatrix, EtaOutcome, EtaSource, Question
 from engine.matcher.ask import Ask, Wants
-from engine.matcher.candidate_search import CandidateSearch, Found
-from engine.matcher.decision import Circumstances, Decision, Shortlist, decide
+from engine.matcher.candidate_search import CandidateSearch, Found, Sought
+from engine.matcher.decision import Circumstances, Decision, decide
 from engine.matcher.dispatch_store import Claim
 from engine.matcher.finishing import Soon
 from engine.matcher.frame import places_deg
 from engine.matcher.offers import OfferRound, PastOffer, workers_not_to_ask
+from engine.matcher.shortlist import Shortlist
 from engine.matcher.window_round import Open, decisions_of, prices_of, problem_of
-from engine.risk.score import booking_risk
+from engine.risk.score import Risk, booking_risk
 from engine.risk.surface import RiskSurface
 
 US_PER_NS: Final = 1e-3
 S_PER_NS: Final = 1e-9
+NOBODY: Final[frozenset[PersonId]] = frozenset()
 
 ETAS = Counter("clenzy_dispatch_eta_total", "Travel times that decisions were made by.", ["outcome"])
 CANDIDATES = Histogram(
@@ -72,6 +75,13 @@ class Seen:
     is_pinned: bool = False
 
 
+class _Asked(NamedTuple):
+    """A booking as the ranking sees it, and where its risk comes from."""
+
+    ask: Ask
+    risk: Risk
+
+
 class Chooser:
     """Turns jobs into decisions."""
 
@@ -86,25 +96,36 @@ class Chooser:
         Raises:
             RedisError: Redis did not answer.
         """
-        shortlist, _, circumstances = await self._listed(job)
+        ((shortlist, circumstances),) = await self._listed([job], [self._asked(job)])
         (arrivals,) = await self._arrivals([shortlist])
         return decide(shortlist, arrivals, circumstances)
 
-    async def seen(self, job: Job, soon: Soon) -> Seen:
-        """Return who could go to a booking of a window, now or soon.
+    async def seen(self, jobs: Sequence[Job], soon: Soon) -> list[Seen]:
+        """Return who could go to each booking of a window, now or soon.
 
         Raises:
             RedisError: Redis did not answer.
         """
-        free, ask, circumstances = await self._listed(job)
+        asked = [self._asked(job) for job in jobs]
+        listed = await self._listed(jobs, asked)
         now_ms = self._clock.now_ms()
-        waited_ms = now_ms - job.claim.created_at_ms
-        ahead = None
-        if len(soon.slots) and waited_ms < LOOK_AHEAD_MS:
-            not_to_ask = workers_not_to_ask(job.past, ask_again=False, now_ms=now_ms)
-            ahead = await job.search.soon_free(ask, soon, org_id=job.claim.org_id, not_to_ask=not_to_ask)
-        is_pinned = job.claim.pinned_worker_id is not None
-        return Seen(free, ahead, max(0.0, waited_ms / MS_PER_MIN), circumstances, is_pinned)
+        waited_ms = [now_ms - job.claim.created_at_ms for job in jobs]
+        ahead: dict[int, Shortlist] = {}
+        if len(soon.slots):
+            young = [at for at, waited in enumerate(waited_ms) if waited < LOOK_AHEAD_MS]
+            ahead = dict(
+                zip(young, await self._soon_free([(jobs[at], asked[at]) for at in young], soon, now_ms), strict=True)
+            )
+        return [
+            Seen(
+                free,
+                ahead.get(at),
+                max(0.0, waited / MS_PER_MIN),
+                circumstances,
+                job.claim.pinned_worker_id is not None,
+            )
+            for at, (job, (free, circumstances), waited) in enumerate(zip(jobs, listed, waited_ms, strict=True))
+        ]
 
     async def together(
         self, bookings: Sequence[Seen], soon: Soon, *, window_ms: int, is_short: bool = False
@@ -124,45 +145,40 @@ class Chooser:
         SOLVE_SECONDS.observe(took_ns * S_PER_NS)
         return decisions_of(timed, prices, problem, plan, window_ms=window_ms, solver_us=round(took_ns * US_PER_NS))
 
-    async def _listed(self, job: Job) -> tuple[Shortlist, Ask, Circumstances]:
-        claim, now_ms = job.claim, self._clock.now_ms()
-        risk = booking_risk(self._surface, lat_deg=claim.lat_deg, lng_deg=claim.lng_deg, at_ms=now_ms, tz=claim.tz)
-        ask = Ask(
-            lat_deg=claim.lat_deg, lng_deg=claim.lng_deg, skill_bit=claim.skill_bit, risk=risk.score, wants=job.wants
-        )
-        found, asks_again = await self._found(job, ask, now_ms)
-        CANDIDATES.observe(found.shortlist.looked_at)
-        FIND_SECONDS.observe((self._clock.steady_ns() - job.started_ns) * S_PER_NS)
-        policy = job.search.policy.label
-        return found.shortlist, ask, Circumstances(policy, risk, found.searched_m, asks_again)
+    def _asked(self, job: Job) -> _Asked:
+        claim = job.claim
+        at_ms = self._clock.now_ms()
+        risk = booking_risk(self._surface, lat_deg=claim.lat_deg, lng_deg=claim.lng_deg, at_ms=at_ms, tz=claim.tz)
+        return _Asked(Ask(claim.lat_deg, claim.lng_deg, claim.skill_bit, risk.score, job.wants), risk)
 
-    async def _found(self, job: Job, ask: Ask, now_ms: int) -> tuple[Found, bool]:
-        """Look within each of the round's radii until somebody is found; then once more for who said no long ago."""
-        org_id, only = job.claim.org_id, job.claim.pinned_worker_id
-        not_yet = workers_not_to_ask(job.past, ask_again=False, now_ms=now_ms)
-        *nearer_m, radius_m = job.asking.radii_m
-        for near_m in nearer_m:
-            found = await job.search.find(ask, org_id=org_id, not_to_ask=not_yet, radius_m=near_m, only=only)
-            if len(found.shortlist):
-                return found, False
-        found = await job.search.find(ask, org_id=org_id, not_to_ask=not_yet, radius_m=radius_m, only=only)
-        not_even_again = workers_not_to_ask(job.past, ask_again=True, now_ms=now_ms)
-        if len(found.shortlist) or not_even_again == not_yet:
-            return found, False
-        again = await job.search.find(ask, org_id=org_id, not_to_ask=not_even_again, radius_m=radius_m, only=only)
-        return again, True
+    async def _listed(self, jobs: Sequence[Job], asked: Sequence[_Asked]) -> list[tuple[Shortlist, Circumstances]]:
+        found = await _found(jobs, asked, now_ms=self._clock.now_ms())
+        listed = []
+        for job, (_, risk), (each, asks_again) in zip(jobs, asked, found, strict=True):
+            CANDIDATES.observe(each.shortlist.looked_at)
+            FIND_SECONDS.observe((self._clock.steady_ns() - job.started_ns) * S_PER_NS)
+            said = Circumstances(job.search.policy.label, risk, each.searched_m, asks_again)
+            listed.append((each.shortlist, said))
+        return listed
+
+    async def _soon_free(self, asking: Sequence[tuple[Job, _Asked]], soon: Soon, now_ms: int) -> list[Shortlist]:
+        sought = [
+            Sought(asked.ask, job.claim.org_id, workers_not_to_ask(job.past, ask_again=False, now_ms=now_ms))
+            for job, asked in asking
+        ]
+        return await asking[0][0].search.soon_free(sought, soon) if asking else []
 
     async def _arrivals(self, shortlists: Sequence[Shortlist | None]) -> list[EtaMatrix | None]:
         """Return the travel times of each list that has anybody on it."""
-        asked = [at for at, each in enumerate(shortlists) if each is not None and len(each)]
-        questions = [_question(each) for each in shortlists if each is not None and len(each)]
+        asked = [(at, each) for at, each in enumerate(shortlists) if each]
         found: list[EtaMatrix | None] = [None] * len(shortlists)
-        if not questions:
+        if not asked:
             return found
-        for at, answer in zip(asked, await self._eta.answers(questions, at_ms=self._clock.now_ms()), strict=True):
+        answers = await self._eta.answers(_questions([each for _, each in asked]), at_ms=self._clock.now_ms())
+        for (at, _), answer in zip(asked, answers, strict=True):
             found[at] = answer
-        for outcome, count in outcomes_of(*(each for each in found if each is not None)).items():
-            ETAS.labels(outcome).inc(count)
+        for outcome, times in outcomes_of(*answers).items():
+            ETAS.labels(outcome).inc(times)
         return found
 
 
@@ -172,6 +188,38 @@ def outcomes_of(*answers: EtaMatrix) -> Mapping[str, int]:
     return {EtaOutcome(outcome).name.lower(): int(counts[outcome]) for outcome in np.flatnonzero(counts).tolist()}
 
 
-def _question(shortlist: Shortlist) -> Question:
-    lat_deg, lng_deg = places_deg(shortlist.frame)
-    return Question(lat_deg, lng_deg, shortlist.ask.lat_deg, shortlist.ask.lng_deg)
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """How one booking looks for workers once; `asks_again`: also among who said no long ago."""
+
+    sought: Sought
+    asks_again: bool
+
+
+def _steps(job: Job, ask: Ask, now_ms: int) -> list[_Step]:
+    """Return how a booking looks until somebody is found: within each of its radii, then among who said no long ago."""
+    org_id, only = job.claim.org_id, job.claim.pinned_worker_id
+    not_yet = not_even_again = NOBODY
+    if job.past:
+        not_yet = workers_not_to_ask(job.past, ask_again=False, now_ms=now_ms)
+        not_even_again = workers_not_to_ask(job.past, ask_again=True, now_ms=now_ms)
+    steps = [_Step(Sought(ask, org_id, not_yet, radius_m, only), asks_again=False) for radius_m in job.asking.radii_m]
+    if not_even_again != not_yet:
+        steps.append(_Step(Sought(ask, org_id, not_even_again, job.asking.radii_m[-1], only), asks_again=True))
+    return steps
+
+
+async def _found(jobs: Sequence[Job], asked: Sequence[_Asked], *, now_ms: int) -> list[tuple[Found, bool]]:
+    """Look for all bookings at once, then a step further for those who found nobody; a round has one search."""
+    found: dict[int, tuple[Found, bool]] = {}
+    steps = [_steps(job, each.ask, now_ms) for job, each in zip(jobs, asked, strict=True)]
+    for number in range(max(map(len, steps), default=0)):
+        looking = [at for at in range(len(jobs)) if number < len(steps[at]) and not (number and found[at][0].shortlist)]
+        taken = [steps[at][number] for at in looking]
+        answers = await jobs[0].search.find([step.sought for step in taken])
+        found |= {at: (each, step.asks_again) for at, each, step in zip(looking, answers, taken, strict=True)}
+    return [found[at] for at in range(len(jobs))]
+
+
+def _questions(shortlists: Sequence[Shortlist]) -> list[Question]:
+    return [Question(*places_deg(each.frame), each.ask.lat_deg, each.ask.lng_deg) for each in shortlists]

@@ -6,11 +6,12 @@ from uuid import UUID
 
 import numpy as np
 
+from config.limits import WHY_CANDIDATES_MAX
 from engine.core.ids import PersonId
 from engine.eta.source import EtaMatrix
 from engine.matcher import kernels as at
 from engine.matcher.ask import Ask, Wants
-from engine.matcher.decision import BEYOND_CAP, Decision, Shortlist, choices_of, priced
+from engine.matcher.decision import BEYOND_CAP, Decision
 from engine.matcher.decision_record import (
     IS_BLOCKED,
     IS_PREFERRED,
@@ -26,6 +27,8 @@ from engine.matcher.excluded import RULES, broken_rules, costs_without_rules
 from engine.matcher.frame import SKILL_BITS, Apart, Frame, laid_over, term_columns
 from engine.matcher.kernels import IntArray
 from engine.matcher.plan import Share
+from engine.matcher.pricing import price_list
+from engine.matcher.shortlist import Shortlist
 
 RULE_NAMES: Final = (*RULES, BEYOND_CAP)
 SOMEBODY: Final = frozenset({PersonId(UUID(int=0))})
@@ -36,7 +39,7 @@ def record_of(decision: Decision, *, worker_id: Callable[[int], UUID]) -> Decisi
     """Return what is kept of a decision; `worker_id` says whose a slot is."""
     listed = decision.shortlist
     frame, apart, order = _everybody(listed)
-    prices = priced(listed, decision.arrivals)
+    prices = price_list([listed], [decision.arrivals])
     row_of = {slot: row for row, slot in enumerate(frame.slots.tolist())}
     all_rows = np.arange(len(frame.slots), dtype=np.int32)
     terms = term_columns(frame, all_rows, listed.query, apart)
@@ -44,7 +47,7 @@ def record_of(decision: Decision, *, worker_id: Callable[[int], UUID]) -> Decisi
         rules = broken_rules(frame, listed.ask, listed.query)
         unruled = costs_without_rules(frame, listed.ask, listed.query)
     rules[order[~prices.is_in_time]] |= 1 << RULE_NAMES.index(BEYOND_CAP)
-    ranked = choices_of(listed, prices)
+    ranked = prices.choices(prices.best(WHY_CANDIDATES_MAX))
     late = int(np.count_nonzero(~prices.is_in_time))
     skill_row = at.LEVELS + listed.ask.skill_bit
     return DecisionRecord(
@@ -127,9 +130,10 @@ def _everybody(listed: Shortlist) -> tuple[Frame, Apart, IntArray]:
     m = len(listed)
     frame = Frame(
         slots=slots[order],
-        matrix=np.hstack((listed.frame.matrix, near.frame.matrix))[:, order],
-        mask=np.hstack((listed.frame.mask, near.frame.mask))[:, order],
-        fixed=np.hstack((listed.frame.fixed, near.frame.fixed))[:, order],
+        # `take`, for an index would lay the rows out the other way: to the kernels another type of array.
+        matrix=np.hstack((listed.frame.matrix, near.frame.matrix)).take(order, axis=1),
+        mask=np.hstack((listed.frame.mask, near.frame.mask)).take(order, axis=1),
+        fixed=np.hstack((listed.frame.fixed, near.frame.fixed)).take(order, axis=1),
         origin_lat_deg=listed.frame.origin_lat_deg,
         origin_lng_deg=listed.frame.origin_lng_deg,
         epoch_ms=listed.frame.epoch_ms,

@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 
 from engine.matcher.assignment.window import Outcome, WindowPlan
 from engine.matcher.cost_policy import CostWeights
-from engine.matcher.decision import Circumstances, decide, shortlist_of
+from engine.matcher.decision import Circumstances, decide
 from engine.matcher.decision_account import arrivals_of, question_of, record_of
 from engine.matcher.decision_record import DecisionRecord, arrays_of
 from engine.matcher.kernels import BASE_MIN
 from engine.matcher.plan import Mode, WindowProblem
+from engine.matcher.shortlist import shortlist_of
 from engine.risk.score import Risk
 
 UNNAMED: Final = Circumstances("", Risk(0.0, {}), 0, asks_again=False)

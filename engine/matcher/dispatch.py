@@ -34,7 +34,7 @@ from engine.matcher.ask import Wants
 from engine.matcher.candidate_search import CandidateSearch
 from engine.matcher.chooser import Chooser, Job, Seen
 from engine.matcher.cost_policy import DEFAULT_POLICY, CostPolicy
-from engine.matcher.decision import Choice, Decision
+from engine.matcher.decision import Decision
 from engine.matcher.decision_detail import detail_of, waiting_detail_of
 from engine.matcher.dispatch_store import (
     Claim,
@@ -52,6 +52,7 @@ from engine.matcher.offer_store import expire_offers, past_offers, withdraw_idle
 from engine.matcher.offers import PastOffer, is_exhausted, next_round, retry_after_ms
 from engine.matcher.plan import Mode
 from engine.matcher.pressure import Demand, window_begin_ms
+from engine.matcher.pricing import Choice
 from engine.matcher.recorder import Recorder
 from engine.matcher.region_cover import RegionCover
 from engine.matcher.region_leases import RegionLeases
@@ -291,8 +292,7 @@ class Dispatcher:
         for job in jobs:
             (closed if job.claim.is_held or self._reason_to_end(job) is not None else open_jobs).append(job)
         soon = await self._soon(org_id) if window_ms else Soon.nobody()
-        opened = [(job, await self._seen(job, soon)) for job in open_jobs]
-        whole = [(job, found) for job, found in opened if found is not None]
+        whole = await self._seen(open_jobs, soon)
         work = [self._guarded(job, self._outcome(job)) for job in closed]
         if whole:
             TOGETHER.observe(len(whole))
@@ -309,16 +309,19 @@ class Dispatcher:
                 )
         await asyncio.gather(*work)
 
-    async def _seen(self, job: Job, soon: Soon) -> Seen | None:
+    async def _seen(self, jobs: Sequence[Job], soon: Soon) -> list[tuple[Job, Seen]]:
+        """Look for all at once; if one cannot be looked for, each by itself: the others go on."""
         try:
-            return await self._chooser.seen(job, soon)
+            return list(zip(jobs, await self._chooser.seen(jobs, soon), strict=True))
         except AWAY_ERRORS:
             raise
         except Exception:
-            # As in `_guarded`: this booking is left to its lease, the others go on.
-            log.exception("dispatch.failed", booking_id=str(job.claim.booking_id))
+            if len(jobs) > 1:
+                return [each for job in jobs for each in await self._seen([job], soon)]
+            # As in `_guarded`: this booking is left to its lease.
+            log.exception("dispatch.failed", booking_id=str(jobs[0].claim.booking_id))
             DECISIONS.labels("failed").inc()
-            return None
+            return []
 
     async def _soon(self, org_id: OrgId) -> Soon:
         async with self._pool.acquire() as conn:

@@ -9,10 +9,9 @@ from typing import Final
 
 import numpy as np
 
-from config.limits import NEAR_LOSERS_MAX
 from engine.matcher import kernels as at
 from engine.matcher.ask import Ask
-from engine.matcher.frame import REASONS, Apart, Frame, Query, kit_rules, part_of, ready_rules
+from engine.matcher.frame import REASONS, Apart, Frame, Query, kit_rules, ready_rules
 from engine.matcher.kernels import BLOCK, FloatArray, IntArray, top_k
 
 OUT_OF_AREA: Final = "zone"
@@ -30,28 +29,10 @@ class Excluded:
     """In rows of this frame."""
 
 
-def near_excluded(frame: Frame, ask: Ask, query: Query, *, k: int) -> IntArray:
-    """Return the rows, ascending, of the cheapest whom a rule excludes, `limits.NEAR_LOSERS_MAX` at most.
-
-    They are looked for among so many more than `k` who are cheapest without rules. To be called while what is apart is
-    laid over the frame.
-    """
-    wanted = k + NEAR_LOSERS_MAX
-    rows, costs, buffer = np.empty(wanted, np.int32), np.empty(wanted, np.float32), np.empty(BLOCK, np.int32)
-    found = top_k(frame.matrix, frame.mask, *_without_rules(ask, query, knows_ends=False), rows, costs, buffer)
-    near = rows[:found]
-    return np.sort(near[broken_rules(part_of(frame, near), ask, query) != 0][:NEAR_LOSERS_MAX])
-
-
-def excluded_of(frame: Frame, rows: IntArray, apart: Apart) -> Excluded:
-    """Return a copy of these rows and who of them is apart."""
-    return Excluded(part_of(frame, rows), rows_in(rows, apart))
-
-
 def broken_rules(frame: Frame, ask: Ask, query: Query) -> IntArray:
     """Return for each row the bits of the `RULES` that it breaks, with `apart` laid over."""
     bits = np.full(frame.mask.shape[1], int(not ask.wants.is_in_area), np.int32)
-    at.broken_rules(frame.matrix, frame.mask, ready_rules(ask), kit_rules(ask), query.numbers, bits)
+    at.broken_rules(frame.matrix, frame.mask, ready_rules(ask), np.array(kit_rules(ask), np.int32), query.numbers, bits)
     return bits
 
 
@@ -61,7 +42,7 @@ def costs_without_rules(frame: Frame, ask: Ask, query: Query) -> FloatArray:
     rows, costs, buffer = np.empty(n, np.int32), np.empty(n, np.float32), np.empty(BLOCK, np.int32)
     matrix = frame.matrix.copy()
     matrix[at.WORK_END_MIN] = np.inf
-    found = top_k(matrix, frame.mask, *_without_rules(ask, query, knows_ends=True), rows, costs, buffer)
+    found = top_k(matrix, frame.mask, *_without_rules(ask, query), rows, costs, buffer)
     unruled = np.full(n, np.inf, np.float32)
     unruled[rows[:found]] = costs[:found]
     return unruled
@@ -77,11 +58,9 @@ def _rows_among(rows: IntArray, some: IntArray) -> IntArray:
     return np.flatnonzero(np.isin(rows, some)).astype(np.int32) if len(some) else np.zeros(0, np.int32)
 
 
-def _without_rules(ask: Ask, query: Query, *, knows_ends: bool) -> tuple[IntArray, FloatArray]:
+def _without_rules(ask: Ask, query: Query) -> tuple[IntArray, FloatArray]:
     """Return need and query that nobody with the skill is excluded by."""
     need, numbers = query.need.copy(), query.numbers.copy()
     need[at.NEED_READY], need[at.NEED_KIT] = 1 << ask.skill_bit, 0
     numbers[at.QUERY_KM2_MAX] = np.inf
-    if not knows_ends:
-        numbers[at.QUERY_END_MIN] = -np.inf
     return need, numbers

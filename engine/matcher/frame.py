@@ -6,10 +6,11 @@ never be cheaper than the drive from its edge. What rules out is a bit, never a 
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import IntFlag
+from itertools import pairwise
 from typing import Final, TypeAlias
 
 import numpy as np
@@ -30,6 +31,7 @@ M_PER_KM: Final = 1000
 S_PER_MIN: Final = 60
 MS_PER_MIN: Final = 60_000
 KM_PER_DEG: Final = METRES_PER_DEG / M_PER_KM
+RAD_PER_KM: Final = math.radians(1 / KM_PER_DEG)
 STARS_MAX: Final = 5.0
 FULL_BATTERY_PCT: Final = 100.0
 SKILL_BITS: Final = 24
@@ -83,7 +85,7 @@ REASONS: Final = (
 """Why a candidate does not count, in the order in which the reasons are given; the last `working_time` is of whose time
 ends before the job does."""
 
-_READY_RULES: Final = np.array([0, *(int(bit) for _, bit in WHY_NOT)], np.int32)
+READY_RULES: Final = np.array([0, *(int(bit) for _, bit in WHY_NOT)], np.int32)
 
 STATIC_TERMS: Final = ("rating", "fairness", "workload", "earnings", "acceptance", "battery", "fix_age")
 """The terms that do not depend on the booking, in the order of a frame's `fixed`."""
@@ -208,31 +210,39 @@ def build_frame(
 
 def build_query(frame: Frame, ask: Ask, *, radius_m: float, weights: CostWeights, now_ms: int = 0) -> Query:
     """Return the kernel's query for a booking; candidates beyond `radius_m` do not count."""
+    numbers = query_numbers(frame, ask, radius_m=radius_m, weights=weights, now_ms=now_ms)
+    return Query(np.array(numbers, np.float32), np.array(needs_of(ask), np.int32))
+
+
+def query_numbers(frame: Frame, ask: Ask, *, radius_m: float, weights: CostWeights, now_ms: int) -> tuple[float, ...]:
+    """Return the numbers of a query in the order of `kernels.QUERY_LENGTH`."""
     assert 0 <= radius_m <= SEARCH_RADIUS_M_MAX
-    assert 0 <= ask.skill_bit < SKILL_BITS
     wants, lat_rad = ask.wants, math.radians(ask.lat_deg)
-    numbers = np.empty(at.QUERY_LENGTH, np.float32)
-    numbers[at.QUERY_X_KM] = _east_deg(ask.lng_deg, frame.origin_lng_deg) * KM_PER_DEG
-    numbers[at.QUERY_Y_KM] = (ask.lat_deg - frame.origin_lat_deg) * KM_PER_DEG
-    # cos of the mean latitude of pin and candidate, to the first order of half of what lies between them.
-    numbers[at.QUERY_EAST_SCALE] = math.cos(lat_rad)
-    numbers[at.QUERY_EAST_SLOPE] = math.sin(lat_rad) * math.radians(1 / KM_PER_DEG) / 2
-    numbers[at.QUERY_MIN_PER_ROOT_KM] = MIN_PER_ROOT_KM
-    numbers[at.QUERY_KM2_MAX] = (radius_m / M_PER_KM) ** 2
-    numbers[at.QUERY_RISK] = ask.risk
-    numbers[at.QUERY_RISK_GAP_MIN] = weights.risk_gap_min
-    numbers[at.QUERY_LEVEL] = wants.level
-    numbers[at.QUERY_LEVEL_GAP_MIN] = weights.level_gap_min
-    numbers[at.QUERY_PARTS_MIN] = weights.parts_min
-    numbers[at.QUERY_LANGUAGE_MIN] = weights.language_min
-    numbers[at.QUERY_END_MIN] = (now_ms - frame.epoch_ms) / MS_PER_MIN + wants.duration_min
-    numbers[at.QUERY_OVERTIME] = weights.overtime_min_per_min
-    numbers[at.QUERY_PREFERENCE_MIN] = weights.preference_min if wants.preferred else 0
-    need = np.array(
-        [need_of(ask.skill_bit), UNBLOCKED | wants.kit, wants.parts, wants.languages, at.LEVELS + ask.skill_bit],
-        np.int32,
+    return (
+        ((ask.lng_deg - frame.origin_lng_deg + 180) % 360 - 180) * KM_PER_DEG,
+        (ask.lat_deg - frame.origin_lat_deg) * KM_PER_DEG,
+        # cos of the mean latitude of pin and candidate, to the first order of half of what lies between them.
+        math.cos(lat_rad),
+        math.sin(lat_rad) * RAD_PER_KM / 2,
+        MIN_PER_ROOT_KM,
+        (radius_m / M_PER_KM) ** 2,
+        ask.risk,
+        weights.risk_gap_min,
+        wants.level,
+        weights.level_gap_min,
+        weights.parts_min,
+        weights.language_min,
+        (now_ms - frame.epoch_ms) / MS_PER_MIN + wants.duration_min,
+        weights.overtime_min_per_min,
+        weights.preference_min if wants.preferred else 0.0,
     )
-    return Query(numbers, need)
+
+
+def needs_of(ask: Ask) -> tuple[int, ...]:
+    """Return a query's need in the order of `kernels.NEED_LENGTH`."""
+    wants = ask.wants
+    ready = need_of(ask.skill_bit)
+    return ready, UNBLOCKED | wants.kit, wants.parts, wants.languages, at.LEVELS + ask.skill_bit
 
 
 def need_of(skill_bit: int) -> int:
@@ -281,13 +291,13 @@ def laid_over(frame: Frame, apart: Apart, query: Query) -> Iterator[None]:
         ready[apart.asked], kit[apart.blocked], base[apart.preferred] = was
 
 
-def term_columns(frame: Frame, rows: IntArray, query: Query, apart: Apart) -> dict[str, DoubleArray]:
+def term_columns(frame: Frame, rows: IntArray | SlotArray, query: Query, apart: Apart) -> dict[str, DoubleArray]:
     """Return the terms of each row's cost in minutes; they add up to the kernel's cost within 1e-3."""
     q, need = query.numbers.astype(np.float64), query.need
     columns, kit = frame.matrix[:, rows].astype(np.float64), frame.mask[at.MASK_KIT, rows]
     speaks = (need[at.WISH_LANGUAGES] == 0) | ((kit & need[at.WISH_LANGUAGES]) != 0)
     return {
-        "eta": MIN_PER_ROOT_KM * np.sqrt(_distance_km(columns, query)),
+        "eta": straight_eta_min(columns, q),
         **dict(zip(STATIC_TERMS, frame.fixed[:, rows].astype(np.float64), strict=True)),
         "risk": q[at.QUERY_RISK_GAP_MIN] * np.maximum(q[at.QUERY_RISK] - columns[at.EXPERIENCE], 0) ** 2,
         "level": q[at.QUERY_LEVEL_GAP_MIN] * np.maximum(q[at.QUERY_LEVEL] - columns[need[at.LEVEL_ROW]], 0),
@@ -298,9 +308,13 @@ def term_columns(frame: Frame, rows: IntArray, query: Query, apart: Apart) -> di
     }
 
 
-def straight_eta_min(frame: Frame, query: Query) -> DoubleArray:
-    """Return the minutes from each row's place to the pin by the law that the kernel has."""
-    return MIN_PER_ROOT_KM * np.sqrt(_distance_km(frame.matrix, query))
+def straight_eta_min(columns: NDArray[np.floating], numbers: DoubleArray) -> DoubleArray:
+    """Return the minutes from each column's place to its pin by the law that the kernel has.
+
+    Shapes: columns as a frame's matrix, at least the two rows of places; numbers as a query's, at least those of the
+    pin, for all columns the same or (numbers, n).
+    """
+    return MIN_PER_ROOT_KM * np.sqrt(_distance_km(columns, numbers))
 
 
 def places_deg(frame: Frame) -> tuple[DoubleArray, DoubleArray]:
@@ -324,36 +338,32 @@ def part_of(frame: Frame, rows: IntArray) -> Frame:
     )
 
 
+def parts_of(frame: Frame, rows: IntArray, ends: Sequence[int]) -> list[Frame]:
+    """Return `part_of` each run of rows between two of `ends`; one piece of memory holds them all."""
+    f = part_of(frame, rows)
+    place = f.origin_lat_deg, f.origin_lng_deg, f.epoch_ms
+    return [Frame(f.slots[a:b], f.matrix[:, a:b], f.mask[:, a:b], f.fixed[:, a:b], *place) for a, b in pairwise(ends)]
+
+
 def ready_rules(ask: Ask) -> IntArray:
     """Return the bits that each of the first `REASONS` asks for, in their order."""
-    rules = _READY_RULES.copy()
+    rules = READY_RULES.copy()
     rules[0] = 1 << ask.skill_bit
     return rules
 
 
-def kit_rules(ask: Ask) -> IntArray:
+def kit_rules(ask: Ask) -> tuple[int, int, int, int]:
     """Return the bits of the kit that each of the next `REASONS` asks for."""
-    return np.array([UNBLOCKED, ask.wants.certificates, ask.wants.tools, ask.wants.vehicles], np.int32)
+    wants = ask.wants
+    return UNBLOCKED, wants.certificates, wants.tools, wants.vehicles
 
 
-def count_ruled_out(frame: Frame, ask: Ask, query: Query) -> dict[str, int]:
-    """Return how many candidates do not count, under the first reason that applies to each."""
-    counts = np.zeros(len(REASONS), np.int64)
-    at.count_excluded(frame.matrix, frame.mask, ready_rules(ask), kit_rules(ask), query.numbers, counts)
-    found: dict[str, int] = {}
-    for reason, count in zip(REASONS, counts.tolist(), strict=True):
-        if count:
-            found[reason] = found.get(reason, 0) + count
-    return found
-
-
-def _east_deg(lng_deg: DoubleArray | float, origin_lng_deg: float) -> DoubleArray | float:
+def _east_deg(lng_deg: DoubleArray, origin_lng_deg: float) -> DoubleArray:
     # The shorter way round the 180th meridian, as `straight_line.straight_m`.
     return (lng_deg - origin_lng_deg + 180) % 360 - 180
 
 
-def _distance_km(columns: NDArray[np.floating], query: Query) -> DoubleArray:
-    q = query.numbers.astype(np.float64)
+def _distance_km(columns: NDArray[np.floating], q: DoubleArray) -> DoubleArray:
     dy_km = columns[at.Y_KM].astype(np.float64) - q[at.QUERY_Y_KM]
     scale = q[at.QUERY_EAST_SCALE] - q[at.QUERY_EAST_SLOPE] * dy_km
     distance_km: DoubleArray = np.hypot((columns[at.X_KM] - q[at.QUERY_X_KM]) * scale, dy_km)

@@ -69,11 +69,11 @@ BLOCK: Final = 256
 FIRST_BLOCK: Final = 32
 """Candidates of the first block, which the sieve lets through as a whole; from there blocks double up to `BLOCK`."""
 
-_NEVER: Final = cast("float", np.float32(np.inf))
-_SLACK: Final = np.float32(4e-6)
+NEVER: Final = cast("float", np.float32(np.inf))
+SLACK: Final = np.float32(4e-6)
 """Rounding of a handful of float32 steps, of the numbers that they are made of."""
-_SLACK_MIN: Final = np.float32(1e-6)
-_SLACK_OF_POWER: Final = np.float32(1.0001)
+SLACK_MIN: Final = np.float32(1e-6)
+SLACK_OF_POWER: Final = np.float32(1.0001)
 
 
 @kernel
@@ -112,22 +112,23 @@ def top_k(
             if not cost < limit:
                 continue
             if found < k:
-                _sift_up(rows, costs, found, start + i, cost)
+                sift_up(rows, costs, found, start + i, cost)
                 found += 1
             else:
-                _sift_down(rows, costs, found, start + i, cost)
+                sift_down(rows, costs, found, start + i, cost)
             if found == k:
                 limit = costs[0]
-    _sort(rows, costs, found)
+    sort_costs(rows, costs, found)
     return found
 
 
 @kernel
 def cost_of(matrix: FloatArray, mask: IntArray, row: int, need: IntArray, query: FloatArray) -> float:
     """Return a candidate's cost in minutes; infinity for whose working time ends before the job does."""
+    # `cost_at_any_hour` written out, bit for bit: a call in a call makes the scores of a thousand dearer by two fifths.
     zero = np.float32(0)
     if query[QUERY_END_MIN] > matrix[WORK_END_MIN, row]:
-        return _NEVER
+        return NEVER
     dy_km = matrix[Y_KM, row] - query[QUERY_Y_KM]
     scale = query[QUERY_EAST_SCALE] - query[QUERY_EAST_SLOPE] * dy_km
     dx_km = (matrix[X_KM, row] - query[QUERY_X_KM]) * scale
@@ -148,39 +149,44 @@ def cost_of(matrix: FloatArray, mask: IntArray, row: int, need: IntArray, query:
 
 
 @kernel
-def count_excluded(
-    matrix: FloatArray,
-    mask: IntArray,
-    ready_rules: IntArray,
-    kit_rules: IntArray,
-    query: FloatArray,
-    counts: NDArray[np.int64],
-) -> None:
-    """Add each candidate who does not count to the first of `counts` that says why.
+def cost_at_any_hour(
+    matrix: FloatArray, base_min: float, kit: int, row: int, need: IntArray, query: FloatArray
+) -> float:
+    """Return a candidate's cost but for overtime; what a booking may lay over, base and kit, is passed in."""
+    zero = np.float32(0)
+    dy_km = matrix[Y_KM, row] - query[QUERY_Y_KM]
+    scale = query[QUERY_EAST_SCALE] - query[QUERY_EAST_SLOPE] * dy_km
+    dx_km = (matrix[X_KM, row] - query[QUERY_X_KM]) * scale
+    km2 = dx_km * dx_km + dy_km * dy_km
+    gap = max(zero, query[QUERY_RISK] - matrix[EXPERIENCE, row])
+    cost: float = (query[QUERY_MIN_PER_ROOT_KM] * np.sqrt(np.sqrt(km2)) + base_min) + query[QUERY_RISK_GAP_MIN] * (
+        gap * gap
+    )
+    cost += query[QUERY_PREFERENCE_MIN]
+    cost += query[QUERY_LEVEL_GAP_MIN] * max(zero, query[QUERY_LEVEL] - matrix[need[LEVEL_ROW], row])
+    if (kit & need[WISH_PARTS]) != need[WISH_PARTS]:
+        cost += query[QUERY_PARTS_MIN]
+    if need[WISH_LANGUAGES] != 0 and (kit & need[WISH_LANGUAGES]) == 0:
+        cost += query[QUERY_LANGUAGE_MIN]
+    return cost
 
-    The reasons: a bit of each of `ready_rules` that is missing, then of `kit_rules`, then too far, then working time
-    that ends before the job. Shapes: ready_rules (a), kit_rules (b), counts (a + b + 2).
-    """
-    a, b = len(ready_rules), len(kit_rules)
-    for row in range(mask.shape[1]):
-        ready, kit = mask[MASK_READY, row], mask[MASK_KIT, row]
-        reason = 0
-        while reason < a and (ready & ready_rules[reason]) == ready_rules[reason]:
-            reason += 1
-        while a <= reason < a + b and (kit & kit_rules[reason - a]) == kit_rules[reason - a]:
-            reason += 1
-        if reason == a + b and not _is_far(matrix, row, query):
-            reason += 1
-            if not query[QUERY_END_MIN] > matrix[WORK_END_MIN, row]:
-                continue
-        counts[reason] += 1
+
+@kernel
+def overtime_of(matrix: FloatArray, row: int, query: FloatArray) -> float:
+    """Return what the part of the job costs that lies beyond a candidate's shift."""
+    cost: float = query[QUERY_OVERTIME] * max(np.float32(0), query[QUERY_END_MIN] - matrix[SHIFT_END_MIN, row])
+    return cost
 
 
 @kernel
 def broken_rules(
     matrix: FloatArray, mask: IntArray, ready_rules: IntArray, kit_rules: IntArray, query: FloatArray, bits: IntArray
 ) -> None:
-    """Set in `bits` of each candidate a bit for every rule that it breaks, from the second on as `count_excluded`."""
+    """Set in `bits` of each candidate a bit for every rule that it breaks, from the second on.
+
+    The rules: a bit of each of `ready_rules` that is missing, then of `kit_rules`, then too far, then working time
+    that ends before the job.
+    """
     a, b = len(ready_rules), len(kit_rules)
     for row in range(mask.shape[1]):
         ready, kit = mask[MASK_READY, row], mask[MASK_KIT, row]
@@ -188,7 +194,7 @@ def broken_rules(
             bits[row] |= np.int32((ready & ready_rules[rule]) != ready_rules[rule]) << (rule + 1)
         for rule in range(b):
             bits[row] |= np.int32((kit & kit_rules[rule]) != kit_rules[rule]) << (a + rule + 1)
-        bits[row] |= np.int32(_is_far(matrix, row, query)) << (a + b + 1)
+        bits[row] |= np.int32(is_far(matrix, row, query)) << (a + b + 1)
         bits[row] |= np.int32(query[QUERY_END_MIN] > matrix[WORK_END_MIN, row]) << (a + b + 2)
 
 
@@ -198,12 +204,12 @@ def warm_up() -> None:
     query, one = np.zeros(QUERY_LENGTH, np.float32), np.zeros(1, np.int32)
     buffer = np.zeros(BLOCK, np.int32)
     top_k(matrix, mask, np.zeros(NEED_LENGTH, np.int32), query, one, np.zeros(1, np.float32), buffer)
-    count_excluded(matrix, mask, one, one, query, np.zeros(4, np.int64))
     broken_rules(matrix, mask, one, one, query, one.copy())
 
 
 @kernel
-def _is_far(matrix: FloatArray, row: int, query: FloatArray) -> bool:
+def is_far(matrix: FloatArray, row: int, query: FloatArray) -> bool:
+    """Whether a candidate is further away than the query looks."""
     dy_km = matrix[Y_KM, row] - query[QUERY_Y_KM]
     dx_km = (matrix[X_KM, row] - query[QUERY_X_KM]) * (query[QUERY_EAST_SCALE] - query[QUERY_EAST_SLOPE] * dy_km)
     return bool(dx_km * dx_km + dy_km * dy_km > query[QUERY_KM2_MAX])
@@ -233,7 +239,7 @@ def _sieve(  # noqa: PLR0913, PLR0917 - as `top_k`
     a2 = query[QUERY_MIN_PER_ROOT_KM] * query[QUERY_MIN_PER_ROOT_KM]
     a4 = a2 * a2
     zero = np.float32(0)
-    wide = limit + _SLACK * limit + _SLACK_MIN
+    wide = limit + SLACK * limit + SLACK_MIN
     room = wide - query[QUERY_PREFERENCE_MIN]
     count = np.int32(0)
     for i in range(stop - start):
@@ -242,13 +248,13 @@ def _sieve(  # noqa: PLR0913, PLR0917 - as `top_k`
         km2 = dx_km * dx_km + dy_km * dy_km
         gap = max(zero, risk - experience[i])
         short_min = level_gap_min * max(zero, level - levels[i])
-        left = (room - base_min[i]) - gap_min * (gap * gap) - short_min + _SLACK * abs(base_min[i])
+        left = (room - base_min[i]) - gap_min * (gap * gap) - short_min + SLACK * abs(base_min[i])
         left2 = left * left
         # np.int32: the bitwise operators of numba widen to 64 bits, which halves the lanes of every step.
         may = (
             np.int32(km2 <= km2_max)
             & np.int32(left > zero)
-            & np.int32(a4 * km2 <= left2 * left2 * _SLACK_OF_POWER)
+            & np.int32(a4 * km2 <= left2 * left2 * SLACK_OF_POWER)
             & np.int32(np.int32(bits[i] & need_bits) == need_bits)
             & np.int32(np.int32(kit[i] & need_kit) == need_kit)
         )
@@ -258,16 +264,17 @@ def _sieve(  # noqa: PLR0913, PLR0917 - as `top_k`
 
 
 @kernel
-def _is_worse(cost: float, row: int, than_cost: float, than_row: int) -> bool:
+def is_worse(cost: float, row: int, than_cost: float, than_row: int) -> bool:
+    """Whether a candidate comes after another."""
     return cost > than_cost or (cost == than_cost and row > than_row)
 
 
 @kernel
-def _sift_up(rows: IntArray, costs: FloatArray, at: int, row: int, cost: float) -> None:
+def sift_up(rows: IntArray, costs: FloatArray, at: int, row: int, cost: float) -> None:
     """Put a candidate into the heap (worst on top) whose free place is `at`."""
     while at > 0:
         parent = (at - 1) >> 1
-        if not _is_worse(cost, row, costs[parent], rows[parent]):
+        if not is_worse(cost, row, costs[parent], rows[parent]):
             break
         costs[at] = costs[parent]
         rows[at] = rows[parent]
@@ -277,16 +284,16 @@ def _sift_up(rows: IntArray, costs: FloatArray, at: int, row: int, cost: float) 
 
 
 @kernel
-def _sift_down(rows: IntArray, costs: FloatArray, size: int, row: int, cost: float) -> None:
+def sift_down(rows: IntArray, costs: FloatArray, size: int, row: int, cost: float) -> None:
     """Replace the top of the heap."""
     at = 0
     while True:
         child = 2 * at + 1
         if child >= size:
             break
-        if child + 1 < size and _is_worse(costs[child + 1], rows[child + 1], costs[child], rows[child]):
+        if child + 1 < size and is_worse(costs[child + 1], rows[child + 1], costs[child], rows[child]):
             child += 1
-        if not _is_worse(costs[child], rows[child], cost, row):
+        if not is_worse(costs[child], rows[child], cost, row):
             break
         costs[at] = costs[child]
         rows[at] = rows[child]
@@ -296,9 +303,9 @@ def _sift_down(rows: IntArray, costs: FloatArray, size: int, row: int, cost: flo
 
 
 @kernel
-def _sort(rows: IntArray, costs: FloatArray, size: int) -> None:
+def sort_costs(rows: IntArray, costs: FloatArray, size: int) -> None:
     """Turn the heap into ascending order in place."""
     for last in range(size - 1, 0, -1):
         row, cost = rows[last], costs[last]
         rows[last], costs[last] = rows[0], costs[0]
-        _sift_down(rows, costs, last, row, cost)
+        sift_down(rows, costs, last, row, cost)

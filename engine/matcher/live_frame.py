@@ -144,8 +144,9 @@ class LiveFrames:
 
     def reach(self, ask: Ask, named: Sequence[int]) -> bool:
         """Whether everybody whom this booking can need is in them, and each slot that is asked for by name."""
-        slots = np.array(named, np.int64)
-        return self._cover.has(ask.lat_deg, ask.lng_deg) and len(self._cover.of(slots)) == len(slots)
+        if not self._cover.has(ask.lat_deg, ask.lng_deg):
+            return False
+        return not named or len(self._cover.of(np.array(named, np.int64))) == len(named)
 
     def of(self, org_id: OrgId, weights: CostWeights) -> LiveFrame:
         """Return the frame of an organisation under these weights."""

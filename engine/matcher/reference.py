@@ -25,7 +25,7 @@ def top_k(matrix: FloatArray, mask: IntArray, need: IntArray, query: FloatArray,
 def reason(
     candidate: FloatArray, mask: IntArray, ready_rules: IntArray, kit_rules: IntArray, query: FloatArray
 ) -> int | None:
-    """Return the number of the first reason why a candidate does not count, as `count_excluded` has them."""
+    """Return the number of the first reason why a candidate does not count, as `shortlist_kernel` counts them."""
     rules = [(int(mask[k.MASK_READY]), int(bits)) for bits in ready_rules]
     rules += [(int(mask[k.MASK_KIT]), int(bits)) for bits in kit_rules]
     kept = [has_all(*rule) for rule in rules]

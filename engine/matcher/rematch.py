@@ -12,7 +12,7 @@ from typing import Final, TypeAlias
 
 from config.limits import REMATCH_NEARER_S
 from engine.core.units import MS_PER_MIN, MS_PER_S
-from engine.matcher.decision import Choice
+from engine.matcher.pricing import Choice
 from engine.matcher.rematch_policy import RematchPolicy
 
 S_PER_MIN: Final = 60

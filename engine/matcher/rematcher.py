@@ -24,11 +24,12 @@ from engine.geo.cell_index import CellIndex
 from engine.matcher.candidate_search import CandidateSearch
 from engine.matcher.chooser import Chooser, Job
 from engine.matcher.cost_policy import CostPolicy
-from engine.matcher.decision import Choice, Decision
+from engine.matcher.decision import Decision
 from engine.matcher.decision_detail import detail_of
 from engine.matcher.dispatch_store import LogEntry, Proposal
 from engine.matcher.offer_store import past_offers
 from engine.matcher.offers import next_round
+from engine.matcher.pricing import Choice
 from engine.matcher.recorder import Recorder
 from engine.matcher.region_store import RegionStore
 from engine.matcher.rematch import Cause, Stay, Way, nearness_of, sooner, verdict_of

@@ -6,27 +6,28 @@ free: a booking that is better off with them is not given out now, but planned a
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
+from config.limits import WHY_CANDIDATES_MAX
 from engine.eta.source import EtaMatrix
 from engine.matcher.assignment.sparse import UNASSIGNED
 from engine.matcher.assignment.window import DEFAULT_RULES, Outcome, WindowPlan, WindowRules
 from engine.matcher.assignment.window_seats import Candidates, Workers
-from engine.matcher.decision import (
-    Choice,
-    Circumstances,
-    Decision,
-    Priced,
-    Shortlist,
-    choice_at,
-    choices_of,
-    priced,
-)
+from engine.matcher.decision import Circumstances, Decision
 from engine.matcher.finishing import Soon
 from engine.matcher.frame import DoubleArray, SlotArray
+from engine.matcher.kernels import IntArray
 from engine.matcher.plan import GaveWay, Mode, Share, WindowProblem
+from engine.matcher.pricing import BoolArray, Choice, PriceList, price_list
+from engine.matcher.shortlist import Shortlist
 from engine.matcher.urgency import seats_of
+
+NOBODY: Final = -1
+"""Instead of a slot."""
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -43,18 +44,14 @@ class Open:
     """By the desk, to the one worker who is on its list."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Entries:
-    """A booking's pairs: free workers, then those about to finish."""
-
-    slots: SlotArray
-    cost_min: DoubleArray
-    drive_min: DoubleArray
+def prices_of(bookings: Sequence[Open]) -> PriceList:
+    """Return what each booking's free workers cost it."""
+    return price_list([each.free for each in bookings], [each.free_arrivals for each in bookings])
 
 
 def problem_of(
     bookings: Sequence[Open],
-    prices: Sequence[Priced],
+    prices: PriceList,
     soon: Soon,
     *,
     now_ms: int,
@@ -62,28 +59,27 @@ def problem_of(
     rules: WindowRules = DEFAULT_RULES,
 ) -> WindowProblem:
     """Return the question for the solver; `prices` are those of the free, `is_short` says that hands are."""
-    entries = [_entries(booking, price) for booking, price in zip(bookings, prices, strict=True)]
-    listed = np.concatenate([each.slots for each in entries])
-    slots, worker = np.unique(listed, return_inverse=True)
+    entries = _entries(bookings, prices)
+    slots, worker = np.unique(entries.slots, return_inverse=True)
     free_at_ms, sd_min = np.full(len(slots), now_ms, np.int64), np.zeros(len(slots))
     likely_at_ms = free_at_ms.copy()
     is_soon = np.isin(slots, soon.slots)
     at = np.searchsorted(soon.slots, slots[is_soon])
     free_at_ms[is_soon], sd_min[is_soon] = soon.free_at_ms[at], soon.sd_min[at]
     likely_at_ms[is_soon] = soon.likely_at_ms[at]
-    counts = [len(each.slots) for each in entries]
+    counts = np.bincount(entries.seat, minlength=len(bookings))
     return WindowProblem(
         seats=seats_of(
             [booking.free.weights for booking in bookings],
             np.array([booking.waited_min for booking in bookings], np.float64),
-            np.array([_extra_min(each) for each in entries], np.float64),
+            entries.extra_min(len(bookings)),
             is_short=np.array([is_short and not booking.is_pinned for booking in bookings]),
         ),
         candidates=Candidates(
             start=np.concatenate(([0], np.cumsum(counts))).astype(np.int32),
             worker=worker.astype(np.int32),
-            cost_min=np.concatenate([each.cost_min for each in entries]),
-            drive_min=np.concatenate([each.drive_min for each in entries]),
+            cost_min=entries.cost_min,
+            drive_min=entries.drive_min,
         ),
         workers=Workers(free_at_ms, sd_min, likely_at_ms),
         slots=slots,
@@ -92,14 +88,9 @@ def problem_of(
     )
 
 
-def prices_of(bookings: Sequence[Open]) -> list[Priced]:
-    """Return what each booking's free workers cost it."""
-    return [priced(booking.free, booking.free_arrivals) for booking in bookings]
-
-
 def decisions_of(
     bookings: Sequence[Open],
-    prices: Sequence[Priced],
+    prices: PriceList,
     problem: WindowProblem,
     plan: WindowPlan,
     *,
@@ -107,65 +98,108 @@ def decisions_of(
     solver_us: int,
 ) -> list[Decision]:
     """Return what the plan says of each booking."""
-    seat_of = {int(problem.slots[column]): seat for seat, column in enumerate(plan.worker.tolist()) if column >= 0}
+    got = plan.worker != UNASSIGNED
+    slots = np.full(len(bookings), NOBODY, np.int64)
+    slots[got] = problem.slots[plan.worker[got]]
+    seat_of = dict(zip(slots[got].tolist(), np.flatnonzero(got).tolist(), strict=True))
+    is_sent = np.array([each is Outcome.SENT for each in plan.outcome])
+    sent = dict(zip(np.flatnonzero(is_sent).tolist(), _chosen(prices, np.where(is_sent, slots, NOBODY)), strict=True))
+    others = _others(prices, slots[got], is_sent)
+    shares = zip(plan.outcome, slots.tolist(), _cheapest(prices), strict=True)
     decisions = []
-    for seat, (booking, price) in enumerate(zip(bookings, prices, strict=True)):
-        column = int(plan.worker[seat])
-        slot = None if column == UNASSIGNED else int(problem.slots[column])
-        is_sent = plan.outcome[seat] is Outcome.SENT
-        chosen = _choice(booking.free, price, slot) if is_sent and slot is not None else None
+    for seat, (outcome, slot, cheapest) in enumerate(shares):
+        chosen, booking = sent.get(seat), bookings[seat]
         share = Share(
             mode=Mode.WINDOW,
             window_ms=window_ms,
             seat=seat,
-            outcome=plan.outcome[seat],
+            outcome=outcome,
             solver_us=solver_us,
-            reserved_slot=slot if plan.outcome[seat] is Outcome.RESERVED else None,
-            gave_way=_gave_way(booking.free, price, chosen, seat_of),
+            reserved_slot=slot if outcome is Outcome.RESERVED else None,
+            gave_way=_gave_way(cheapest, chosen, seat_of),
             problem=problem,
             plan=plan,
         )
-        to_ask = () if chosen is None else (chosen, *_others(booking.free, price, seat_of))
+        to_ask = () if chosen is None else (chosen, *others[seat])
         decisions.append(Decision(booking.free, booking.free_arrivals, to_ask, booking.circumstances, share))
     return decisions
 
 
-def _extra_min(entries: _Entries) -> float:
-    return float((entries.cost_min - entries.drive_min).min()) if len(entries.slots) else 0.0
+@dataclass(frozen=True, slots=True, eq=False)
+class _Entries:
+    """Pairs of a booking and a worker in time for it, by booking: the free, then those about to finish."""
+
+    seat: IntArray
+    slots: SlotArray
+    cost_min: DoubleArray
+    drive_min: DoubleArray
+
+    def extra_min(self, bookings: int) -> DoubleArray:
+        """Return what the cheapest worker of each booking costs beside the drive; 0 where there is none."""
+        least_min = np.full(bookings, np.inf)
+        np.minimum.at(least_min, self.seat, self.cost_min - self.drive_min)
+        return np.where(np.isfinite(least_min), least_min, 0.0)
 
 
-def _entries(booking: Open, price: Priced) -> _Entries:
-    free = _listed(booking.free, price)
-    if booking.soon is None or len(booking.soon) == 0:
+def _entries(bookings: Sequence[Open], prices: PriceList) -> _Entries:
+    free = _in_time(prices, np.arange(len(bookings)))
+    ahead = [(seat, each.soon, each.soon_arrivals) for seat, each in enumerate(bookings) if each.soon]
+    if not ahead:
         return free
-    soon = _listed(booking.soon, priced(booking.soon, booking.soon_arrivals))
+    seats, lists, times = zip(*ahead, strict=True)
+    soon = _in_time(price_list(lists, times), np.array(seats))
+    seat = np.concatenate((free.seat, soon.seat))
+    order = np.argsort(seat, kind="stable")
     return _Entries(
-        np.concatenate((free.slots, soon.slots)),
-        np.concatenate((free.cost_min, soon.cost_min)),
-        np.concatenate((free.drive_min, soon.drive_min)),
+        seat[order],
+        np.concatenate((free.slots, soon.slots))[order],
+        np.concatenate((free.cost_min, soon.cost_min))[order],
+        np.concatenate((free.drive_min, soon.drive_min))[order],
     )
 
 
-def _listed(shortlist: Shortlist, price: Priced) -> _Entries:
-    return _Entries(shortlist.frame.slots[price.order], price.cost_min[price.order], price.eta_min[price.order])
+def _in_time(prices: PriceList, seats: NDArray[np.int64]) -> _Entries:
+    rows = prices.best()
+    return _Entries(
+        np.repeat(seats, prices.in_time).astype(np.int32),
+        prices.slots[rows],
+        prices.cost_min[rows],
+        prices.eta_min[rows],
+    )
 
 
-def _choice(shortlist: Shortlist, price: Priced, slot: int) -> Choice:
-    row = int(np.flatnonzero(shortlist.frame.slots == slot)[0])
-    return choice_at(shortlist, price, row)
+def _chosen(prices: PriceList, slots: SlotArray) -> tuple[Choice, ...]:
+    """Return the price of each booking's worker; `NOBODY` has none."""
+    rows = np.flatnonzero(prices.slots == np.repeat(slots, np.diff(prices.first)))
+    return prices.choices(rows)
 
 
-def _others(shortlist: Shortlist, price: Priced, seat_of: dict[int, int]) -> tuple[Choice, ...]:
-    """Return the next best whom no booking of the window got."""
-    return tuple(each for each in choices_of(shortlist, price) if each.slot not in seat_of)
+def _others(prices: PriceList, taken: SlotArray, is_sent: BoolArray) -> list[tuple[Choice, ...]]:
+    """Return for each booking that is sent somebody the next best whom no booking of the window got."""
+    rows = prices.best(WHY_CANDIDATES_MAX)
+    seat = prices.list_of(rows)
+    kept = is_sent[seat] & ~np.isin(prices.slots[rows], taken)
+    choices = prices.choices(rows[kept])
+    ends = np.cumsum(np.bincount(seat[kept], minlength=len(prices))).tolist()
+    return [choices[a:b] for a, b in pairwise([0, *ends])]
 
 
-def _gave_way(shortlist: Shortlist, price: Priced, chosen: Choice | None, seat_of: dict[int, int]) -> GaveWay | None:
+def _cheapest(prices: PriceList) -> list[tuple[int, float] | None]:
+    """Return the cheapest worker of each booking, by slot and price."""
+    cheapest: list[tuple[int, float] | None] = [None] * len(prices)
+    rows = prices.best(1)
+    named = zip(prices.slots[rows].tolist(), prices.cost_min[rows].tolist(), strict=True)
+    for seat, one in zip(prices.list_of(rows).tolist(), named, strict=True):
+        cheapest[seat] = one
+    return cheapest
+
+
+def _gave_way(cheapest: tuple[int, float] | None, chosen: Choice | None, seat_of: dict[int, int]) -> GaveWay | None:
     """Return the cheapest worker of a booking that was not sent that one."""
-    if len(price.order) == 0:
+    if cheapest is None:
         return None
-    best = choice_at(shortlist, price, int(price.order[0]))
-    if chosen is not None and best.slot == chosen.slot:
+    slot, cost_min = cheapest
+    if chosen is not None and slot == chosen.slot:
         return None
-    more_min = None if chosen is None else chosen.cost_min - best.cost_min
-    return GaveWay(best.slot, best.cost_min, more_min, seat_of.get(best.slot))
+    more_min = None if chosen is None else chosen.cost_min - cost_min
+    return GaveWay(slot, cost_min, more_min, seat_of.get(slot))

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from config.limits import CELL_RESOLUTION
-from engine.geo.cells import CellArray, parents_of
+from engine.geo.cells import CellArray, ancestor_bits, parents_of
 
 RateArray: TypeAlias = NDArray[np.float64]
 
@@ -33,7 +33,7 @@ class RiskSurface:
 
     def ratio(self, cell: int) -> float:
         """Return the ratio of a cell of the index resolution; a cell never watched takes its nearest ancestor's."""
-        ancestors = (int(parents_of(np.array([cell], np.uint64), res)[0]) for res in PARENT_RESOLUTIONS)
+        ancestors = ((cell & clear) | fill for clear, fill in map(ancestor_bits, PARENT_RESOLUTIONS))
         known = (self.ratios[each] for each in (cell, *ancestors) if each in self.ratios)
         return next(known, 1.0)
 

@@ -14,7 +14,7 @@ from engine.geo.cells import cells_of
 from engine.geo.fixes import RECORD
 from engine.geo.mirror import Mirror
 from engine.matcher.ask import Ask
-from engine.matcher.candidate_search import CandidateSearch
+from engine.matcher.candidate_search import CandidateSearch, Sought
 from engine.matcher.decision import rank
 from engine.matcher.live_frame import LiveFrames
 from engine.matcher.worker_table import WorkerRow, WorkerStatus, WorkerTable
@@ -65,7 +65,8 @@ class Crowd:
         search = CandidateSearch(
             self.cells, self.table, clock=self.clock, fix_clock=self.clock, mirror=self.mirror, frames=self.frames
         )
-        return await search.find(ask, org_id=ORG, not_to_ask=frozenset())
+        (found,) = await search.find([Sought(ask, ORG, not_to_ask=frozenset())])
+        return found
 
     def everybody(self, ask: Ask):
         candidates = self.table.candidates(

@@ -16,7 +16,7 @@ from engine.geo import mirror
 from engine.geo.cell_index import STATUS_KEY, CellIndex
 from engine.geo.cell_sets import CELL_KEYS
 from engine.geo.followed_mirror import FollowedMirror
-from engine.matcher import kernels
+from engine.matcher import decision as deciding
 from engine.matcher.dispatch import Dispatcher
 from engine.matcher.offer_answers import answer_offer
 from engine.matcher.offer_store import current_offer, worker_state
@@ -76,7 +76,7 @@ async def until(is_so, what: str) -> None:
 
 @pytest.fixture(autouse=True)
 def _compiled() -> None:
-    kernels.warm_up()
+    deciding.warm_up()
 
 
 @pytest.fixture

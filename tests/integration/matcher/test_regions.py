@@ -17,7 +17,7 @@ from engine.geo.cell_index import CellIndex
 from engine.geo.cell_sets import CELL_KEYS
 from engine.geo.cells import cell_of, parent_of
 from engine.geo.followed_mirror import FollowedMirror
-from engine.matcher import kernels
+from engine.matcher import decision as deciding
 from engine.matcher.dispatch import Dispatcher
 from engine.matcher.dispatch_store import LogEntry, Proposal, claim_due, save_offers
 from engine.matcher.offers import OfferRound
@@ -274,7 +274,7 @@ async def test_a_border_worker_goes_to_one_of_both_sides(town: Town, pool: async
 
 async def test_frames_see_across_the_border_and_whom_the_desk_names(town: Town, redis: Redis):
     """The sets of the cells are gone, so only the frame can know who is near."""
-    kernels.warm_up()
+    deciding.warm_up()
     border_km = next(km / 10 for km in range(200) if region_at(km / 10) != region_at(0))
     booking_id = await town.book(north_km=border_km - 0.1)
     other_side = await town.book(north_km=TOWNS_KM[1])

@@ -14,7 +14,7 @@ from engine.eta.source import EtaMatrix
 from engine.matcher import kernels
 from engine.matcher.ask import Ask, Wants
 from engine.matcher.cost_policy import DEFAULT_WEIGHTS, CostPolicy, CostWeights, policy_from_text, policy_text
-from engine.matcher.decision import Circumstances, Decision, decide, shortlist_of
+from engine.matcher.decision import Circumstances, Decision, decide
 from engine.matcher.decision_account import RULE_NAMES, record_of
 from engine.matcher.decision_record import DecisionRecord, arrays_of, decode, encode
 from engine.matcher.decision_replay import replay
@@ -30,10 +30,10 @@ from engine.matcher.frame import (
     WorkFacts,
     build_frame,
     build_query,
-    count_ruled_out,
     laid_over,
 )
 from engine.matcher.packed import MAGIC, RecordError, unpack
+from engine.matcher.shortlist import shortlist_of
 from engine.risk.score import Risk
 
 NOW_MS = 1_700_000_000_000
@@ -140,15 +140,14 @@ def test_near_losers_are_the_cheapest_of_those_whom_a_rule_excludes(
     town: tuple[Frame, Ask, Apart, CostWeights], seed: int
 ) -> None:
     frame, ask, apart, weights = town
-    _, record = recorded(frame, ask, apart, weights, seed)
+    decision, record = recorded(frame, ask, apart, weights, seed)
     query = build_query(frame, ask, radius_m=record.asked.radius_m, weights=weights, now_ms=NOW_MS)
     with laid_over(frame, apart, query):
         rules = broken_rules(frame, ask, query)
-        counts = count_ruled_out(frame, ask, query)
     first = [min(i for i in range(32) if bits >> i & 1) for bits in rules.tolist() if bits]
     if ask.wants.is_in_area:
         names = [("zone", *REASONS)[i] for i in first]
-        assert {name: names.count(name) for name in names} == counts, "one rule book, said twice"
+        assert {name: names.count(name) for name in names} == decision.shortlist.ruled_out, "one rule book, said twice"
     listed = set(record.rows.slots[record.listed.row].tolist())
     rule_of = dict(zip(frame.slots.tolist(), rules.tolist(), strict=True))
     losers = [slot for slot in record.rows.slots.tolist() if slot not in listed]

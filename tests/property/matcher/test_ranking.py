@@ -141,14 +141,3 @@ def test_risk_weighs_experience_only():
 
 def test_least_cost_is_the_bare_drive():
     assert math.isclose(least_cost_min(SEARCH_RADIUS_M_MAX) * 60, 10.66 * math.sqrt(SEARCH_RADIUS_M_MAX))
-
-
-@given(frames())
-def test_reasons_are_counted_as_the_reference_finds_them(frame):
-    matrix, mask, need, query, _ = frame
-    ready_rules = np.array([1, 2, int(need[kernels.NEED_READY])], np.int32)
-    kit_rules = np.array([4, int(need[kernels.NEED_KIT])], np.int32)
-    counts = np.zeros(len(ready_rules) + len(kit_rules) + 2, np.int64)
-    kernels.count_excluded(matrix, mask, ready_rules, kit_rules, query, counts)
-    found = [reference.reason(matrix[:, i], mask[:, i], ready_rules, kit_rules, query) for i in range(mask.shape[1])]
-    assert counts.tolist() == [found.count(reason) for reason in range(len(counts))]

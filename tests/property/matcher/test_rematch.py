@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from config.limits import REMATCH_NEARER_S, REMATCH_POLICY_MIN_MAX, REMATCHES_MAX
 from engine.matcher.cost_policy import DEFAULT_POLICY, parse_policy, policy_from_text, policy_text
-from engine.matcher.decision import Choice
+from engine.matcher.pricing import Choice
 from engine.matcher.rematch import Cause, Nearness, Stay, Verdict, Way, nearness_of, sooner, verdict_of
 from engine.matcher.rematch_policy import LEAST, NAMES, RematchPolicy, parse_rematch
 

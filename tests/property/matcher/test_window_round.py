@@ -14,10 +14,12 @@ from engine.matcher.ask import Ask
 from engine.matcher.assignment import sparse
 from engine.matcher.assignment.window import DEFAULT_RULES, Outcome
 from engine.matcher.cost_policy import CostWeights
-from engine.matcher.decision import Circumstances, Decision, Priced, Shortlist, choices_of, shortlist_of
+from engine.matcher.decision import Circumstances, Decision
 from engine.matcher.finishing import Soon
 from engine.matcher.frame import ALL_READY, Apart, Candidates, build_frame
 from engine.matcher.plan import WindowProblem
+from engine.matcher.pricing import PriceList
+from engine.matcher.shortlist import Shortlist, shortlist_of
 from engine.matcher.urgency import UNSERVED_MIN
 from engine.matcher.window_round import Open, decisions_of, prices_of, problem_of
 from engine.risk.score import Risk
@@ -88,7 +90,7 @@ def windows(draw: st.DrawFn) -> tuple[list[Open], Soon]:
 
 def decided(
     bookings: list[Open], soon: Soon, *, is_short: bool = False
-) -> tuple[WindowProblem, list[Priced], list[Decision]]:
+) -> tuple[WindowProblem, PriceList, list[Decision]]:
     prices = prices_of(bookings)
     problem = problem_of(bookings, prices, soon, now_ms=NOW_MS, is_short=is_short)
     plan = problem.solve()
@@ -141,7 +143,7 @@ def test_a_window_is_the_cheapest_for_all_and_gives_nobody_twice(drawn: tuple[li
     assert plan.total_min == pytest.approx(least_cost(problem))
     given_out = [int(problem.slots[column]) for column in plan.worker.tolist() if column >= 0]
     assert len(set(given_out)) == len(given_out)
-    for booking, price, decision in zip(bookings, prices, decisions, strict=True):
+    for seat, (booking, decision) in enumerate(zip(bookings, decisions, strict=True)):
         share = decision.share
         if share.outcome == Outcome.SENT:
             first, *others = decision.to_ask
@@ -151,7 +153,8 @@ def test_a_window_is_the_cheapest_for_all_and_gives_nobody_twice(drawn: tuple[li
         else:
             assert decision.to_ask == ()
         assert (share.reserved_slot is not None) == (share.outcome == Outcome.RESERVED)
-        cheapest = choices_of(booking.free, price, k=1)
+        best = prices.best(1)
+        cheapest = prices.choices(best[prices.list_of(best) == seat])
         if cheapest and decision.to_ask[:1] != cheapest:
             assert share.gave_way is not None
             assert share.gave_way.slot == cheapest[0].slot
@@ -175,4 +178,4 @@ def test_staying_without_costs_more_than_anybody() -> None:
     slow = EtaMatrix(*(np.full(len(free), 35_000.0) for _ in range(3)), np.full(len(free), EtaOutcome.ROADS, np.uint8))
     _, prices, (decision,) = decided([Open(free, slow, None, None, 0, CALM)], Soon.nobody())
     assert decision.share.outcome == Outcome.SENT
-    assert prices[0].cost_min.max() < UNSERVED_MIN
+    assert prices.cost_min.max() < UNSERVED_MIN

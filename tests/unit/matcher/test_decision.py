@@ -7,8 +7,9 @@ from engine.eta.source import EtaMatrix, EtaOutcome
 from engine.matcher import kernels
 from engine.matcher.ask import Ask
 from engine.matcher.cost_policy import CostWeights
-from engine.matcher.decision import BEYOND_CAP, Circumstances, Shortlist, decide, ranking_of, shortlist_of
+from engine.matcher.decision import BEYOND_CAP, Circumstances, decide, ranking_of
 from engine.matcher.frame import ALL_READY, Apart, Candidates, build_frame, places_deg
+from engine.matcher.shortlist import Shortlist, shortlist_of
 from engine.risk.score import Risk
 
 LAT_DEG, LNG_DEG = 41.15, -8.61
