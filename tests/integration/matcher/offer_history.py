@@ -14,6 +14,7 @@ import asyncpg
 from engine.booking.lifecycle import ACTIVE_STATES, TRANSITIONS, WORKER_STATES
 from engine.core.vocabulary import BookingState, OfferState
 
+WON = {OfferState.ACCEPTED, OfferState.HANDED_BACK, OfferState.REPLACED}
 SETTLED = WORKER_STATES | {BookingState.UNSERVED, BookingState.CANCELLED}
 
 
@@ -44,6 +45,8 @@ class Offer:
     sent_at: int
     ended_at: int | None
     reason: str | None = None
+    replaces: UUID | None = None
+    """Who had the job meanwhile."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +123,7 @@ def _of_one_bookings_offers(booking: Booking, offers: Sequence[Offer], events: S
         yield f"{name}: accepted by {accepted[0].worker_id}, but {booking.worker_id} has it"
     if booking.state is not BookingState.OFFERED and any(offer.state is OfferState.OPEN for offer in offers):
         yield f"{name}: {booking.state}, and an offer still rings"
-    rounds = {offer.sent_at for offer in offers}
+    rounds = {offer.sent_at for offer in offers if offer.replaces is None}
     offered = {
         event.at
         for event in events
@@ -128,7 +131,7 @@ def _of_one_bookings_offers(booking: Booking, offers: Sequence[Offer], events: S
     }
     if rounds != offered:
         yield f"{name}: {len(offered)} times offered, {len(rounds)} rounds of offers"
-    won = {offer.ended_at for offer in offers if offer.state in (OfferState.ACCEPTED, OfferState.HANDED_BACK)}
+    won = {offer.ended_at for offer in offers if offer.state in WON}
     for offer in offers:
         if offer.reason == "taken" and offer.ended_at not in won:
             yield f"offer {offer.offer_id}: taken by nobody"
@@ -147,7 +150,7 @@ async def read_history(pool: asyncpg.Pool) -> History:
         bookings = await conn.fetch("SELECT booking_id, state, version, worker_id FROM booking")
         events = await conn.fetch("SELECT booking_id, version, state_from, state_to, reason, at FROM booking_event")
         offers = await conn.fetch(
-            "SELECT offer_id, booking_id, worker_id, state, sent_at, answered_at, ended_reason FROM offer"
+            "SELECT offer_id, booking_id, worker_id, state, sent_at, answered_at, ended_reason, replaces FROM offer"
         )
         told = await conn.fetch(
             "SELECT kind, (body->>'offer_id')::uuid AS offer_id FROM outbox WHERE kind IN ('offer', 'offer.gone')"
@@ -159,7 +162,7 @@ async def read_history(pool: asyncpg.Pool) -> History:
             for row in events
         ],
         [
-            Offer(row[0], row[1], row[2], OfferState(row[3]), _us(row[4]), row[5] and _us(row[5]), row[6])
+            Offer(row[0], row[1], row[2], OfferState(row[3]), _us(row[4]), row[5] and _us(row[5]), row[6], row[7])
             for row in offers
         ],
         rung=Counter(row["offer_id"] for row in told if row["kind"] == "offer"),

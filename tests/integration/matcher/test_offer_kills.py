@@ -1,7 +1,7 @@
 """Matchers and APIs killed at every named point of an offer's life, under load: nothing is lost or given twice.
 
 Two lines of victims run side by side, one process after the other, each set to die where the last one did not.
-Meanwhile customers book, workers say yes, no or nothing, several are asked at once, jobs are done or handed back, and
+Meanwhile customers book, workers say yes, no or nothing, several are asked at once, jobs are done, handed back or taken over, and
 the desk assigns. When the last victim is dead, healthy processes finish, and the whole history is read and judged.
 """
 
@@ -37,33 +37,46 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(240)]
 
 MATCHER_POINTS = (
     "booking_claimed:2", "offer_chosen:2", "offer_written:2", "offer_saved:3", "postponement_written",
-    "unserved_written", "unserved_saved", "offer_end_written", "offer_ended",
+    "unserved_written", "unserved_saved", "offer_end_written", "offer_ended", "rematch_written",
 )  # fmt: skip
 API_POINTS = (
     "answer_locked", "answer_written:2", "answer_taken:2", "request_committed:3", "hand_back_written",
-    "assignment_written",
+    "assignment_written", "job_taken",
 )  # fmt: skip
 SOURCES = (
     "api_rest/pipeline.py", "engine/matcher/desk_assignment.py", "engine/matcher/dispatch_store.py",
     "engine/matcher/hand_back.py", "engine/matcher/offer_answers.py", "engine/matcher/offer_store.py",
+    "engine/matcher/rematch_store.py", "engine/matcher/take_over.py",
 )  # fmt: skip
-WORKERS = 10
+WORKERS = 12
+SEARCHING_MAX = 6
 POLICY = """
 name = "several"
 version = 1
 [offers]
 at_once = [2, 3]
+[rematch]
+times_max = 2
+gain_min = 1
+better_min = 1
+near_min = 3
 """
 CLOCK = SystemClock()
 DEATH_S = 45
 """Within this a victim must have come by its point."""
-SILENT, SAYS_NO, DROPS_OUT = 0.2, 0.45, 0.5
+SILENT, SAYS_NO, DROPS_OUT, DAWDLES = 0.2, 0.45, 0.5, 0.9
+DAWDLERS_MAX = 4
+DAWDLE_MS = 6_000
+NEAR_KM, FAR_KM = 0.5, 8.0
 BOOKING_AND_WORKER = """
 SELECT b.booking_id, w.worker_id
   FROM booking b CROSS JOIN worker w
  WHERE b.state IN ('searching', 'offered')
    AND NOT EXISTS (SELECT FROM booking j WHERE j.worker_id = w.worker_id AND j.state = 'assigned')
  ORDER BY random() LIMIT 1
+"""
+UNSETTLED = """
+SELECT EXISTS (SELECT FROM booking WHERE state <> ALL($1)) OR EXISTS (SELECT FROM offer WHERE state = 'open')
 """
 JOB_ROAD = (BookingState.EN_ROUTE, BookingState.ARRIVED, BookingState.IN_PROGRESS, BookingState.COMPLETED)
 
@@ -82,6 +95,7 @@ class Life:
         self._api_url, self._tokens = api_url, tokens
         self._seen: set[UUID] = set()
         self._ignored: list[UUID] = []
+        self._far_off: set[Principal] = set()
         self.is_calming_down = False
         self.answers: Counter[str] = Counter()
 
@@ -97,7 +111,7 @@ class Life:
     async def _customers(self) -> None:
         number = 0
         while not self.is_calming_down:
-            if await self.town.pool.fetchval("SELECT count(*) FROM booking WHERE state = 'searching'") < WORKERS:
+            if await self.town.pool.fetchval("SELECT count(*) FROM booking WHERE state = 'searching'") < SEARCHING_MAX:
                 # Nobody can do every fourth: it is put off, and in the end unserved.
                 number += 1
                 await self.town.book(service_code="plumbing" if number % 4 == 0 else "cleaning")
@@ -122,20 +136,20 @@ class Life:
     async def _fixes(self) -> None:
         while True:
             for worker in self.town.workers.values():
-                await self.town.place(worker, 0.5)
+                await self.town.place(worker, FAR_KM if worker in self._far_off else NEAR_KM)
             await CLOCK.sleep_ms(WORKER_SILENT_MS // 10)
 
     async def _phones(self, http: aiohttp.ClientSession, tasks: asyncio.TaskGroup) -> None:
         while True:
-            rows = await self.town.pool.fetch("SELECT offer_id, worker_id FROM offer WHERE state = 'open'")
+            rows = await self.town.pool.fetch("SELECT offer_id, worker_id, replaces FROM offer WHERE state = 'open'")
             for row in rows:
                 if row["offer_id"] not in self._seen:
                     self._seen.add(row["offer_id"])
-                    tasks.create_task(self._rings(http, self.town.workers[row["worker_id"]], row["offer_id"]))
+                    mood = 1.0 if self.is_calming_down or row["replaces"] else self.chance.random()
+                    tasks.create_task(self._rings(http, self.town.workers[row["worker_id"]], row["offer_id"], mood))
             await CLOCK.sleep_ms(40)
 
-    async def _rings(self, http: aiohttp.ClientSession, worker: Principal, offer_id: UUID) -> None:
-        mood = 1.0 if self.is_calming_down else self.chance.random()
+    async def _rings(self, http: aiohttp.ClientSession, worker: Principal, offer_id: UUID, mood: float) -> None:
         if mood < SILENT:
             self._ignored.append(offer_id)
             return
@@ -145,7 +159,21 @@ class Life:
             return
         if not self.is_calming_down and self.chance.random() < DROPS_OUT:
             await self._say(http, worker, f"/v1/bookings/{booking['booking_id']}/hand-back")
+        elif not self.is_calming_down and self.chance.random() < DAWDLES:
+            await self._dawdle(worker, booking["booking_id"])
         await self.finish(worker)
+
+    async def _dawdle(self, worker: Principal, booking_id: str) -> None:
+        """Be far off for a while, or until somebody who is nearer has taken the job over."""
+        if len(self._far_off) == DAWDLERS_MAX:
+            return
+        self._far_off.add(worker)
+        until_ms = CLOCK.now_ms() + DAWDLE_MS
+        await self.town.place(worker, FAR_KM)
+        has_it = "SELECT worker_id = $2 FROM booking WHERE booking_id = $1"
+        while CLOCK.now_ms() < until_ms and await self.town.pool.fetchval(has_it, booking_id, worker.person_id):
+            await CLOCK.sleep_ms(50)
+        self._far_off.discard(worker)
 
     async def finish(self, worker: Principal) -> None:
         """Do the job that this worker has, to its end."""
@@ -239,6 +267,7 @@ async def test_nothing_is_lost_and_nothing_given_twice(
         await asyncio.gather(
             die_at_each(nursery, "matcher", env, MATCHER_POINTS), die_at_each(nursery, "api", env, API_POINTS)
         )
+        await until_taken_over(pool)
         life.is_calming_down = True
         await until_settled(pool, life)
         living.cancel()
@@ -246,14 +275,20 @@ async def test_nothing_is_lost_and_nothing_given_twice(
     history = await read_history(pool)
     assert faults(history) == []
     ends = {offer.reason or offer.state for offer in history.offers}
-    assert {"accepted", "declined", "expired", "handed_back", "taken"} <= ends
+    assert {"accepted", "declined", "expired", "handed_back", "replaced", "taken"} <= ends
     states = {booking.state for booking in history.bookings}
     assert {BookingState.COMPLETED, BookingState.UNSERVED} <= states
 
 
+async def until_taken_over(pool: asyncpg.Pool) -> None:
+    async with asyncio.timeout(DEATH_S):
+        while not await pool.fetchval("SELECT EXISTS (SELECT FROM offer WHERE state = 'replaced')"):
+            await CLOCK.sleep_ms(50)
+
+
 async def until_settled(pool: asyncpg.Pool, life: Life) -> None:
     async with asyncio.timeout(DEATH_S):
-        while await pool.fetchval("SELECT count(*) FROM booking WHERE state <> ALL($1)", [*SETTLED]):
+        while await pool.fetchval(UNSETTLED, [*SETTLED]):
             for worker in life.town.workers.values():
                 await life.finish(worker)
             await CLOCK.sleep_ms(50)

@@ -35,6 +35,18 @@ SOUND = History(
     gone=Counter(OFFERS[:3]),
 )
 
+TAKEN_OVER = History(
+    bookings=[Booking(ONE, S.ASSIGNED, 8, BOB)],
+    events=[*STORY, Event(ONE, 7, S.ASSIGNED, S.SEARCHING, at=70), Event(ONE, 8, S.SEARCHING, S.ASSIGNED, at=70)],
+    offers=[
+        *SOUND.offers[:2],
+        replace(SOUND.offers[2], state=Ends.REPLACED),
+        Offer(OFFERS[3], ONE, BOB, Ends.ACCEPTED, 60, 70, replaces=CID),
+    ],
+    rung=Counter(OFFERS),
+    gone=Counter(OFFERS),
+)
+
 
 def with_offer(number: int, **changes: object) -> History:
     offers = [replace(offer, **changes) if n == number else offer for n, offer in enumerate(SOUND.offers)]
@@ -73,6 +85,9 @@ FAULTS: dict[str, Callable[[], History]] = {
     "rang 0 times": lambda: replace(SOUND, rung=Counter(OFFERS[1:3])),
     "end was told 0": lambda: replace(SOUND, gone=Counter(OFFERS[1:3])),
     "rounds of offers": lambda: with_offer(2, sent_at=41),
+    "2 times offered, 3 rounds": lambda: replace(
+        TAKEN_OVER, offers=[*TAKEN_OVER.offers[:3], replace(TAKEN_OVER.offers[3], replaces=None)]
+    ),
     "jobs at once": lambda: with_booking(1, state=S.ASSIGNED, worker_id=CID),
     "offers ring": lambda: replace(
         SOUND,
@@ -81,8 +96,9 @@ FAULTS: dict[str, Callable[[], History]] = {
 }
 
 
-def test_a_sound_history_passes():
-    assert faults(SOUND) == []
+@pytest.mark.parametrize("history", [SOUND, TAKEN_OVER])
+def test_a_sound_history_passes(history: History):
+    assert faults(history) == []
 
 
 @pytest.mark.parametrize("words", FAULTS)
