@@ -18,7 +18,8 @@ import api_rest.__main__
 import engine.run_matcher
 from engine.core import crash_point
 from engine.geo import mirror
-from engine.matcher import kernels, rematcher
+from engine.matcher import decision as deciding
+from engine.matcher import rematcher
 from engine.matcher.assignment import sparse
 from engine.matcher.policy_watch import PolicyWatch
 from ops.process import Process, run
@@ -31,7 +32,7 @@ ROOTS: dict[str, Callable[[Process], Awaitable[None]]] = {
 
 def main() -> None:
     """Answer requests until the line ends."""
-    for warm_up in (kernels.warm_up, mirror.warm_up, sparse.warm_up):
+    for warm_up in (deciding.warm_up, mirror.warm_up, sparse.warm_up):
         warm_up()
     print(json.dumps({"ready": True}), flush=True)  # noqa: T201 - the answer
     for line in sys.stdin:

@@ -1,8 +1,9 @@
 """Matchers and APIs killed at every named point of an offer's life, under load: nothing is lost or given twice.
 
 Two lines of victims run side by side, one process after the other, each set to die where the last one did not.
-Meanwhile customers book, workers say yes, no or nothing, several are asked at once, jobs are done, handed back or taken over, and
-the desk assigns. When the last victim is dead, healthy processes finish, and the whole history is read and judged.
+Meanwhile customers book, workers say yes, no or nothing, several are asked at once, jobs are done, handed back or taken
+over, and the desk assigns. When the last victim is dead, healthy processes finish, and the whole history is read and
+judged.
 """
 
 import asyncio
