@@ -4,6 +4,8 @@ from typing import Final
 
 NOTICE_FIRST_MAX: Final = 2_000
 """First notices under way at once on one channel. They wait for no repetition, and for no share of an address."""
+NOTICES_AT_ONCE_MAX: Final = 50
+"""Notices on one channel whose messages a sender reads at once; first notices beyond wait unclaimed, for any sender."""
 PROVIDER_ANSWER_BYTES_MAX: Final = 65_536
 """What a provider or a receiver answers is read no further."""
 WRONG_REPLIES_MAX: Final = 5

@@ -5,7 +5,8 @@ unless the provider has told meanwhile that it has it. A notice that fails is tr
 failed; either outcome is an event of its incident.
 
 The first notice of an incident to somebody waits for nothing: neither for a free place among repetitions nor for its
-address's share of them.
+address's share of them. After an outage there may be thousands: as many are claimed as can be written at once, so that
+a lease and a deadline are spent on the receiver and not in our own queue.
 """
 
 import asyncio
@@ -27,6 +28,7 @@ from config.limits import (
     NOTICE_RETRY_MS_MAX,
     NOTICE_RETRY_MS_MIN,
     NOTICE_SEND_TIMEOUT_MS,
+    NOTICES_AT_ONCE_MAX,
     NOTICES_PER_ADDRESS_MAX,
 )
 from engine.core.clock import Clock
@@ -120,6 +122,8 @@ class NoticeSender:
         self._listener = Listener(pool=pool, clock=clock, handlers={"clenzy_notice": self._wake.set})
         self._firsts: Counter[Channel] = Counter()
         self._repetitions: Counter[tuple[Channel, str]] = Counter()
+        self._unwritten: Counter[Channel] = Counter()
+        """Claimed notices whose message is still to be read from Postgres."""
 
     async def run(self) -> None:
         """Send until cancelled, through restarts of Postgres and of every provider."""
@@ -140,18 +144,20 @@ class NoticeSender:
             for channel, notifier in self._notifiers.items():
                 for row in await self._claim_firsts(conn, channel, now_ms):
                     self._firsts[channel] += 1
+                    self._unwritten[channel] += 1
                     sends.create_task(self._send_first(row, notifier, now_ms))
                 for row in await self._claim(conn, channel, now_ms):
                     self._repetitions[channel, row["address"]] += 1
+                    self._unwritten[channel] += 1
                     sends.create_task(self._send_again(row, notifier, now_ms))
             next_due_ms = await conn.fetchval(NEXT_DUE, [channel.value for channel in self._notifiers])
         until_due_ms = NOTICE_POLL_MS if next_due_ms is None else next_due_ms - now_ms
         return min(NOTICE_POLL_MS, until_due_ms) if until_due_ms > 0 else NOTICE_POLL_MS
 
     async def _claim_firsts(self, conn: Connection, channel: Channel, now_ms: int) -> list[asyncpg.Record]:
-        """Lease every first notice that is due on one channel."""
+        """Lease the first notices that are due on one channel, as many as can be written at once."""
         lease_until = utc_from_ms(now_ms + NOTICE_LEASE_MS)
-        free = NOTICE_FIRST_MAX - self._firsts[channel]
+        free = max(0, min(NOTICE_FIRST_MAX - self._firsts[channel], NOTICES_AT_ONCE_MAX - self._unwritten[channel]))
         return await conn.fetch(
             CLAIM,
             utc_from_ms(now_ms),
@@ -217,8 +223,9 @@ class NoticeSender:
 
     async def _attempt(self, notice: asyncpg.Record, notifier: Notifier, now_ms: int) -> Outcome:
         try:
+            message = await self._written(notice, now_ms)
             async with asyncio.timeout(NOTICE_SEND_TIMEOUT_MS / MS_PER_S):
-                receipt = await notifier.send(await self._message(notice, now_ms))
+                receipt = await notifier.send(message)
         except NotSent as error:
             return Outcome(None, str(error)[:LAST_ERROR_CHARS_MAX], is_final=error.is_final)
         except TimeoutError:
@@ -229,6 +236,16 @@ class NoticeSender:
             log.exception("notice.channel_failed", notice_id=str(notice["notice_id"]))
             return Outcome(None, f"internal: {type(error).__name__}")
         return Outcome(receipt)
+
+    async def _written(self, notice: asyncpg.Record, now_ms: int) -> NoticeMessage:
+        """Return the message, and let others be claimed in this one's place once half of the places are free."""
+        try:
+            return await self._message(notice, now_ms)
+        finally:
+            channel = Channel(notice["channel"])
+            self._unwritten[channel] -= 1
+            if self._unwritten[channel] == NOTICES_AT_ONCE_MAX // 2:
+                self._wake.set()
 
     async def _message(self, notice: asyncpg.Record, now_ms: int) -> NoticeMessage:
         async with self._pool.acquire() as conn:

@@ -6,9 +6,16 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from config.limits import NOTICE_ATTEMPTS_MAX, NOTICE_BATCH_MAX, NOTICE_LEASE_MS, NOTICES_PER_ADDRESS_MAX
+from config.limits import (
+    NOTICE_ATTEMPTS_MAX,
+    NOTICE_BATCH_MAX,
+    NOTICE_LEASE_MS,
+    NOTICES_AT_ONCE_MAX,
+    NOTICES_PER_ADDRESS_MAX,
+)
 from engine.core.units import ms_from_utc
 from engine.core.vocabulary import Channel, IncidentKind
+from engine.safetap import notice_sender
 from engine.safetap.channels.email import EmailNotifier, parse_smtp_url
 from engine.safetap.channels.notifier import NotSent
 from engine.safetap.channels.webhook import WebhookNotifier, org_secret
@@ -253,6 +260,41 @@ async def test_a_first_notice_waits_for_no_share_and_for_no_free_place(world: Wo
         for task in asyncio.all_tasks() - {asyncio.current_task()}:
             task.cancel()
     assert len(hung.sent) == NOTICE_BATCH_MAX + NOTICES_PER_ADDRESS_MAX + 1, "the repetition waits"
+
+
+async def test_of_a_crowd_of_first_notices_as_many_are_claimed_as_are_written_at_once(world: World) -> None:
+    """The rest is free for other senders, and no lease runs out while it waits."""
+    recorder = Recorder()
+    for number in range(2 * NOTICES_AT_ONCE_MAX + 1):
+        await add_notice(world, Channel.EMAIL, f"{number}@clenzy.test")
+    desk = Desk(world, {Channel.EMAIL: recorder})
+    for sent in (NOTICES_AT_ONCE_MAX, 2 * NOTICES_AT_ONCE_MAX, 2 * NOTICES_AT_ONCE_MAX + 1):
+        await desk.round()
+        assert len(recorder.sent) == sent
+    assert len({message.address for message in recorder.sent}) == len(recorder.sent)
+
+
+async def test_the_deadline_is_the_receivers_and_not_our_own_stores(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Were it not, a receiver would be asked with no time left to answer, and then asked again."""
+    monkeypatch.setattr(notice_sender, "NOTICE_SEND_TIMEOUT_MS", 500)
+    recorder = Recorder()
+    await add_notice(world, Channel.EMAIL, "dora@clenzy.test")
+    desk = Desk(world, {Channel.EMAIL: recorder})
+    async with world.pool.acquire() as slow, asyncio.timeout(20):
+        locks = slow.transaction()
+        await locks.start()
+        await slow.execute("LOCK TABLE booking IN ACCESS EXCLUSIVE MODE")
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(desk.round())
+            while not await world.pool.fetchval("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"):
+                await CLOCK.sleep_ms(10)
+            await CLOCK.sleep_ms(2 * 500)
+            await locks.rollback()
+    assert len(recorder.sent) == 1
+    notice = await desk.notice()
+    assert (notice["state"], notice["attempts"], notice["last_error"]) == ("sent", 1, None)
 
 
 async def test_one_address_gets_no_more_than_its_share_of_a_batch(world: World) -> None:
