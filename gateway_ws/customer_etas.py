@@ -13,13 +13,15 @@ import numpy as np
 
 from config.limits import CUSTOMER_ETA_KEPT_MS, CUSTOMER_ETA_TURN_MS, CUSTOMER_ETAS_A_TURN_MAX, CUSTOMER_ETAS_EVERY_MS
 from engine.core.clock import Clock
-from engine.eta.source import EtaSource, Question
+from engine.eta.source import EtaOutcome, EtaSource, Question
 from engine.eta.straight_line import Eta, estimate
 from gateway_ws.jobs import Job
 
 EtaOf: TypeAlias = Callable[[int, Job, float, float], Eta]
 """Slot, job, and where the worker is in degrees."""
 
+KNOWN_WAYS = (EtaOutcome.ROADS, EtaOutcome.ROUTER)
+"""All other outcomes are the straight line itself, which nothing is to be rounded into twice."""
 LINE_S_MIN = 1.0
 """At the door a straight line of no seconds is in proportion to nothing."""
 
@@ -28,10 +30,8 @@ LINE_S_MIN = 1.0
 class _Answer:
     booking_id: str
     asked_ms: int
-    eta: float
-    low: float
-    high: float
-    """Over the straight line's seconds."""
+    ratios: tuple[float, float, float] | None
+    """Time, low and high over the straight line's seconds; `None`: the source had nothing better than that line."""
 
 
 def straight_eta(slot: int, job: Job, lat_deg: float, lng_deg: float) -> Eta:
@@ -57,10 +57,11 @@ class CustomerEtas:
             answer = None
         if answer is None or self._clock.now_ms() - answer.asked_ms >= CUSTOMER_ETAS_EVERY_MS:
             self._wanted[slot] = job, lat_deg, lng_deg
-        if answer is None:
+        if answer is None or answer.ratios is None:
             return line
         line_s = max(line.eta_s, LINE_S_MIN)
-        return Eta(round(line_s * answer.eta), round(line_s * answer.low), round(line_s * answer.high))
+        eta, low, high = answer.ratios
+        return Eta(round(line_s * eta), round(line_s * low), round(line_s * high))
 
     async def run(self) -> None:
         """Ask the source, for ever."""
@@ -81,6 +82,9 @@ class CustomerEtas:
         questions = [Question(np.array([lat]), np.array([lng]), job.lat_deg, job.lng_deg) for job, lat, lng in asked]
         found = await self._source.answers(questions, at_ms=now_ms)
         for slot, (job, lat_deg, lng_deg), times in zip(slots, asked, found, strict=True):
-            line_s = max(straight_eta(slot, job, lat_deg, lng_deg).eta_s, LINE_S_MIN)
-            eta, low, high = (float(each[0]) / line_s for each in (times.eta_s, times.low_s, times.high_s))
-            self._answers[slot] = _Answer(job.booking_id, now_ms, eta, low, high)
+            ratios = None
+            if times.outcome[0] in KNOWN_WAYS:
+                line_s = max(straight_eta(slot, job, lat_deg, lng_deg).eta_s, LINE_S_MIN)
+                eta, low, high = (float(each[0]) / line_s for each in (times.eta_s, times.low_s, times.high_s))
+                ratios = eta, low, high
+            self._answers[slot] = _Answer(job.booking_id, now_ms, ratios)

@@ -230,7 +230,8 @@ async def test_a_port_that_is_lost_between_choice_and_use_costs_another_choice(
         await installation.start()
         assert installation.settings.database_url is not None
         lost = rivals[0].getsockname()[1]
-        assert int(installation.settings.database_url.get_secret_value().rpartition(":")[2].split("/")[0]) > lost
+        # Another one, not necessarily a higher one: what a neighbour has given back meanwhile is free again.
+        assert int(installation.settings.database_url.get_secret_value().rpartition(":")[2].split("/")[0]) != lost
     finally:
         await installation.stop()
         for rival in rivals:

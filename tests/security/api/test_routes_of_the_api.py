@@ -10,8 +10,8 @@ from tests.integration.api.conftest import Api, Person
 
 OPEN = {
     "GET /healthz", "GET /readyz", "GET /metrics", "GET /openapi.json", "GET /docs", "GET /docs/", "GET /docs/start.js",
-    "GET /docs/{file}", "GET /", "GET /worker", "GET /worker/", "GET /customer", "GET /customer/", "GET /assets/{file}",
-    "GET /{file}",
+    "GET /docs/{file}", "GET /", "GET /worker", "GET /worker/", "GET /customer", "GET /customer/", "GET /trip",
+    "GET /trip/", "GET /assets/{file}", "GET /{file}",
 }  # fmt: skip
 """What anybody may read: pages, their files, the documentation, health and counts. None is anybody's data."""
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from config.limits import CUSTOMER_ETA_KEPT_MS, CUSTOMER_ETAS_A_TURN_MAX, CUSTOMER_ETAS_EVERY_MS
-from engine.eta.source import EtaMatrix, Question, StraightLineSource, straight_answer
+from engine.eta.source import EtaMatrix, EtaOutcome, Question, StraightLineSource, straight_answer
 from engine.eta.straight_line import estimate
 from gateway_ws.customer_etas import CustomerEtas
 from gateway_ws.jobs import Job
@@ -31,7 +31,11 @@ class SlowRoads(StraightLineSource):
         self.asked += questions
         await self.gate.wait()
         lines = [straight_answer(each) for each in questions]
-        return [replace(each, eta_s=2 * each.eta_s, low_s=1.5 * each.eta_s, high_s=3 * each.eta_s) for each in lines]
+        roads = np.array([EtaOutcome.ROADS], np.uint8)
+        return [
+            replace(each, eta_s=2 * each.eta_s, low_s=1.5 * each.eta_s, high_s=3 * each.eta_s, outcome=roads)
+            for each in lines
+        ]
 
 
 async def test_the_line_tells_until_the_source_has_answered_and_then_in_proportion() -> None:
@@ -84,3 +88,13 @@ async def test_at_the_door_there_is_still_a_time() -> None:
     etas.of(1, JOB, *DOOR)
     await etas.turn()
     assert etas.of(1, JOB, *DOOR).eta_s == 0
+
+
+async def test_a_source_that_falls_back_changes_not_a_second_of_what_the_line_says() -> None:
+    """Whether it has answered yet must not be seen: two phones with the same fixes are told the same bytes."""
+    etas = CustomerEtas(StraightLineSource(), clock=ManualClock())
+    for number in range(200):
+        here = HERE[0] + number * 1e-4, HERE[1]
+        before = etas.of(7, JOB, *here)
+        await etas.turn()
+        assert etas.of(7, JOB, *here) == before == estimate(*here, *DOOR)
