@@ -67,6 +67,10 @@ TRAIL_TICK_MS: Final = 100
 """How often the writer looks whether a batch is full before its time."""
 TRAIL_BATCH_FIXES_MAX: Final = 20_000
 """Fixes of one COPY (1.5 MB); the rest follows in the next one at once."""
+TRAIL_CHUNK_BYTES: Final = 32_768
+"""Of a batch that Postgres is given at once; about 4 ms of its work."""
+TRAIL_CHUNK_PAUSE_MS: Final = 4
+"""Between two such pieces, for others; with a further batch waiting there is none, so that trails never fall behind."""
 TRAIL_BUFFER_FIXES_MAX: Final = 1_000_000
 """Fixes that wait while Postgres is away (32 MB); beyond it the oldest are dropped and counted."""
 TRAIL_RETRY_MS: Final = 1_000

@@ -1,6 +1,7 @@
 """Stores the trails: accepted fixes go to Postgres in large copies, beside the path of a ping and never in its way.
 
-`keep` costs one copy into a ring; a task of its own writes about once a second, or sooner when a batch is full. While
+`keep` costs one copy into a ring; a task of its own writes about once a second, or sooner when a batch is full, and in
+small pieces: an alarm's commit shares Postgres' log and processor with the trails, and waits for no whole batch. While
 Postgres is away the newest `TRAIL_BUFFER_FIXES_MAX` fixes wait and older ones are dropped and counted. A process that
 is killed loses what waits: about `TRAIL_FLUSH_MS` of fixes while Postgres answers. Acknowledgements to phones do not
 wait for the trail: they speak of the present, the cell.
@@ -23,6 +24,8 @@ from prometheus_client import Counter, Gauge
 from config.limits import (
     TRAIL_BATCH_FIXES_MAX,
     TRAIL_BUFFER_FIXES_MAX,
+    TRAIL_CHUNK_BYTES,
+    TRAIL_CHUNK_PAUSE_MS,
     TRAIL_DRAIN_MS,
     TRAIL_FLUSH_MS,
     TRAIL_RETRY_MS,
@@ -52,8 +55,6 @@ SELECT slot, org_id FROM worker JOIN person ON person_id = worker_id WHERE slot 
 """
 MAKE_STAGE: Final = "CREATE TEMPORARY TABLE trail_stage (LIKE trail) ON COMMIT DROP"
 ADD_NEW: Final = "INSERT INTO trail SELECT * FROM trail_stage ON CONFLICT DO NOTHING"
-
-_CHUNK_BYTES: Final = 65_536
 
 
 class TrailWriter:
@@ -155,19 +156,20 @@ class TrailWriter:
             await make_days(conn, days)
             self._known_days = set(days)
         try:
-            await conn.copy_to_table("trail", source=_chunks(data), columns=COLUMNS, format="binary")
+            await conn.copy_to_table("trail", source=self._chunks(data), columns=COLUMNS, format="binary")
         except asyncpg.UniqueViolationError:
-            await _copy_new(conn, data)
+            await self._copy_new(conn, data)
 
+    async def _copy_new(self, conn: Connection, data: bytes) -> None:
+        """Store the rows that are not there yet."""
+        async with conn.transaction():
+            await conn.execute(MAKE_STAGE)
+            await conn.copy_to_table("trail_stage", source=self._chunks(data), columns=COLUMNS, format="binary")
+            await conn.execute(ADD_NEW)
 
-async def _copy_new(conn: Connection, data: bytes) -> None:
-    """Store the rows that are not there yet."""
-    async with conn.transaction():
-        await conn.execute(MAKE_STAGE)
-        await conn.copy_to_table("trail_stage", source=_chunks(data), columns=COLUMNS, format="binary")
-        await conn.execute(ADD_NEW)
-
-
-async def _chunks(data: bytes) -> AsyncIterator[bytes]:
-    for start in range(0, len(data), _CHUNK_BYTES):
-        yield data[start : start + _CHUNK_BYTES]
+    async def _chunks(self, data: bytes) -> AsyncIterator[bytes]:
+        """Yield a batch in pieces; while another batch waits already, without a pause."""
+        for start in range(0, len(data), TRAIL_CHUNK_BYTES):
+            if start and len(self._buffer) < TRAIL_BATCH_FIXES_MAX:
+                await self._clock.sleep_ms(TRAIL_CHUNK_PAUSE_MS)
+            yield data[start : start + TRAIL_CHUNK_BYTES]

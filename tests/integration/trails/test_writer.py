@@ -10,7 +10,13 @@ import asyncpg
 import numpy as np
 import pytest
 
-from config.limits import TRAIL_BATCH_FIXES_MAX, TRAIL_FLUSH_MS, TRAIL_RETRY_MS, TRAIL_TICK_MS
+from config.limits import (
+    TRAIL_BATCH_FIXES_MAX,
+    TRAIL_CHUNK_PAUSE_MS,
+    TRAIL_FLUSH_MS,
+    TRAIL_RETRY_MS,
+    TRAIL_TICK_MS,
+)
 from engine.core.database import Connection
 from engine.core.errors import Unavailable
 from engine.core.ids import OrgId
@@ -44,6 +50,18 @@ class Line:
             yield conn
         if self.loses_the_answer:
             raise Unavailable
+
+
+class CountingClock(ManualClock):
+    """Time that passes at once; `pauses` are the milliseconds that somebody asked for."""
+
+    def __init__(self, now_ms: int) -> None:
+        super().__init__(now_ms)
+        self.pauses: list[float] = []
+
+    async def sleep_ms(self, ms: float) -> None:
+        self.pauses.append(ms)
+        await asyncio.sleep(0)
 
 
 @pytest.fixture
@@ -200,7 +218,8 @@ async def test_beyond_the_limit_the_oldest_are_dropped_and_counted(
     assert await stored_ms(pool) == [clock.now_ms() + number for number in range(5, 15)]
 
 
-async def test_more_than_a_batch_goes_in_several(pool: asyncpg.Pool, writer: TrailWriter, clock: ManualClock) -> None:
+async def test_more_than_a_batch_goes_in_several(pool: asyncpg.Pool, line: Line, clock: ManualClock) -> None:
+    writer = a_writer(line, CountingClock(clock.now_ms()))
     count, before = TRAIL_BATCH_FIXES_MAX + 3, outcome("stored")
     writer.keep(*fixes_at(*range(clock.now_ms(), clock.now_ms() + count)))
     assert await writer.flush()
@@ -242,7 +261,7 @@ async def test_a_stop_in_the_middle_of_a_copy_neither_loses_nor_doubles(
 ) -> None:
     """Cancelled at whichever point the race comes to: the batch is still there, and what was stored stays once."""
     for number in range(20):
-        writer = a_writer(line, clock)
+        writer = a_writer(line, CountingClock(clock.now_ms()))
         first_ms = clock.now_ms() + 1_000 * number
         writer.keep(*fixes_at(*range(first_ms, first_ms + 500)))
         async with asyncio.TaskGroup() as tasks:
@@ -263,3 +282,21 @@ async def test_a_stopping_process_does_not_wait_for_a_postgres_that_hangs(
         writer.keep(*fixes_at(clock.now_ms()))
         await writer.drain()
         assert len(writer) == 1
+
+
+async def test_a_batch_leaves_pauses_to_others_unless_the_next_one_waits_already(
+    pool: asyncpg.Pool, line: Line, clock: ManualClock
+) -> None:
+    counting = CountingClock(clock.now_ms())
+    writer = a_writer(line, counting)
+    writer.keep(*fixes_at(*range(clock.now_ms() - 2 * TRAIL_BATCH_FIXES_MAX, clock.now_ms())))
+    assert await writer.flush()
+    assert await pool.fetchval("SELECT count(*) FROM trail") == 2 * TRAIL_BATCH_FIXES_MAX
+    assert set(counting.pauses) == {TRAIL_CHUNK_PAUSE_MS}
+    alone = len(counting.pauses)
+    counting.pauses.clear()
+    writer.keep(
+        *fixes_at(*range(clock.now_ms() - 3 * TRAIL_BATCH_FIXES_MAX, clock.now_ms() - 2 * TRAIL_BATCH_FIXES_MAX))
+    )
+    assert await writer.flush()
+    assert len(counting.pauses) == alone, "of the two batches only the last one paused"
