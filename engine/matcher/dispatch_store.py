@@ -250,19 +250,33 @@ async def _ask(
     for proposal in proposals:
         if len(asked) == asking.at_once:
             break
-        offer = NewOffer(
-            offer_id=OfferId(new_id()),
-            org_id=claim.org_id,
-            booking_id=claim.booking_id,
-            worker_id=proposal.worker_id,
-            cost_min=proposal.cost_min,
-            eta_s=proposal.eta_s,
-            expires_at_ms=now_ms + asking.answer_ms,
-            round=asking.number,
-        )
+        offer = offer_to(claim, proposal, asking, offer_id=OfferId(new_id()), now_ms=now_ms)
         if await create_offer(conn, offer, now_ms=now_ms) is not None:
             asked.append(proposal.worker_id)
     return asked
+
+
+def offer_to(
+    claim: Claim,
+    proposal: Proposal,
+    asking: OfferRound,
+    *,
+    offer_id: OfferId,
+    now_ms: int,
+    replaces: PersonId | None = None,
+) -> NewOffer:
+    """Return the offer that a proposal becomes; `replaces` names who has the job until the yes."""
+    return NewOffer(
+        offer_id=offer_id,
+        org_id=claim.org_id,
+        booking_id=claim.booking_id,
+        worker_id=proposal.worker_id,
+        cost_min=proposal.cost_min,
+        eta_s=proposal.eta_s,
+        expires_at_ms=now_ms + asking.answer_ms,
+        round=asking.number,
+        replaces=replaces,
+    )
 
 
 def _claim(row: asyncpg.Record) -> Claim:

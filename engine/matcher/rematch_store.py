@@ -16,9 +16,9 @@ from engine.core.database import Connection
 from engine.core.ids import BookingId, OfferId, PersonId, WorkerSlot
 from engine.core.units import MS_PER_S, ms_from_utc, utc_from_ms
 from engine.core.vocabulary import Withdrawal
-from engine.matcher.dispatch_store import Claim, LogEntry, Proposal, add_log
+from engine.matcher.dispatch_store import Claim, LogEntry, Proposal, add_log, offer_to
 from engine.matcher.held_doors import held
-from engine.matcher.offer_store import NewOffer, create_offer, withdraw_offers
+from engine.matcher.offer_store import create_offer, withdraw_offers
 from engine.matcher.offers import OfferRound
 from engine.matcher.region_store import RegionStore
 from engine.matcher.rematch import Nearness
@@ -137,16 +137,8 @@ async def save_rematch(
         if await conn.fetchrow(LOCK_WAY, *locked) is None:
             return None
         for proposal in proposals:
-            offer = NewOffer(
-                offer_id=OfferId(new_id()),
-                org_id=claim.org_id,
-                booking_id=claim.booking_id,
-                worker_id=proposal.worker_id,
-                cost_min=proposal.cost_min,
-                eta_s=proposal.eta_s,
-                expires_at_ms=now_ms + asking.answer_ms,
-                round=asking.number,
-                replaces=look.worker_id,
+            offer = offer_to(
+                claim, proposal, asking, offer_id=OfferId(new_id()), now_ms=now_ms, replaces=look.worker_id
             )
             if await create_offer(conn, offer, now_ms=now_ms) is not None:
                 await add_log(conn, claim, entry, worker_id=proposal.worker_id, now_ms=now_ms)

@@ -53,7 +53,7 @@ async def sit(conn: asyncpg.Connection, world: World, person_id: PersonId) -> No
 
 async def press(world: World, person_id: PersonId | None = None, **changes: object) -> IncidentId:
     async with world.pool.acquire() as conn:
-        received = world.received(person_id, **changes)  # type: ignore[arg-type]
+        received = world.received(person_id, **changes)  # type: ignore[arg-type]  # each of its own kind
         return IncidentId(await store_trigger(conn, received, new_id=uuid4))
 
 
