@@ -62,7 +62,7 @@ async def root(process: Process) -> None:
             practising = tasks.create_task(
                 keep_running(partial(run_planned_drills, services), name="drills", clock=clock, errors=STORE_AWAY)
             )
-            await process.stop.wait()
+            await process.until_stopped()
             checking.cancel()
             practising.cancel()
 

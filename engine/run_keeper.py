@@ -367,7 +367,7 @@ async def root(process: Process) -> None:
                     keep_checked(process.readiness, "database", ask, errors=POSTGRES_ERRORS, sleep_ms=clock.sleep_ms)
                 ),
             ]
-            await process.stop.wait()
+            await process.until_stopped()
             for task in work:
                 task.cancel()
 

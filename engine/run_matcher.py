@@ -72,7 +72,7 @@ async def root(process: Process) -> None:
                 tasks.create_task(check("redis", redis.ping, errors=(RedisError, OSError))),
                 tasks.create_task(_keep_told(regions, readiness, clock)),
             ]
-            await process.stop.wait()
+            await process.until_stopped()
             for task in work:
                 task.cancel()
         await regions.leave()

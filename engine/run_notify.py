@@ -97,7 +97,7 @@ async def root(process: Process) -> None:
                 tasks.create_task(check("database", partial(pool.execute, "SELECT"), errors=POSTGRES_ERRORS)),
                 tasks.create_task(check("redis", redis.ping, errors=(RedisError, OSError))),
             ]
-            await process.stop.wait()
+            await process.until_stopped()
             for task in work:
                 task.cancel()
 

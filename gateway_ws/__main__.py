@@ -5,7 +5,7 @@ from contextlib import AsyncExitStack
 
 from aiohttp import web
 
-from config.limits import ACCEPT_BACKLOG, CLOSE_TIMEOUT_MS, GC_OBJECTS
+from config.limits import ACCEPT_BACKLOG, CLOSE_TIMEOUT_MS
 from engine.core.clock import SystemClock
 from engine.core.vocabulary import Door
 from engine.eta.choice import open_eta_source
@@ -14,7 +14,6 @@ from engine.wiring import open_access_tokens, open_fix_clock, open_redis
 from gateway_ws.engine_calls import EngineCalls
 from gateway_ws.gateway import Gateway, Stores
 from gateway_ws.safetap_client import SafeTapClient
-from ops.garbage import collect_seldom
 from ops.http import app_runner, ops_server, tls_context
 from ops.process import Process, run
 
@@ -49,8 +48,7 @@ async def root(process: Process) -> None:
                 ssl_context=tls_context(settings),
             )
             await site.start()
-            collect_seldom(GC_OBJECTS)
-            await process.stop.wait()
+            await process.until_stopped()
             await site.stop()
             await gateway.drain(settings.drain_within_ms, process.hurry)
         connecting.cancel()

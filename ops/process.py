@@ -10,7 +10,9 @@ import structlog
 import uvloop
 from pydantic import ValidationError
 
+from config.limits import GC_OBJECTS
 from config.settings import Settings
+from ops.garbage import collect_seldom
 from ops.logs import configure_logs
 from ops.readiness import Readiness
 
@@ -27,6 +29,11 @@ class Process:
     stop: asyncio.Event = field(default_factory=asyncio.Event)
     hurry: asyncio.Event = field(default_factory=asyncio.Event)
     """Set by a second signal: end at once, whatever is still to be done in good order."""
+
+    async def until_stopped(self) -> None:
+        """Wait for the end; call once everything is there that the process starts with."""
+        collect_seldom(GC_OBJECTS)
+        await self.stop.wait()
 
 
 def run(name: str, root: Callable[[Process], Awaitable[None]]) -> None:

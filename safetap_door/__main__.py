@@ -16,7 +16,6 @@ from config.jurisdictions import load_jurisdictions
 from config.limits import (
     ACCEPT_BACKLOG,
     COMMITTERS,
-    GC_OBJECTS,
     INTAKE_POOL_MAX,
     LADDER_POOL_MAX,
     LIVE_CLOSE_MS,
@@ -46,7 +45,6 @@ from engine.safetap.trigger_store import rehearse
 from engine.safetap.unverified_lane import UnverifiedLane
 from engine.safetap.watchdog.health import Part
 from engine.safetap.watchdog.peer_watch import PeerWatch, Pulse
-from ops.garbage import collect_seldom
 from ops.http import add_guards, add_ops_routes, app_runner, guards, tls_context
 from ops.process import Process, run
 from ops.readiness import Readiness
@@ -131,8 +129,7 @@ async def root(process: Process) -> None:
                 tasks.create_task(news.run()),
                 tasks.create_task(watch_database(pool, process.readiness, clock, pulses[Part.DOOR].beat)),
             ]
-            collect_seldom(GC_OBJECTS)
-            await process.stop.wait()
+            await process.until_stopped()
             desks.end_all()
             for task in work:
                 task.cancel()

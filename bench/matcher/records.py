@@ -166,7 +166,7 @@ def _near_us(frame: Frame, ask: Ask) -> float:
     need = query.need.copy()
     need[kernels.NEED_READY], need[kernels.NEED_KIT] = 1 << ask.skill_bit, 0
     wanted = ETA_CANDIDATES_MAX + NEAR_LOSERS_MAX
-    rows, costs, buffer = np.empty(wanted, np.int32), np.empty(wanted, np.float32), np.empty(kernels.BLOCK, np.int32)
+    rows, costs, buffer = np.empty(wanted, np.int32), np.empty(wanted, np.float32), np.empty(kernels.BLOCK, np.float32)
     took_us = []
     for _ in range(OFFERS):
         began_ns = time.perf_counter_ns()

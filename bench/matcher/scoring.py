@@ -51,7 +51,7 @@ def _row(random: np.random.Generator, n: int) -> Row:
     frame = build_frame(candidates, origin_lat_deg=LAT_DEG, origin_lng_deg=LNG_DEG)
     query = build_query(frame, ASK, radius_m=RADIUS_M, weights=W)
     rows, costs = np.empty(K, np.int32), np.empty(K, np.float32)
-    buffer = np.empty(at.BLOCK, np.int32)
+    buffer = np.empty(at.BLOCK, np.float32)
 
     def ours() -> NDArray[np.int32]:
         found = at.top_k(frame.matrix, frame.mask, query.need, query.numbers, rows, costs, buffer)

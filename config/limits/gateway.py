@@ -83,8 +83,6 @@ OPENING_RETRY_MS_MIN: Final = 500
 """Nobody is told to come again sooner than after this, give or take a quarter..."""
 OPENING_RETRY_MS_MAX: Final = 30_000
 """...nor later than after this; it grows by as long as one session takes with each that is sent away."""
-GC_OBJECTS: Final = 50_000
-"""New objects of a gateway or of SafeTap's door from which Python looks for unreachable cycles among them (2 ms)."""
 
 # Gateways that come and go
 GATEWAY_PROCESSES_MAX: Final = 64

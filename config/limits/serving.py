@@ -87,3 +87,7 @@ RESTART_CALM_MS: Final = 10_000
 """A program that was ready for this long starts again with the shortest pause."""
 HEALTH_SILENT_MS: Final = 30_000
 """A process whose `/healthz` does not answer for this long hangs: it is killed and started again."""
+
+# Processes
+GC_OBJECTS: Final = 50_000
+"""New objects of a process from which Python looks for unreachable cycles among them (2 ms)."""

@@ -22,11 +22,11 @@ from engine.matcher.candidate_search import CandidateSearch, Found, Sought
 from engine.matcher.decision import Circumstances, Decision, decide
 from engine.matcher.dispatch_store import Claim
 from engine.matcher.finishing import Soon
-from engine.matcher.frame import places_deg
+from engine.matcher.frame import places_of_frames
 from engine.matcher.offers import OfferRound, PastOffer, workers_not_to_ask
 from engine.matcher.shortlist import Shortlist
 from engine.matcher.window_round import Open, decisions_of, prices_of, problem_of
-from engine.risk.score import Risk, booking_risk
+from engine.risk.score import Risk, booking_risks
 from engine.risk.surface import RiskSurface
 
 US_PER_NS: Final = 1e-3
@@ -96,7 +96,7 @@ class Chooser:
         Raises:
             RedisError: Redis did not answer.
         """
-        ((shortlist, circumstances),) = await self._listed([job], [self._asked(job)])
+        ((shortlist, circumstances),) = await self._listed([job], self._asked([job]))
         (arrivals,) = await self._arrivals([shortlist])
         return decide(shortlist, arrivals, circumstances)
 
@@ -106,7 +106,7 @@ class Chooser:
         Raises:
             RedisError: Redis did not answer.
         """
-        asked = [self._asked(job) for job in jobs]
+        asked = self._asked(jobs)
         listed = await self._listed(jobs, asked)
         now_ms = self._clock.now_ms()
         waited_ms = [now_ms - job.claim.created_at_ms for job in jobs]
@@ -145,11 +145,14 @@ class Chooser:
         SOLVE_SECONDS.observe(took_ns * S_PER_NS)
         return decisions_of(timed, prices, problem, plan, window_ms=window_ms, solver_us=round(took_ns * US_PER_NS))
 
-    def _asked(self, job: Job) -> _Asked:
-        claim = job.claim
-        at_ms = self._clock.now_ms()
-        risk = booking_risk(self._surface, lat_deg=claim.lat_deg, lng_deg=claim.lng_deg, at_ms=at_ms, tz=claim.tz)
-        return _Asked(Ask(claim.lat_deg, claim.lng_deg, claim.skill_bit, risk.score, job.wants), risk)
+    def _asked(self, jobs: Sequence[Job]) -> list[_Asked]:
+        claims = [job.claim for job in jobs]
+        places = [(claim.lat_deg, claim.lng_deg, claim.tz) for claim in claims]
+        risks = booking_risks(self._surface, places, at_ms=self._clock.now_ms())
+        return [
+            _Asked(Ask(claim.lat_deg, claim.lng_deg, claim.skill_bit, risk.score, job.wants), risk)
+            for job, claim, risk in zip(jobs, claims, risks, strict=True)
+        ]
 
     async def _listed(self, jobs: Sequence[Job], asked: Sequence[_Asked]) -> list[tuple[Shortlist, Circumstances]]:
         found = await _found(jobs, asked, now_ms=self._clock.now_ms())
@@ -222,4 +225,8 @@ async def _found(jobs: Sequence[Job], asked: Sequence[_Asked], *, now_ms: int) -
 
 
 def _questions(shortlists: Sequence[Shortlist]) -> list[Question]:
-    return [Question(*places_deg(each.frame), each.ask.lat_deg, each.ask.lng_deg) for each in shortlists]
+    places = places_of_frames([each.frame for each in shortlists])
+    return [
+        Question(lat_deg, lng_deg, each.ask.lat_deg, each.ask.lng_deg)
+        for each, (lat_deg, lng_deg) in zip(shortlists, places, strict=True)
+    ]

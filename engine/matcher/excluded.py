@@ -39,7 +39,7 @@ def broken_rules(frame: Frame, ask: Ask, query: Query) -> IntArray:
 def costs_without_rules(frame: Frame, ask: Ask, query: Query) -> FloatArray:
     """Return what each row would cost, in minutes, as if it broke no rule, with `apart` laid over."""
     n = frame.mask.shape[1]
-    rows, costs, buffer = np.empty(n, np.int32), np.empty(n, np.float32), np.empty(BLOCK, np.int32)
+    rows, costs, buffer = np.empty(n, np.int32), np.empty(n, np.float32), np.empty(BLOCK, np.float32)
     matrix = frame.matrix.copy()
     matrix[at.WORK_END_MIN] = np.inf
     found = top_k(matrix, frame.mask, *_without_rules(ask, query), rows, costs, buffer)

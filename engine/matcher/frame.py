@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import IntFlag
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import Final, TypeAlias
 
 import numpy as np
@@ -319,9 +319,22 @@ def straight_eta_min(columns: NDArray[np.floating], numbers: DoubleArray) -> Dou
 
 def places_deg(frame: Frame) -> tuple[DoubleArray, DoubleArray]:
     """Return the rows' latitudes and longitudes, to some millimetres."""
-    x_km, y_km = frame.matrix[at.X_KM].astype(np.float64), frame.matrix[at.Y_KM].astype(np.float64)
-    lng_deg = (frame.origin_lng_deg + x_km / KM_PER_DEG + 180) % 360 - 180
-    return frame.origin_lat_deg + y_km / KM_PER_DEG, lng_deg
+    (places,) = places_of_frames([frame])
+    return places
+
+
+def places_of_frames(frames: Sequence[Frame]) -> list[tuple[DoubleArray, DoubleArray]]:
+    """Return `places_deg` of each frame; arrays of many frames are parts of one."""
+    lengths = [frame.mask.shape[1] for frame in frames]
+    places = np.concatenate([frame.matrix[: at.BASE_MIN] for frame in frames], axis=1, dtype=np.float64) / KM_PER_DEG
+    origins = np.array([(frame.origin_lng_deg, frame.origin_lat_deg) for frame in frames])
+    places += np.repeat(origins.T, lengths, axis=1)
+    lng_deg, lat_deg = places
+    lng_deg += 180
+    lng_deg %= 360
+    lng_deg -= 180
+    ends = [0, *accumulate(lengths)]
+    return [(lat_deg[a:b], lng_deg[a:b]) for a, b in pairwise(ends)]
 
 
 def part_of(frame: Frame, rows: IntArray) -> Frame:

@@ -3,10 +3,9 @@
 `engine.matcher.reference` is its plain twin; property tests hold the two to the same ranking.
 
 What makes it fast: one matrix and one mask (few arrays, so that the compiler can prove that they do not overlap and
-vectorises), and a sieve before the score. Blocks of 256 are sieved with adds and multiplies alone: a cost below the
-k-th best so far means a * sqrt(d) < r, so a^4 * d^2 < r^4, with d^2 at hand and no root taken. Only who passes, some
-dozens of a hundred thousand, is scored exactly and goes to the heap. The sieve is a little wide, never narrow: what it
-lets through is decided by the exact cost, so that the ranking is the reference's to the bit.
+vectorises), and whole blocks. A block of 256 is scored at once, rules and roots and all, in the registers' full width;
+what comes of it stays in the first-level cache, and only who is cheaper than the k-th best so far goes to the heap.
+Steps and their order are the reference's, so that the ranking is the reference's to the bit.
 """
 
 from typing import Final, TypeAlias, cast
@@ -64,16 +63,22 @@ QUERY_LENGTH: Final = 15
 """Elements of a query: one array, because every argument of a compiled call costs time."""
 
 BLOCK: Final = 256
-"""Candidates of a block: what the sieve says of them stays in the first-level cache."""
+"""Candidates of a block: their costs stay in the first-level cache."""
 
 FIRST_BLOCK: Final = 32
-"""Candidates of the first block, which the sieve lets through as a whole; from there blocks double up to `BLOCK`."""
+"""Candidates of the first block, of which each goes to the heap; from there blocks double up to `BLOCK`."""
 
 NEVER: Final = cast("float", np.float32(np.inf))
-SLACK: Final = np.float32(4e-6)
-"""Rounding of a handful of float32 steps, of the numbers that they are made of."""
-SLACK_MIN: Final = np.float32(1e-6)
-SLACK_OF_POWER: Final = np.float32(1.0001)
+
+Single: TypeAlias = np.float32
+
+Place: TypeAlias = tuple[Single, Single, Single, Single]
+"""Where a booking is: east and north in kilometres, the scale of the east there, and how it falls to the north."""
+
+Terms: TypeAlias = tuple[
+    Single, Single, Single, Single, tuple[Single, Single, Single, Single], tuple[np.int32, np.int32]
+]
+"""What a booking's costs are made of, out of its query and its need: numbers, which stay in registers."""
 
 
 @kernel
@@ -84,7 +89,7 @@ def top_k(
     query: FloatArray,
     rows: IntArray,
     costs: FloatArray,
-    buffer: IntArray,
+    buffer: FloatArray,
 ) -> int:
     """Write the cheapest candidates to `rows` and `costs`, cheapest first; return how many there are.
 
@@ -103,12 +108,10 @@ def top_k(
     start, stop = 0, 0
     while stop < n:
         start, stop = stop, min(n, stop + min(BLOCK, max(FIRST_BLOCK, stop)))
-        if not _sieve(matrix, mask, start, stop, need, query, limit, buffer):
+        if not _score(matrix, mask, start, stop, need, query, limit, buffer):
             continue
         for i in range(stop - start):
-            if not buffer[i]:
-                continue
-            cost = cost_of(matrix, mask, start + i, need, query)
+            cost = buffer[i]
             if not cost < limit:
                 continue
             if found < k:
@@ -123,51 +126,84 @@ def top_k(
 
 
 @kernel
-def cost_of(matrix: FloatArray, mask: IntArray, row: int, need: IntArray, query: FloatArray) -> float:
-    """Return a candidate's cost in minutes; infinity for whose working time ends before the job does."""
-    # `cost_at_any_hour` written out, bit for bit: a call in a call makes the scores of a thousand dearer by two fifths.
-    zero = np.float32(0)
-    if query[QUERY_END_MIN] > matrix[WORK_END_MIN, row]:
-        return NEVER
-    dy_km = matrix[Y_KM, row] - query[QUERY_Y_KM]
-    scale = query[QUERY_EAST_SCALE] - query[QUERY_EAST_SLOPE] * dy_km
-    dx_km = (matrix[X_KM, row] - query[QUERY_X_KM]) * scale
-    km2 = dx_km * dx_km + dy_km * dy_km
-    gap = max(zero, query[QUERY_RISK] - matrix[EXPERIENCE, row])
-    cost: float = (query[QUERY_MIN_PER_ROOT_KM] * np.sqrt(np.sqrt(km2)) + matrix[BASE_MIN, row]) + query[
-        QUERY_RISK_GAP_MIN
-    ] * (gap * gap)
-    cost += query[QUERY_PREFERENCE_MIN]
-    cost += query[QUERY_LEVEL_GAP_MIN] * max(zero, query[QUERY_LEVEL] - matrix[need[LEVEL_ROW], row])
-    kit = mask[MASK_KIT, row]
-    if (kit & need[WISH_PARTS]) != need[WISH_PARTS]:
-        cost += query[QUERY_PARTS_MIN]
-    if need[WISH_LANGUAGES] != 0 and (kit & need[WISH_LANGUAGES]) == 0:
-        cost += query[QUERY_LANGUAGE_MIN]
-    cost += query[QUERY_OVERTIME] * max(zero, query[QUERY_END_MIN] - matrix[SHIFT_END_MIN, row])
-    return cost
+def _score(  # noqa: PLR0913, PLR0917 - as `top_k`
+    matrix: FloatArray,
+    mask: IntArray,
+    start: int,
+    stop: int,
+    need: IntArray,
+    query: FloatArray,
+    limit: np.float32,
+    buffer: FloatArray,
+) -> np.int32:
+    """Write the cost of each of a block, infinity for who does not count; return how many are below `limit`."""
+    x_km, y_km = matrix[X_KM, start:stop], matrix[Y_KM, start:stop]
+    base_min, experience = matrix[BASE_MIN, start:stop], matrix[EXPERIENCE, start:stop]
+    shift_end_min, work_end_min = matrix[SHIFT_END_MIN, start:stop], matrix[WORK_END_MIN, start:stop]
+    levels = matrix[need[LEVEL_ROW], start:stop]
+    bits, kit = mask[MASK_READY, start:stop], mask[MASK_KIT, start:stop]
+    need_bits, need_kit = np.int32(need[NEED_READY]), np.int32(need[NEED_KIT])
+    place, terms, km2_max = place_of(query), terms_of(need, query), query[QUERY_KM2_MAX]
+    end_min, overtime = query[QUERY_END_MIN], query[QUERY_OVERTIME]
+    zero, never = np.float32(0), np.float32(np.inf)
+    count = np.int32(0)
+    for i in range(stop - start):
+        km2 = km2_of(place, x_km[i], y_km[i])
+        cost = cost_of(terms, km2, base_min[i], experience[i], levels[i], kit[i])
+        cost += overtime * max(zero, end_min - shift_end_min[i])
+        # np.int32: the bitwise operators of numba widen to 64 bits, which halves the lanes of every step.
+        counts = (
+            np.int32(km2 <= km2_max)
+            & np.int32(end_min <= work_end_min[i])
+            & np.int32(np.int32(bits[i] & need_bits) == need_bits)
+            & np.int32(np.int32(kit[i] & need_kit) == need_kit)
+        )
+        buffer[i] = cost if counts else never
+        count += np.int32(buffer[i] < limit)
+    return count
 
 
 @kernel
-def cost_at_any_hour(
-    matrix: FloatArray, base_min: float, kit: int, row: int, need: IntArray, query: FloatArray
-) -> float:
-    """Return a candidate's cost but for overtime; what a booking may lay over, base and kit, is passed in."""
-    zero = np.float32(0)
-    dy_km = matrix[Y_KM, row] - query[QUERY_Y_KM]
-    scale = query[QUERY_EAST_SCALE] - query[QUERY_EAST_SLOPE] * dy_km
-    dx_km = (matrix[X_KM, row] - query[QUERY_X_KM]) * scale
-    km2 = dx_km * dx_km + dy_km * dy_km
-    gap = max(zero, query[QUERY_RISK] - matrix[EXPERIENCE, row])
-    cost: float = (query[QUERY_MIN_PER_ROOT_KM] * np.sqrt(np.sqrt(km2)) + base_min) + query[QUERY_RISK_GAP_MIN] * (
-        gap * gap
+def place_of(query: FloatArray) -> Place:
+    """Return where a query's booking is."""
+    return query[QUERY_X_KM], query[QUERY_Y_KM], query[QUERY_EAST_SCALE], query[QUERY_EAST_SLOPE]
+
+
+@kernel
+def terms_of(need: IntArray, query: FloatArray) -> Terms:
+    """Return what `cost_of` wants to know of a booking."""
+    return (
+        query[QUERY_MIN_PER_ROOT_KM],
+        query[QUERY_RISK],
+        query[QUERY_RISK_GAP_MIN],
+        query[QUERY_PREFERENCE_MIN],
+        (query[QUERY_LEVEL], query[QUERY_LEVEL_GAP_MIN], query[QUERY_PARTS_MIN], query[QUERY_LANGUAGE_MIN]),
+        (np.int32(need[WISH_PARTS]), np.int32(need[WISH_LANGUAGES])),
     )
-    cost += query[QUERY_PREFERENCE_MIN]
-    cost += query[QUERY_LEVEL_GAP_MIN] * max(zero, query[QUERY_LEVEL] - matrix[need[LEVEL_ROW], row])
-    if (kit & need[WISH_PARTS]) != need[WISH_PARTS]:
-        cost += query[QUERY_PARTS_MIN]
-    if need[WISH_LANGUAGES] != 0 and (kit & need[WISH_LANGUAGES]) == 0:
-        cost += query[QUERY_LANGUAGE_MIN]
+
+
+@kernel
+def km2_of(place: Place, x_km: Single, y_km: Single) -> Single:
+    """Return the square of the straight line: flat earth at the mean latitude of the two."""
+    to_x_km, to_y_km, scale, slope = place
+    dy_km = y_km - to_y_km
+    dx_km = (x_km - to_x_km) * (scale - slope * dy_km)
+    return dx_km * dx_km + dy_km * dy_km
+
+
+@kernel
+def cost_of(terms: Terms, km2: Single, base_min: Single, experience: Single, level: Single, kit: np.int32) -> Single:
+    """Return a candidate's cost but for overtime, in minutes."""
+    min_per_root_km, risk, risk_gap_min, preference_min, wishes, (parts, languages) = terms
+    level_wanted, level_gap_min, parts_min, language_min = wishes
+    zero = np.float32(0)
+    gap = max(zero, risk - experience)
+    cost: Single = (min_per_root_km * np.sqrt(np.sqrt(km2)) + base_min) + risk_gap_min * (gap * gap)
+    cost += preference_min
+    cost += level_gap_min * max(zero, level_wanted - level)
+    cost += zero if np.int32(kit & parts) == parts else parts_min
+    speaks = np.int32(languages == 0) | np.int32(np.int32(kit & languages) != 0)
+    cost += zero if speaks else language_min
     return cost
 
 
@@ -202,7 +238,7 @@ def warm_up() -> None:
     """Compile the kernels, or read them from their cache: once at process start, before readiness."""
     matrix, mask = np.zeros((FRAME_ROWS, 1), np.float32), np.zeros((MASK_ROWS, 1), np.int32)
     query, one = np.zeros(QUERY_LENGTH, np.float32), np.zeros(1, np.int32)
-    buffer = np.zeros(BLOCK, np.int32)
+    buffer = np.zeros(BLOCK, np.float32)
     top_k(matrix, mask, np.zeros(NEED_LENGTH, np.int32), query, one, np.zeros(1, np.float32), buffer)
     broken_rules(matrix, mask, one, one, query, one.copy())
 
@@ -210,57 +246,7 @@ def warm_up() -> None:
 @kernel
 def is_far(matrix: FloatArray, row: int, query: FloatArray) -> bool:
     """Whether a candidate is further away than the query looks."""
-    dy_km = matrix[Y_KM, row] - query[QUERY_Y_KM]
-    dx_km = (matrix[X_KM, row] - query[QUERY_X_KM]) * (query[QUERY_EAST_SCALE] - query[QUERY_EAST_SLOPE] * dy_km)
-    return bool(dx_km * dx_km + dy_km * dy_km > query[QUERY_KM2_MAX])
-
-
-@kernel
-def _sieve(  # noqa: PLR0913, PLR0917 - as `top_k`
-    matrix: FloatArray,
-    mask: IntArray,
-    start: int,
-    stop: int,
-    need: IntArray,
-    query: FloatArray,
-    limit: np.float32,
-    buffer: IntArray,
-) -> np.int32:
-    """Write 1 for each candidate whose cost may lie below `limit`, else 0; return how many may."""
-    x_km, y_km = matrix[X_KM, start:stop], matrix[Y_KM, start:stop]
-    base_min, experience = matrix[BASE_MIN, start:stop], matrix[EXPERIENCE, start:stop]
-    levels = matrix[need[LEVEL_ROW], start:stop]
-    level, level_gap_min = query[QUERY_LEVEL], query[QUERY_LEVEL_GAP_MIN]
-    bits, kit = mask[MASK_READY, start:stop], mask[MASK_KIT, start:stop]
-    need_bits, need_kit = np.int32(need[NEED_READY]), np.int32(need[NEED_KIT])
-    to_x_km, to_y_km = query[QUERY_X_KM], query[QUERY_Y_KM]
-    scale, slope = query[QUERY_EAST_SCALE], query[QUERY_EAST_SLOPE]
-    km2_max, risk, gap_min = query[QUERY_KM2_MAX], query[QUERY_RISK], query[QUERY_RISK_GAP_MIN]
-    a2 = query[QUERY_MIN_PER_ROOT_KM] * query[QUERY_MIN_PER_ROOT_KM]
-    a4 = a2 * a2
-    zero = np.float32(0)
-    wide = limit + SLACK * limit + SLACK_MIN
-    room = wide - query[QUERY_PREFERENCE_MIN]
-    count = np.int32(0)
-    for i in range(stop - start):
-        dy_km = y_km[i] - to_y_km
-        dx_km = (x_km[i] - to_x_km) * (scale - slope * dy_km)
-        km2 = dx_km * dx_km + dy_km * dy_km
-        gap = max(zero, risk - experience[i])
-        short_min = level_gap_min * max(zero, level - levels[i])
-        left = (room - base_min[i]) - gap_min * (gap * gap) - short_min + SLACK * abs(base_min[i])
-        left2 = left * left
-        # np.int32: the bitwise operators of numba widen to 64 bits, which halves the lanes of every step.
-        may = (
-            np.int32(km2 <= km2_max)
-            & np.int32(left > zero)
-            & np.int32(a4 * km2 <= left2 * left2 * SLACK_OF_POWER)
-            & np.int32(np.int32(bits[i] & need_bits) == need_bits)
-            & np.int32(np.int32(kit[i] & need_kit) == need_kit)
-        )
-        buffer[i] = np.int32(may)
-        count += np.int32(may)
-    return count
+    return bool(km2_of(place_of(query), matrix[X_KM, row], matrix[Y_KM, row]) > query[QUERY_KM2_MAX])
 
 
 @kernel

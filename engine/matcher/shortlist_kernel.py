@@ -1,8 +1,8 @@
 """The kernel of shortlists: for each of many bookings the cheapest who may go, and why nobody else. A leaf.
 
 One pass over the frame a booking answers three questions: who are the k cheapest that count, how many are ruled out by
-which rule, and who would be among the cheapest but for a rule. `engine.matcher.kernels` has the costs and the sieve's
-reasoning; this is the same sieve with two limits.
+which rule, and who would be among the cheapest but for a rule. `engine.matcher.kernels` has the costs and the reasons
+for blocks; this is the same with two limits.
 
 What the bookings of a window have in common is paid for once: who is ruled out by bits alone is found for each set of
 needs, and the list of the booking before gives the first limit. Its workers cost this booking something, too: the
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from engine.core.jit import kernel
 from engine.matcher import kernels as at
-from engine.matcher.kernels import FloatArray, IntArray, cost_at_any_hour, overtime_of, sift_down, sift_up, sort_costs
+from engine.matcher.kernels import FloatArray, IntArray, cost_of, km2_of, overtime_of, sift_down, sift_up, sort_costs
 
 CountArray: TypeAlias = NDArray[np.int64]
 
@@ -34,7 +34,7 @@ APART_KINDS: Final = 3
 
 COUNTS: Final = 1
 NEARLY: Final = 2
-"""Bits of what the sieve says: may be among the cheapest that count; may be among the cheapest with the skill."""
+"""Bits of a flag: cheaper than the dearest of those that count; cheaper than the dearest of those with the skill."""
 
 Asked: TypeAlias = tuple[FloatArray, IntArray, IntArray, IntArray, IntArray, IntArray]
 Apart: TypeAlias = tuple[IntArray, IntArray, int, int]
@@ -61,7 +61,7 @@ def shortlists(matrix: FloatArray, mask: IntArray, asked: Asked, apart: Apart, l
     own = (matrix[at.BASE_MIN].copy(), mask.copy(), np.empty(mask.shape[1], np.int32), np.zeros_like(ruled_out[0]))
     k, wanted = rows.shape[1], rows.shape[1] + near_rows.shape[1]
     skilled, skilled_costs = np.empty(wanted, np.int32), np.empty(wanted, np.float32)
-    buffer = np.empty(at.BLOCK, np.int32)
+    block = np.empty(at.BLOCK, np.int32), np.empty(at.BLOCK, np.float32)
     before, skilled_found = -1, 0
     for b in order:
         if before < 0 or not _same_rules(rules[b], rules[before]):
@@ -75,7 +75,7 @@ def shortlists(matrix: FloatArray, mask: IntArray, asked: Asked, apart: Apart, l
             skilled_limit = np.float32(_dearest(skilled, of, False))  # noqa: FBT003 - as above
         ruled_out[b] = own[3]
         found[b], skilled_found = _fill(
-            of, limit, skilled_limit, rows[b], costs[b], skilled, skilled_costs, buffer, ruled_out[b]
+            of, limit, skilled_limit, rows[b], costs[b], skilled, skilled_costs, block, ruled_out[b]
         )
         near_found[b] = _near(of, skilled[:skilled_found], is_in_area[b] != 0, near_rows[b])
         _take_off(own, apart, b, matrix, mask, rules[b], ready_rules)
@@ -84,6 +84,9 @@ def shortlists(matrix: FloatArray, mask: IntArray, asked: Asked, apart: Apart, l
 
 Of: TypeAlias = tuple[FloatArray, IntArray, FloatArray, Own]
 """A booking before its candidates: matrix, need, query, and what is its own."""
+
+Block: TypeAlias = tuple[IntArray, FloatArray]
+"""Of each row of a block: a flag, and the cost but for overtime."""
 
 
 @kernel
@@ -95,29 +98,27 @@ def _fill(  # noqa: C901, PLR0913, PLR0917 - one loop: calls in it would cost wh
     costs: FloatArray,
     skilled: IntArray,
     skilled_costs: FloatArray,
-    buffer: IntArray,
+    block: Block,
     ruled_out: CountArray,
 ) -> tuple[int, int]:
     """Write the cheapest that count and the cheapest with the skill, both in order; return how many of each."""
-    matrix, need, query, own = of
-    base, mask, _, _ = own
-    end_min = query[at.QUERY_END_MIN]
-    n, found, skilled_found = base.shape[0], 0, 0
+    matrix, _, query, own = of
+    flags, block_costs = block
+    n, found, skilled_found = own[0].shape[0], 0, 0
     start, stop = 0, 0
     while stop < n:
         start, stop = stop, min(n, stop + min(at.BLOCK, max(at.FIRST_BLOCK, stop)))
-        if not _sieve(of, start, stop, limit, skilled_limit, buffer, ruled_out):
+        if not _score(of, start, stop, limit, skilled_limit, block, ruled_out):
             continue
         for i in range(stop - start):
-            if not buffer[i]:
+            if not flags[i]:
                 continue
-            row = start + i
-            cost = cost_at_any_hour(matrix, base[row], mask[at.MASK_KIT, row], row, need, query)
-            if buffer[i] & NEARLY and cost < skilled_limit:
+            row, cost = start + i, block_costs[i]
+            if flags[i] & NEARLY and cost < skilled_limit:
                 skilled_found = _put(skilled, skilled_costs, skilled_found, row, cost)
                 if skilled_found == skilled.shape[0]:
                     skilled_limit = min(skilled_limit, skilled_costs[0])
-            if buffer[i] & COUNTS and not end_min > matrix[at.WORK_END_MIN, row]:
+            if flags[i] & COUNTS:
                 cost += overtime_of(matrix, row, query)
                 if cost < limit:
                     found = _put(rows, costs, found, row, cost)
@@ -139,57 +140,37 @@ def _put(rows: IntArray, costs: FloatArray, found: int, row: int, cost: float) -
 
 
 @kernel
-def _sieve(
-    of: Of, start: int, stop: int, limit: np.float32, skilled_limit: np.float32, buffer: IntArray, ruled_out: CountArray
+def _score(
+    of: Of, start: int, stop: int, limit: np.float32, skilled_limit: np.float32, block: Block, ruled_out: CountArray
 ) -> np.int32:
-    """Write for each row of a block for which lists it may be cheap enough; return how many may for any.
+    """Write each row's cost, and for which lists it is cheap enough; return how many are for any.
 
     Who keeps every rule of bits but is too far away, or whose time ends, is counted.
     """
     matrix, need, query, own = of
+    flags, costs = block
     x_km, y_km, base_min = matrix[at.X_KM, start:stop], matrix[at.Y_KM, start:stop], own[0][start:stop]
     experience, levels = matrix[at.EXPERIENCE, start:stop], matrix[need[at.LEVEL_ROW], start:stop]
-    work_end_min, broken = matrix[at.WORK_END_MIN, start:stop], own[2][start:stop]
-    level, level_gap_min = query[at.QUERY_LEVEL], query[at.QUERY_LEVEL_GAP_MIN]
-    to_x_km, to_y_km = query[at.QUERY_X_KM], query[at.QUERY_Y_KM]
-    scale, slope = query[at.QUERY_EAST_SCALE], query[at.QUERY_EAST_SLOPE]
-    km2_max, risk, gap_min = query[at.QUERY_KM2_MAX], query[at.QUERY_RISK], query[at.QUERY_RISK_GAP_MIN]
-    end_min = query[at.QUERY_END_MIN]
-    a2 = query[at.QUERY_MIN_PER_ROOT_KM] * query[at.QUERY_MIN_PER_ROOT_KM]
-    a4 = a2 * a2
-    room = limit + at.SLACK * limit + at.SLACK_MIN - query[at.QUERY_PREFERENCE_MIN]
-    skilled_room = skilled_limit + at.SLACK * skilled_limit + at.SLACK_MIN - query[at.QUERY_PREFERENCE_MIN]
+    shift_end_min, work_end_min = matrix[at.SHIFT_END_MIN, start:stop], matrix[at.WORK_END_MIN, start:stop]
+    kit, broken = own[1][at.MASK_KIT, start:stop], own[2][start:stop]
+    place, terms, km2_max = at.place_of(query), at.terms_of(need, query), query[at.QUERY_KM2_MAX]
+    end_min, overtime = query[at.QUERY_END_MIN], query[at.QUERY_OVERTIME]
     none, zero = np.int32(ruled_out.shape[0] - 2), np.float32(0)
     count, far, spent = np.int32(0), np.int32(0), np.int32(0)
     for i in range(stop - start):
-        dy_km = y_km[i] - to_y_km
-        dx_km = (x_km[i] - to_x_km) * (scale - slope * dy_km)
-        km2 = dx_km * dx_km + dy_km * dy_km
-        gap = max(zero, risk - experience[i])
-        short_min = level_gap_min * max(zero, level - levels[i])
-        slack_min = at.SLACK * abs(base_min[i])
-        left = (room - base_min[i]) - gap_min * (gap * gap) - short_min + slack_min
-        skilled_left = (skilled_room - base_min[i]) - gap_min * (gap * gap) - short_min + slack_min
-        left2, skilled_left2 = left * left, skilled_left * skilled_left
+        km2 = km2_of(place, x_km[i], y_km[i])
+        cost = cost_of(terms, km2, base_min[i], experience[i], levels[i], kit[i])
         # np.int32: as in `kernels`.
-        is_free = np.int32(broken[i] == none)
-        is_far = is_free & np.int32(km2 > km2_max)
-        far += is_far
-        spent += is_free & np.int32(not km2 > km2_max) & np.int32(end_min > work_end_min[i])
-        counts = (
-            is_free
-            & np.int32(km2 <= km2_max)
-            & np.int32(left > zero)
-            & np.int32(a4 * km2 <= left2 * left2 * at.SLACK_OF_POWER)
-        )
-        nearly = (
-            np.int32(broken[i] != SKILL_RULE)
-            & np.int32(skilled_left > zero)
-            & np.int32(a4 * km2 <= skilled_left2 * skilled_left2 * at.SLACK_OF_POWER)
-        )
-        may = np.int32(counts | np.int32(nearly + nearly))
-        buffer[i] = may
-        count += np.int32(may != 0)
+        is_free, is_near = np.int32(broken[i] == none), np.int32(km2 <= km2_max)
+        has_time = np.int32(end_min <= work_end_min[i])
+        far += is_free & np.int32(not is_near)
+        spent += is_free & is_near & np.int32(not has_time)
+        whole_cost = cost + overtime * max(zero, end_min - shift_end_min[i])
+        counts = is_free & is_near & has_time & np.int32(whole_cost < limit)
+        nearly = np.int32(broken[i] != SKILL_RULE) & np.int32(cost < skilled_limit)
+        flag = np.int32(counts | np.int32(nearly + nearly))
+        flags[i], costs[i] = flag, cost
+        count += np.int32(flag != 0)
     ruled_out[none] += far
     ruled_out[none + 1] += spent
     return count
@@ -200,9 +181,11 @@ def _dearest(rows: IntArray, of: Of, has_rules: bool) -> float:  # noqa: FBT001 
     """Return a cost that only as many are below as there are rows; infinity if one of these does not count."""
     matrix, need, query, own = of
     base, mask, broken, ruled_out = own
-    dearest = 0.0
+    place, terms, levels = at.place_of(query), at.terms_of(need, query), matrix[need[at.LEVEL_ROW]]
+    dearest = np.float32(0)
     for row in rows:
-        cost = cost_at_any_hour(matrix, base[row], mask[at.MASK_KIT, row], row, need, query)
+        km2 = km2_of(place, matrix[at.X_KM, row], matrix[at.Y_KM, row])
+        cost = cost_of(terms, km2, base[row], matrix[at.EXPERIENCE, row], levels[row], mask[at.MASK_KIT, row])
         if has_rules:
             counts = broken[row] == ruled_out.shape[0] - 2 and not at.is_far(matrix, row, query)
             if not counts or query[at.QUERY_END_MIN] > matrix[at.WORK_END_MIN, row]:
@@ -211,7 +194,7 @@ def _dearest(rows: IntArray, of: Of, has_rules: bool) -> float:  # noqa: FBT001 
         elif broken[row] == SKILL_RULE:
             return at.NEVER
         dearest = max(dearest, cost)
-    above: float = np.nextafter(np.float32(dearest), at.NEVER)
+    above: float = np.nextafter(dearest, at.NEVER)
     return above
 
 

@@ -5,17 +5,21 @@ raise the weight of a worker's experience with such jobs. It never refuses a boo
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from engine.core.units import utc_from_ms
-from engine.geo.cells import cell_of
+import numpy as np
+
+from engine.core.units import DEG_E7, utc_from_ms
+from engine.geo.cells import cells_of
 from engine.risk.surface import RiskSurface
 
 RATIO_OF_ONE: Final = 8.0
 """The incident rate, as a multiple of the mean, at which the score reaches one."""
+LOG_RATIO_OF_ONE: Final = math.log(RATIO_OF_ONE)
 
 HOURS_PER_DAY: Final = 24
 HOUR_MEAN: Final = -0.103
@@ -37,16 +41,24 @@ class Risk:
 
 def booking_risk(surface: RiskSurface, *, lat_deg: float, lng_deg: float, at_ms: int, tz: str) -> Risk:
     """Return the risk of a visit at this place at this instant; `tz` is the place's IANA zone."""
-    local = utc_from_ms(at_ms).astimezone(ZoneInfo(tz))
-    return contextual_risk(area_ratio=surface.ratio(cell_of(lat_deg, lng_deg)), local=local)
+    (risk,) = booking_risks(surface, [(lat_deg, lng_deg, tz)], at_ms=at_ms)
+    return risk
+
+
+def booking_risks(surface: RiskSurface, places: Sequence[tuple[float, float, str]], *, at_ms: int) -> list[Risk]:
+    """Return `booking_risk` of each place: latitude, longitude, zone. The hour of a zone is looked up once."""
+    if not places:
+        return []
+    degrees_e7 = np.round(np.array([place[:2] for place in places]) * DEG_E7).astype(np.int32)
+    cells = cells_of(degrees_e7[:, 0], degrees_e7[:, 1]).tolist()
+    at = utc_from_ms(at_ms)
+    log_hour = {tz: log_hour_factor(at.astimezone(ZoneInfo(tz))) for tz in {tz for _, _, tz in places}}
+    return [_risk(surface.ratio(cell), log_hour[tz]) for cell, (_, _, tz) in zip(cells, places, strict=True)]
 
 
 def contextual_risk(*, area_ratio: float, local: datetime) -> Risk:
     """Return the risk for an area's rate, as a multiple of the mean, and a local time of day."""
-    assert area_ratio > 0
-    scale = math.log(RATIO_OF_ONE)
-    terms = {"area": math.log(area_ratio) / scale, "time": log_hour_factor(local) / scale}
-    return Risk(score=min(max(sum(terms.values()), 0.0), 1.0), terms=terms)
+    return _risk(area_ratio, log_hour_factor(local))
 
 
 def log_hour_factor(local: datetime) -> float:
@@ -56,3 +68,9 @@ def log_hour_factor(local: datetime) -> float:
         cosine * math.cos(n * turn) + sine * math.sin(n * turn)
         for n, (cosine, sine) in enumerate(HOUR_HARMONICS, start=1)
     )
+
+
+def _risk(area_ratio: float, log_hour: float) -> Risk:
+    assert area_ratio > 0
+    area, time = math.log(area_ratio) / LOG_RATIO_OF_ONE, log_hour / LOG_RATIO_OF_ONE
+    return Risk(score=min(max(area + time, 0.0), 1.0), terms={"area": area, "time": time})

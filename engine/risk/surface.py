@@ -33,6 +33,8 @@ class RiskSurface:
 
     def ratio(self, cell: int) -> float:
         """Return the ratio of a cell of the index resolution; a cell never watched takes its nearest ancestor's."""
+        if not self.ratios:
+            return 1.0
         ancestors = ((cell & clear) | fill for clear, fill in map(ancestor_bits, PARENT_RESOLUTIONS))
         known = (self.ratios[each] for each in (cell, *ancestors) if each in self.ratios)
         return next(known, 1.0)

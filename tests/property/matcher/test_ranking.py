@@ -56,7 +56,7 @@ def frames(draw: st.DrawFn):
 def test_kernel_ranks_as_the_reference(frame):
     matrix, mask, need, query, k = frame
     rows, costs = np.empty(k, np.int32), np.empty(k, np.float32)
-    found = kernels.top_k(matrix, mask, need, query, rows, costs, np.empty(kernels.BLOCK, np.int32))
+    found = kernels.top_k(matrix, mask, need, query, rows, costs, np.empty(kernels.BLOCK, np.float32))
     ours = list(zip(costs[:found].tolist(), rows[:found].tolist(), strict=True))
     assert ours == reference.top_k(matrix, mask, need, query, k)
 

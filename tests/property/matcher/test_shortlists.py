@@ -153,7 +153,7 @@ def test_bookings_of_one_call_know_nothing_of_each_other(town: tuple, shuffled: 
 
 def _ranked(frame: Frame, booking: InFrame, weights: CostWeights, k: int) -> tuple[list[float], list[int]]:
     """What the scoring kernel says, which the plain twin is held to elsewhere."""
-    rows, costs, buffer = np.empty(k, np.int32), np.empty(k, np.float32), np.empty(at.BLOCK, np.int32)
+    rows, costs, buffer = np.empty(k, np.int32), np.empty(k, np.float32), np.empty(at.BLOCK, np.float32)
     query = build_query(frame, booking.ask, radius_m=booking.radius_m, weights=weights, now_ms=NOW_MS)
     with laid_over(frame, booking.apart, query):
         found = at.top_k(frame.matrix, frame.mask, query.need, query.numbers, rows, costs, buffer)
