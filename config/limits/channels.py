@@ -5,7 +5,9 @@ from typing import Final
 NOTICE_FIRST_MAX: Final = 2_000
 """First notices under way at once on one channel. They wait for no repetition, and for no share of an address."""
 NOTICES_AT_ONCE_MAX: Final = 50
-"""Notices on one channel whose messages a sender reads at once; first notices beyond wait unclaimed, for any sender."""
+"""First notices that a sender begins with at once on one channel; those beyond wait unclaimed, for any sender."""
+NOTICE_PLACE_MS: Final = 1_000
+"""A receiver that has not answered by then counts as hung, and another notice begins beside it."""
 PROVIDER_ANSWER_BYTES_MAX: Final = 65_536
 """What a provider or a receiver answers is read no further."""
 WRONG_REPLIES_MAX: Final = 5

@@ -5,8 +5,8 @@ unless the provider has told meanwhile that it has it. A notice that fails is tr
 failed; either outcome is an event of its incident.
 
 The first notice of an incident to somebody waits for nothing: neither for a free place among repetitions nor for its
-address's share of them. After an outage there may be thousands: as many are claimed as can be written at once, so that
-a lease and a deadline are spent on the receiver and not in our own queue.
+address's share of them. After an outage there may be thousands: as many are claimed as there are `FirstPlaces`, each
+address in its turn, so that a lease and a deadline are spent on the receiver and not in our own queue.
 """
 
 import asyncio
@@ -28,7 +28,6 @@ from config.limits import (
     NOTICE_RETRY_MS_MAX,
     NOTICE_RETRY_MS_MIN,
     NOTICE_SEND_TIMEOUT_MS,
-    NOTICES_AT_ONCE_MAX,
     NOTICES_PER_ADDRESS_MAX,
 )
 from engine.core.clock import Clock
@@ -43,6 +42,7 @@ from engine.safetap.bystanders import advice_for
 from engine.safetap.channels.notifier import NoticeMessage, Notifier, NotSent, Receipt
 from engine.safetap.decoy import decoy_for
 from engine.safetap.escalation_loop import ReadClock
+from engine.safetap.first_places import FirstPlaces, Place
 from engine.safetap.incident_store import read_clock
 from engine.safetap.incident_views import incident_view
 from engine.safetap.metrics import NOTICE_DELAY, NOTICES
@@ -55,8 +55,8 @@ LAST_ERROR_CHARS_MAX: Final = 200
 RECORD_ATTEMPTS_MAX: Final = 3
 """Attempts to write one outcome; then the lease runs out and the notice is sent again."""
 
-# No address gets more than its share of a batch. `picked` asks for the lease again, because another sender may have
-# taken one since `due` was read: the second look sees the row as it is when it is locked.
+# No address gets more than its share of a batch, and each has its turn. `picked` asks for the lease again, because
+# another sender may have taken one since `due` was read: the second look sees the row as it is when it is locked.
 CLAIM: Final = """
 WITH due AS (
   SELECT notice_id, row_number() OVER (PARTITION BY address ORDER BY due_at, notice_id) AS place
@@ -65,12 +65,11 @@ WITH due AS (
      AND (loop = 0 AND attempts = 0) = $7
      AND address <> ALL($4::text[])
 ), picked AS (
-  SELECT notice_id FROM notice
-   WHERE notice_id IN (SELECT notice_id FROM due WHERE place <= $6)
-     AND state = 'pending' AND (lease_until IS NULL OR lease_until <= $1)
-   ORDER BY due_at
+  SELECT notice_id FROM notice JOIN due USING (notice_id)
+   WHERE due.place <= $6 AND state = 'pending' AND (lease_until IS NULL OR lease_until <= $1)
+   ORDER BY due.place, due_at
    LIMIT $5
-     FOR UPDATE SKIP LOCKED
+     FOR UPDATE OF notice SKIP LOCKED
 )
 UPDATE notice n
    SET attempts = attempts + 1, lease_until = $2
@@ -122,8 +121,7 @@ class NoticeSender:
         self._listener = Listener(pool=pool, clock=clock, handlers={"clenzy_notice": self._wake.set})
         self._firsts: Counter[Channel] = Counter()
         self._repetitions: Counter[tuple[Channel, str]] = Counter()
-        self._unwritten: Counter[Channel] = Counter()
-        """Claimed notices whose message is still to be read from Postgres."""
+        self._places = FirstPlaces(on_room=self._wake.set)
 
     async def run(self) -> None:
         """Send until cancelled, through restarts of Postgres and of every provider."""
@@ -144,20 +142,18 @@ class NoticeSender:
             for channel, notifier in self._notifiers.items():
                 for row in await self._claim_firsts(conn, channel, now_ms):
                     self._firsts[channel] += 1
-                    self._unwritten[channel] += 1
-                    sends.create_task(self._send_first(row, notifier, now_ms))
+                    sends.create_task(self._send_first(row, notifier, now_ms, self._places.take(channel)))
                 for row in await self._claim(conn, channel, now_ms):
                     self._repetitions[channel, row["address"]] += 1
-                    self._unwritten[channel] += 1
                     sends.create_task(self._send_again(row, notifier, now_ms))
             next_due_ms = await conn.fetchval(NEXT_DUE, [channel.value for channel in self._notifiers])
         until_due_ms = NOTICE_POLL_MS if next_due_ms is None else next_due_ms - now_ms
         return min(NOTICE_POLL_MS, until_due_ms) if until_due_ms > 0 else NOTICE_POLL_MS
 
     async def _claim_firsts(self, conn: Connection, channel: Channel, now_ms: int) -> list[asyncpg.Record]:
-        """Lease the first notices that are due on one channel, as many as can be written at once."""
+        """Lease the first notices that are due on one channel, as many as there are places."""
         lease_until = utc_from_ms(now_ms + NOTICE_LEASE_MS)
-        free = max(0, min(NOTICE_FIRST_MAX - self._firsts[channel], NOTICES_AT_ONCE_MAX - self._unwritten[channel]))
+        free = min(NOTICE_FIRST_MAX - self._firsts[channel], self._places.free(channel))
         return await conn.fetch(
             CLAIM,
             utc_from_ms(now_ms),
@@ -191,11 +187,12 @@ class NoticeSender:
             False,  # noqa: FBT003 - SQL
         )
 
-    async def _send_first(self, notice: asyncpg.Record, notifier: Notifier, now_ms: int) -> None:
+    async def _send_first(self, notice: asyncpg.Record, notifier: Notifier, now_ms: int, place: Place) -> None:
         channel = Channel(notice["channel"])
         try:
-            await self._send(notice, notifier, now_ms)
+            await self._send(notice, notifier, now_ms, on_asked=place.asked)
         finally:
+            place.leave()
             self._firsts[channel] -= 1
             self._wake.set()
 
@@ -209,21 +206,26 @@ class NoticeSender:
                 del self._repetitions[place]
             self._wake.set()
 
-    async def _send(self, notice: asyncpg.Record, notifier: Notifier, now_ms: int) -> None:
+    async def _send(
+        self, notice: asyncpg.Record, notifier: Notifier, now_ms: int, *, on_asked: Callable[[], None] = lambda: None
+    ) -> None:
         """Try once and record what came of it; whatever goes wrong, the lease lets another attempt follow."""
         started_ns = self._clock.steady_ns()
         crash_point("notice_claimed")
         try:
-            outcome = await self._attempt(notice, notifier, now_ms)
+            outcome = await self._attempt(notice, notifier, now_ms, on_asked)
             crash_point("notice_sent")
             took_ms = (self._clock.steady_ns() - started_ns) // 1_000_000
             await self._record(notice, outcome, now_ms + took_ms)
         except POSTGRES_ERRORS as error:
             log.warning("notice.not_recorded", notice_id=str(notice["notice_id"]), error=repr(error))
 
-    async def _attempt(self, notice: asyncpg.Record, notifier: Notifier, now_ms: int) -> Outcome:
+    async def _attempt(
+        self, notice: asyncpg.Record, notifier: Notifier, now_ms: int, on_asked: Callable[[], None]
+    ) -> Outcome:
         try:
-            message = await self._written(notice, now_ms)
+            message = await self._message(notice, now_ms)
+            on_asked()
             async with asyncio.timeout(NOTICE_SEND_TIMEOUT_MS / MS_PER_S):
                 receipt = await notifier.send(message)
         except NotSent as error:
@@ -236,16 +238,6 @@ class NoticeSender:
             log.exception("notice.channel_failed", notice_id=str(notice["notice_id"]))
             return Outcome(None, f"internal: {type(error).__name__}")
         return Outcome(receipt)
-
-    async def _written(self, notice: asyncpg.Record, now_ms: int) -> NoticeMessage:
-        """Return the message, and let others be claimed in this one's place once half of the places are free."""
-        try:
-            return await self._message(notice, now_ms)
-        finally:
-            channel = Channel(notice["channel"])
-            self._unwritten[channel] -= 1
-            if self._unwritten[channel] == NOTICES_AT_ONCE_MAX // 2:
-                self._wake.set()
 
     async def _message(self, notice: asyncpg.Record, now_ms: int) -> NoticeMessage:
         async with self._pool.acquire() as conn:

@@ -15,7 +15,7 @@ from config.limits import (
 )
 from engine.core.units import ms_from_utc
 from engine.core.vocabulary import Channel, IncidentKind
-from engine.safetap import notice_sender
+from engine.safetap import first_places, notice_sender
 from engine.safetap.channels.email import EmailNotifier, parse_smtp_url
 from engine.safetap.channels.notifier import NotSent
 from engine.safetap.channels.webhook import WebhookNotifier, org_secret
@@ -272,6 +272,37 @@ async def test_of_a_crowd_of_first_notices_as_many_are_claimed_as_are_written_at
         await desk.round()
         assert len(recorder.sent) == sent
     assert len({message.address for message in recorder.sent}) == len(recorder.sent)
+
+
+async def test_of_a_crowd_each_address_has_its_turn(world: World) -> None:
+    """An organisation's receiver with hundreds of notices is not asked for all of them before another's for one."""
+    recorder = Recorder()
+    for address in ["crowd@clenzy.test"] * (NOTICES_AT_ONCE_MAX + 10) + ["dora@clenzy.test"]:
+        await add_notice(world, Channel.EMAIL, address)
+    desk = Desk(world, {Channel.EMAIL: recorder})
+    await desk.round()
+    assert len(recorder.sent) == NOTICES_AT_ONCE_MAX
+    assert [message.address for message in recorder.sent].count("dora@clenzy.test") == 1
+
+
+async def test_who_hangs_is_asked_no_faster_than_places_become_free(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Places are held by whom we wait for, until that is long enough to be thought of as hung."""
+    monkeypatch.setattr(first_places, "NOTICE_PLACE_MS", 200)
+    hung = Recorder()
+    hung.is_hung = True
+    for number in range(2 * NOTICES_AT_ONCE_MAX):
+        await add_notice(world, Channel.EMAIL, f"{number}@clenzy.test")
+    desk = Desk(world, {Channel.EMAIL: hung})
+    async with asyncio.TaskGroup() as sends:
+        began_ns = CLOCK.steady_ns()
+        while len(hung.sent) < 2 * NOTICES_AT_ONCE_MAX:
+            await desk.sender.round(sends)
+            await CLOCK.sleep_ms(10)
+        assert CLOCK.steady_ns() - began_ns > 195_000_000, "the last waits for the place of one who had just been asked"
+        for task in asyncio.all_tasks() - {asyncio.current_task()}:
+            task.cancel()
 
 
 async def test_the_deadline_is_the_receivers_and_not_our_own_stores(
