@@ -1,25 +1,31 @@
 """A job for several workers: a booking for each seat, won and lost by itself, and one whole for whoever looks at it."""
 
 import asyncio
+from dataclasses import replace
 from uuid import UUID, uuid4
 
 import asyncpg
 import orjson
 import pytest
+from redis.asyncio import Redis
 
 from config.limits import PRESSURE_OVER_MS
 from engine.booking.booking_store import transition
 from engine.booking.views import booking_of, booking_view
 from engine.core.errors import Conflict, NotAllowed, NotFound
 from engine.core.ids import BookingId
+from engine.core.units import MS_PER_MIN
 from engine.core.vocabulary import BookingState, Role
 from engine.matcher import desk_assignment
 from engine.matcher.cancelling import cancel
+from engine.matcher.cost_policy import DEFAULT_POLICY
 from engine.matcher.desk_assignment import Wish
 from engine.matcher.dispatch import Dispatcher
 from engine.matcher.hand_back import hand_back
 from engine.matcher.offer_answers import answer_offer
+from engine.matcher.rematch_policy import RematchPolicy
 from engine.people.tokens import Principal
+from tests.fakes import ManualClock
 from tests.integration.matcher.town import Town
 
 pytestmark = pytest.mark.integration
@@ -373,3 +379,36 @@ async def test_an_unserved_seat_is_searched_for_again_with_its_bay_unless_the_cr
     assert await in_use(town) == 0
     with pytest.raises(Conflict, match="The crew was cancelled"):
         await search_again(second)
+
+
+async def test_a_seat_changes_hands_on_the_way_and_the_rest_of_the_crew_stays(
+    crews: Crews, pool: asyncpg.Pool, redis: Redis, clock: ManualClock
+) -> None:
+    """The mate who sits and waits at the door is not asked for the other seat, though they could do that, too."""
+    town = crews.town
+    (first, second), (cleaner, plumber) = await crews.filled()
+    await town.pool.execute("UPDATE worker SET skills = 3")
+    for seat, worker in ((first, cleaner), (second, plumber)):
+        await crews.move(seat, S.EN_ROUTE, worker)
+    await crews.move(second, S.ARRIVED, plumber)
+    near = await town.add_worker(0.3, skills=0b01)
+    rules = replace(DEFAULT_POLICY, rematch=RematchPolicy(times_max=1, late_min=2, stuck_min=4, gain_min=3, near_min=3))
+    matcher = Dispatcher(pool=pool, redis=redis, clock=clock, fix_clock=clock, policy=lambda: rules)
+    clock.step_ms(12 * MS_PER_MIN)
+    for worker, north_km in ((cleaner, 11.9), (plumber, 0), (near, 0.3)):
+        await town.place(worker, north_km)
+    matcher.feed.notified("")
+    await matcher.feed.read()
+    await matcher.rematcher.look_around()
+    assert await town.asked(first) == near
+    assert await town.pool.fetchval("SELECT count(*) FROM offer WHERE booking_id = $1", second) == 1
+    await crews.answer(first)
+    whole = await crews.crew(first)
+    assert [seat["worker"]["worker_id"] for seat in whole["seats"]] == [str(near.person_id), str(plumber.person_id)]
+    assert [await town.state(first), await town.state(second)] == [S.ASSIGNED, S.ARRIVED]
+    gone, mate = (await crews.told(cleaner))[-1], (await crews.told(plumber))[-1]
+    assert (gone["state"], [seat["worker"] for seat in gone["crew"]["seats"]]) == ("searching", [None, None])
+    assert mate["crew"]["seats"][0]["worker"]["worker_id"] == str(near.person_id)
+    await crews.move(first, S.EN_ROUTE, near)
+    await crews.move(first, S.ARRIVED, near)
+    assert (await crews.move(first, S.IN_PROGRESS, near))["state"] == "in_progress"
