@@ -1,23 +1,23 @@
-"""Whom notices reach: an SMTP server, a webhook receiver that verifies, a phone provider; each notes what it took."""
+"""Whom notices reach, as the run sees them: what they took, and who is to hear of it. They are served by themselves."""
 
 import asyncio
 import secrets
+import sys
+from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from email import message_from_bytes
 from uuid import UUID
 
-from aiohttp import web
-from aiohttp.test_utils import TestServer
-from aiosmtpd.smtp import SMTP, Envelope, Session
-from standardwebhooks.webhooks import Webhook
+import orjson
 
 from engine.core.ids import OrgId
-from engine.safetap.channels.webhook import org_secret
+from tests.acceptance.safetap_chaos import serve_receivers
 from tests.acceptance.safetap_chaos.history import Delivery
-from tests.acceptance.safetap_chaos.victims import wall_ms
+from tests.acceptance.safetap_chaos.serve_receivers import Places
 from tests.peers.twilio import ACCOUNT, NUMBER, SECRET, FakeTwilio, Sent
+
+LINE_BYTES_MAX = 1 << 20
 
 
 @dataclass
@@ -29,70 +29,54 @@ class Receivers:
     master_secret: str = field(default_factory=lambda: secrets.token_urlsafe(32))
     on_alarm: Callable[[UUID], None] = lambda _: None
     on_text: Callable[[Sent], None] = lambda _: None
-    smtp_port: int = 0
-    phone: "NotingTwilio" = field(init=False)
-    hook_url: str = ""
-
-    def __post_init__(self) -> None:
-        self.phone = NotingTwilio(receivers=self)
-        self._webhook = Webhook(org_secret(self.master_secret, self.org_id))
-
-    def took(self, key: str) -> None:
-        self.deliveries.append(Delivery(key, wall_ms()))
+    phone: FakeTwilio = field(default_factory=FakeTwilio)
+    """The provider's other half: what it hands on to us."""
+    places: Places = field(init=False)
+    _process: Process = field(init=False)
+    _hearing: asyncio.Task[None] = field(init=False)
 
     @property
     def settings(self) -> dict[str, str]:
         """What tells the product of them."""
         return {
-            "CLENZY_SMTP_URL": f"smtp://127.0.0.1:{self.smtp_port}",
+            "CLENZY_SMTP_URL": f"smtp://127.0.0.1:{self.places.smtp_port}",
             "CLENZY_WEBHOOK_SECRET": self.master_secret,
             "CLENZY_WEBHOOK_PRIVATE_NETWORKS": "true",
-            "CLENZY_PHONE_API_URL": self.phone.url,
+            "CLENZY_PHONE_API_URL": self.places.phone_url,
             "CLENZY_PHONE_ACCOUNT": ACCOUNT,
             "CLENZY_PHONE_SECRET": SECRET,
             "CLENZY_PHONE_SENDER": NUMBER,
         }
 
-    async def handle_DATA(self, _server: SMTP, _session: Session, envelope: Envelope) -> str:  # noqa: N802 - aiosmtpd
-        assert isinstance(envelope.original_content, bytes)
-        mail = message_from_bytes(envelope.original_content)
-        self.took(mail["Message-ID"].strip("<>").partition("@")[0])
-        return "250 taken"
-
-    async def hook(self, request: web.Request) -> web.Response:
-        event = self._webhook.verify(await request.read(), dict(request.headers))
-        self.took(request.headers["webhook-id"])
-        self.on_alarm(UUID(event["data"]["incident"]["incident_id"]))
-        return web.Response(status=204)
-
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        loop = asyncio.get_running_loop()
-        mail = await loop.create_server(lambda: SMTP(self, loop=loop, hostname="test"), "127.0.0.1", 0)
-        self.smtp_port = mail.sockets[0].getsockname()[1]
-        app = web.Application()
-        app.router.add_post("/hook", self.hook)
-        for resource in ("Messages", "Calls"):
-            app.router.add_post(f"/2010-04-01/Accounts/{ACCOUNT}/{resource}.json", self.phone.create)
-        async with AsyncExitStack() as stack:
-            stack.callback(mail.close)
-            server = await stack.enter_async_context(TestServer(app))
-            self.hook_url = str(server.make_url("/hook"))
-            self.phone.url = str(server.make_url("")).rstrip("/")
+        self._process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", serve_receivers.__name__, str(self.org_id), self.master_secret,
+            stdin=PIPE, stdout=PIPE, limit=LINE_BYTES_MAX,
+        )  # fmt: skip
+        try:
+            assert self._process.stdout is not None
+            self.places = Places(**orjson.loads(await self._process.stdout.readline()))
+            self._hearing = asyncio.create_task(self._hear(self._process.stdout))
             yield
+            await self.ended()
+        finally:
+            if self._process.returncode is None:
+                self._process.kill()
+                await self._process.wait()
 
+    async def ended(self) -> None:
+        """Let them end, and hear all that they took."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        await self._hearing
+        await self._process.wait()
 
-@dataclass
-class NotingTwilio(FakeTwilio):
-    """A provider that says when it took what."""
-
-    receivers: Receivers = field(kw_only=True)
-
-    async def create(self, request: web.Request) -> web.StreamResponse:
-        answer = await super().create(request)
-        if answer.status == 201:
-            kept = self.calls if request.path.endswith("/Calls.json") else self.messages
-            self.receivers.took(kept[-1].key)  # the one just added: nobody else ran in between
-            if kept is self.messages:
-                self.receivers.on_text(kept[-1])
-        return answer
+    async def _hear(self, said: asyncio.StreamReader) -> None:
+        async for line in said:
+            taken = orjson.loads(line)
+            self.deliveries.append(Delivery(taken["key"], taken["at_ms"]))
+            if taken["incident_id"] is not None:
+                self.on_alarm(UUID(taken["incident_id"]))
+            if taken["text"] is not None:
+                self.on_text(Sent(**taken["text"]))

@@ -102,7 +102,7 @@ async def run(plan: Plan, keys: TokenKeys, folder: Path, progress: Progress) -> 
                 world.pool = pool
                 mint = Mint(world, keys)
                 population = await settle_people(
-                    pool, mint, people=plan.people, on_sockets=plan.on_sockets, hook_url=receivers.hook_url
+                    pool, mint, people=plan.people, on_sockets=plan.on_sockets, hook_url=receivers.places.hook_url
                 )
             rng = random.Random(plan.seed)
             scene = Scene(plan, installation, receivers, history, http, population, rng, progress)
@@ -131,6 +131,7 @@ async def _storm(scene: Scene) -> Outcome:
             await _until_enough(scene, crowd, harm)
         await asyncio.sleep(LAST_ACTS_S)
         await _settle(scene)
+        await scene.receivers.ended()
         for task in background:
             task.cancel()
     return await _judge(scene, harm, responders, silent, loop.time() - began_s)
