@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 
 from engine.eta.source import Floats
-from engine.eta.trip_effects import HOURS, Keys, TripEffects, Trips, fit_effects, no_effects
+from engine.eta.trip_effects import HOURS, Ends, Keys, TripEffects, Trips, fit_effects, no_effects
 
 BAND_EDGES_S: Final = (120, 240, 360, 480, 660, 900, 1_200, 1_800)
 """Seconds that divide short trips from long ones."""
@@ -44,9 +44,17 @@ class LearnedTimes:
         seconds: Floats = trips.base_s * np.exp(self.effects.log_ratio(trips))
         return seconds
 
+    def times(self, base_s: Floats, hour: Keys, begin: Ends, end: Ends) -> tuple[Floats, Floats, Floats]:
+        """Return `seconds` and `interval` of trips between ends that `effects` has looked up."""
+        eta_s = base_s * np.exp(self.effects.between(base_s, hour, begin, end))
+        return eta_s, *self._interval(hour, eta_s)
+
     def interval(self, trips: Trips, eta_s: Floats) -> tuple[Floats, Floats]:
         """Return the seconds that 8 of 10 trips lie between."""
-        cell = np.searchsorted(BAND_EDGES_S, eta_s), DAY_PART_OF_HOUR[trips.hour % HOURS]
+        return self._interval(trips.hour, eta_s)
+
+    def _interval(self, hour: Keys, eta_s: Floats) -> tuple[Floats, Floats]:
+        cell = np.searchsorted(BAND_EDGES_S, eta_s), DAY_PART_OF_HOUR[hour % HOURS]
         return eta_s * self.low[cell], eta_s * self.high[cell]
 
 

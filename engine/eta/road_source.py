@@ -11,7 +11,7 @@ from engine.eta import road_times
 from engine.eta.learned_times import LearnedTimes
 from engine.eta.road_times import RoadTimes
 from engine.eta.source import EtaMatrix, EtaOutcome, Floats, Question, straight_answer, straight_arrivals
-from engine.eta.trip_cells import trips_of
+from engine.eta.trip_cells import cells_of_ends
 from engine.eta.trip_places import places_of
 
 BASE_S_MIN: Final = 20.0
@@ -40,9 +40,9 @@ class RoadSource:
         places = places_of(questions)
         base_ms = self._times.of_trips(places)
         base_s = np.maximum(base_ms / MS_PER_S, BASE_S_MIN)
-        trips = trips_of(base_s, places, self._hour_of_week(at_ms))
-        eta_s = self._learned.seconds(trips)
-        low_s, high_s = self._learned.interval(trips, eta_s)
+        hour = np.full(len(base_s), self._hour_of_week(at_ms), np.int64)
+        begin, end = (self._learned.effects.ends(cells) for cells in cells_of_ends(places))
+        eta_s, low_s, high_s = self._learned.times(base_s, hour, begin.chosen(places.place), end.chosen(places.goal))
         outcome = np.where(base_ms == road_times.OFF_GRAPH_MS, EtaOutcome.OFF_GRAPH, EtaOutcome.ROADS).astype(np.uint8)
         parts = [slice(*ends) for ends in pairwise(places.first.tolist())]
         found = [EtaMatrix(eta_s[part], low_s[part], high_s[part], outcome[part]) for part in parts]

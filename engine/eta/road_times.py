@@ -254,7 +254,9 @@ def _clear(node: int, labels: LabelArrays, by_hub: Ints) -> None:
 @kernel
 def _best(node: int, labels: LabelArrays, by_hub: Ints) -> int:
     out_first, out_hub, out_ms, _, _, _ = labels
+    hubs, ms = out_hub[out_first[node] : out_first[node + 1]], out_ms[out_first[node] : out_first[node + 1]]
     best = FAR
-    for i in range(out_first[node], out_first[node + 1]):
-        best = min(best, by_hub[out_hub[i]] + out_ms[i])
+    for i in range(hubs.shape[0]):
+        # Places without a sign, which need not be looked at for being negative, and 32 bits: twice the lanes.
+        best = min(best, np.int32(by_hub[np.uint32(hubs[i])] + ms[i]))
     return int(best)

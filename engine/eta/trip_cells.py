@@ -18,10 +18,14 @@ TRIP_CELL_RESOLUTION: Final = 8
 
 def trips_of(base_s: Floats, places: TripPlaces, hour_of_week: int) -> Trips:
     """Return the groups of all trips, which begin in the same hour."""
-    begin = coarse_cells(places.lat_deg, places.lng_deg)
-    end = coarse_cells(places.to_lat_deg, places.to_lng_deg)
+    begin, end = cells_of_ends(places)
     hours = np.full(len(base_s), hour_of_week, np.int64)
-    return Trips(base_s, hours, begin[places.place], np.repeat(end, np.diff(places.first)))
+    return Trips(base_s, hours, begin[places.place], end[places.goal])
+
+
+def cells_of_ends(places: TripPlaces) -> tuple[Keys, Keys]:
+    """Return the coarse cell of each place, and of each goal."""
+    return coarse_cells(places.lat_deg, places.lng_deg), coarse_cells(places.to_lat_deg, places.to_lng_deg)
 
 
 def coarse_cells(lat_deg: Floats, lng_deg: Floats) -> Keys:

@@ -83,6 +83,18 @@ class Trips:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Ends:
+    """Where cells are in the tables of `TripEffects`: in those by cell, and in those by wider cell."""
+
+    near: Keys
+    wide: Keys
+
+    def chosen(self, rows: NDArray[Any]) -> "Ends":
+        """Return some of them, as often as they are named."""
+        return Ends(self.near[rows], self.wide[rows])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class TripEffects:
     """Log ratios by group. Cells ascend; the last entry of an axis of cells is for all others, and 0."""
 
@@ -102,17 +114,22 @@ class TripEffects:
 
     def log_ratio(self, trips: Trips) -> Floats:
         """Return log(real / base) of each trip."""
-        begin, end = _places(self.cells, trips.from_cell), _places(self.cells, trips.to_cell)
-        wide_begin = _places(self.wide_cells, _wider(trips.from_cell))
-        wide_end = _places(self.wide_cells, _wider(trips.to_cell))
+        return self.between(trips.base_s, trips.hour, self.ends(trips.from_cell), self.ends(trips.to_cell))
+
+    def ends(self, cells: Keys) -> Ends:
+        """Return where each cell is in the tables."""
+        return Ends(_places(self.cells, cells), _places(self.wide_cells, _wider(cells)))
+
+    def between(self, base_s: Floats, hour: Keys, begin: Ends, end: Ends) -> Floats:
+        """Return `log_ratio` of trips whose ends were looked up: once for many trips of one place."""
         found: Floats = (
             self.city
-            + self.length_hour[lengths_of(trips.base_s), trips.hour]
-            + self.begin[begin]
-            + self.end[end]
-            + self.pair[wide_begin, wide_end]
-            + self.begin_hour[wide_begin, trips.hour]
-            + self.end_hour[wide_end, trips.hour]
+            + self.length_hour[lengths_of(base_s), hour]
+            + self.begin[begin.near]
+            + self.end[end.near]
+            + self.pair[begin.wide, end.wide]
+            + self.begin_hour[begin.wide, hour]
+            + self.end_hour[end.wide, hour]
         )
         return found
 

@@ -39,6 +39,11 @@ class TripPlaces:
     to_lat_deg: Floats
     to_lng_deg: Floats
 
+    @property
+    def goal(self) -> NDArray[np.int64]:
+        """Return which question each trip is of."""
+        return np.repeat(np.arange(len(self.to_lat_deg)), np.diff(self.first))
+
 
 def places_of(questions: Sequence[Question]) -> TripPlaces:
     """Return the trips of all questions; of one question the places are taken as they are."""

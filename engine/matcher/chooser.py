@@ -5,7 +5,7 @@ and changes nothing.
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -199,28 +199,28 @@ class _Step:
     asks_again: bool
 
 
-def _steps(job: Job, ask: Ask, now_ms: int) -> list[_Step]:
-    """Return how a booking looks until somebody is found: within each of its radii, then among who said no long ago."""
+def _steps(job: Job, ask: Ask, now_ms: int) -> Iterator[_Step]:
+    """Yield how a booking looks until somebody is found: within each of its radii, then among who said no long ago."""
     org_id, only = job.claim.org_id, job.claim.pinned_worker_id
     not_yet = not_even_again = NOBODY
     if job.past:
         not_yet = workers_not_to_ask(job.past, ask_again=False, now_ms=now_ms)
         not_even_again = workers_not_to_ask(job.past, ask_again=True, now_ms=now_ms)
-    steps = [_Step(Sought(ask, org_id, not_yet, radius_m, only), asks_again=False) for radius_m in job.asking.radii_m]
+    for radius_m in job.asking.radii_m:
+        yield _Step(Sought(ask, org_id, not_yet, radius_m, only), asks_again=False)
     if not_even_again != not_yet:
-        steps.append(_Step(Sought(ask, org_id, not_even_again, job.asking.radii_m[-1], only), asks_again=True))
-    return steps
+        yield _Step(Sought(ask, org_id, not_even_again, job.asking.radii_m[-1], only), asks_again=True)
 
 
 async def _found(jobs: Sequence[Job], asked: Sequence[_Asked], *, now_ms: int) -> list[tuple[Found, bool]]:
     """Look for all bookings at once, then a step further for those who found nobody; a round has one search."""
     found: dict[int, tuple[Found, bool]] = {}
     steps = [_steps(job, each.ask, now_ms) for job, each in zip(jobs, asked, strict=True)]
-    for number in range(max(map(len, steps), default=0)):
-        looking = [at for at in range(len(jobs)) if number < len(steps[at]) and not (number and found[at][0].shortlist)]
-        taken = [steps[at][number] for at in looking]
-        answers = await jobs[0].search.find([step.sought for step in taken])
-        found |= {at: (each, step.asks_again) for at, each, step in zip(looking, answers, taken, strict=True)}
+    looking: Sequence[int] = range(len(jobs))
+    while taken := [(at, step) for at in looking if (step := next(steps[at], None)) is not None]:
+        answers = await jobs[0].search.find([step.sought for _, step in taken])
+        found |= {at: (each, step.asks_again) for (at, step), each in zip(taken, answers, strict=True)}
+        looking = [at for at, _ in taken if not found[at][0].shortlist]
     return [found[at] for at in range(len(jobs))]
 
 

@@ -46,14 +46,16 @@ def booking_risk(surface: RiskSurface, *, lat_deg: float, lng_deg: float, at_ms:
 
 
 def booking_risks(surface: RiskSurface, places: Sequence[tuple[float, float, str]], *, at_ms: int) -> list[Risk]:
-    """Return `booking_risk` of each place: latitude, longitude, zone. The hour of a zone is looked up once."""
+    """Return `booking_risk` of each place: latitude, longitude, zone. What is alike is one and the same."""
     if not places:
         return []
     degrees_e7 = np.round(np.array([place[:2] for place in places]) * DEG_E7).astype(np.int32)
     cells = cells_of(degrees_e7[:, 0], degrees_e7[:, 1]).tolist()
     at = utc_from_ms(at_ms)
     log_hour = {tz: log_hour_factor(at.astimezone(ZoneInfo(tz))) for tz in {tz for _, _, tz in places}}
-    return [_risk(surface.ratio(cell), log_hour[tz]) for cell, (_, _, tz) in zip(cells, places, strict=True)]
+    alike = [(surface.ratio(cell), tz) for cell, (_, _, tz) in zip(cells, places, strict=True)]
+    risk = {(ratio, tz): _risk(ratio, log_hour[tz]) for ratio, tz in set(alike)}
+    return [risk[each] for each in alike]
 
 
 def contextual_risk(*, area_ratio: float, local: datetime) -> Risk:
