@@ -1,5 +1,6 @@
 """Creates and moves bookings in Postgres: the change, its history and the events that tell of it commit together."""
 
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Final, assert_never
@@ -19,7 +20,7 @@ from engine.booking.lifecycle import (
     check_transition,
 )
 from engine.booking.resources import release, reserve
-from engine.booking.views import is_party, load_card, load_mates, render
+from engine.booking.views import cards_of, is_party, load_card, load_mates, render
 from engine.core.database import Connection
 from engine.core.errors import Conflict, InvalidInput, NotAllowed, NotFound
 from engine.core.ids import BookingId, OrgId, PersonId
@@ -32,50 +33,68 @@ from engine.people.tokens import Principal
 
 ENGINE_ACTOR: Final = "engine"
 
-# One statement: both rows exist or none does. The address keeps the region's zone, the booking the address's.
+# One statement: all rows exist or none does. The address keeps the region's zone, the booking the address's.
 CREATE_BOOKING: Final = """
 WITH place AS (
-  SELECT r.org_id, r.region_id, r.tz, s.service_id
+  SELECT r.org_id, r.region_id, r.tz, s.service_id,
+         EXISTS (SELECT FROM service_resource needed WHERE needed.service_id = s.service_id) AS needs_resources,
+         EXISTS (SELECT FROM service_seat seat WHERE seat.service_id = s.service_id) AS is_crew
     FROM region r JOIN service s ON s.org_id = r.org_id AND s.code = $6
    WHERE r.region_id = $4 AND r.org_id = $5
 ), door AS (
   INSERT INTO address (address_id, org_id, region_id, customer_id, line, floor, entry_notes_sealed, lat, lng, tz)
   SELECT $2, org_id, region_id, $3, $7, $8, ($9::sealed_text).sealed, $10, $11, tz FROM place
-  RETURNING address_id
+  RETURNING *
+), made AS (
+  INSERT INTO booking (booking_id, org_id, region_id, customer_id, service_id, address_id, notes, state, version, tz,
+                       created_at, updated_at, search_until, next_attempt_at, cell, needs_resources)
+  SELECT $1, place.org_id, place.region_id, $3, service_id, door.address_id, $12, 'searching', 1, place.tz, $13, $13,
+         $14, $13, $15, needs_resources
+    FROM place, door
+  RETURNING *
+), told AS (
+  INSERT INTO booking_event (booking_id, version, state_to, actor_role, actor_id, at)
+  SELECT booking_id, version, state, $16, $3, created_at FROM made
 )
-INSERT INTO booking (booking_id, org_id, region_id, customer_id, service_id, address_id, notes, state, version, tz,
-                     created_at, updated_at, search_until, next_attempt_at, cell, needs_resources)
-SELECT $1, org_id, region_id, $3, service_id, door.address_id, $12, 'searching', 1, tz, $13, $13, $14, $13, $15,
-       EXISTS (SELECT FROM service_resource r WHERE r.service_id = place.service_id)
-  FROM place, door
-RETURNING booking_id, needs_resources,
-          EXISTS (SELECT FROM service_seat s WHERE s.service_id = booking.service_id) AS is_crew
+SELECT card.*, place.is_crew FROM (:card) AS card, place
+""".replace(":card", cards_of("made", addresses="door"))
+
+# What a move is judged by.
+STANDING_COLUMNS: Final = """
+b.booking_id, b.org_id, b.state, b.version, b.customer_id, b.worker_id, b.crew_id, b.seat, b.needs_resources
 """
+STANDING: Final = f"SELECT {STANDING_COLUMNS} FROM booking b WHERE b.booking_id = $1"
 
 # `worker_id` is set by the move to `assigned` and kept until its worker drops out; a booking that searches is due at
 # once. One whose worker is gone may search as long as a new one, and so may one that was given up.
 MOVE_BOOKING: Final = """
-UPDATE booking
-   SET state = $4::text,
-       version = version + 1,
-       updated_at = $5::timestamptz,
-       worker_id = CASE WHEN $4::text <> 'searching' THEN coalesce($6, worker_id) END,
-       eta_promised_s = CASE WHEN $4::text <> 'searching' THEN coalesce($7, eta_promised_s) END,
-       search_until = CASE WHEN $4::text = 'searching' AND (worker_id IS NOT NULL OR state = 'unserved')
-                           THEN $8 ELSE search_until END,
-       pinned_worker_id = CASE WHEN $4::text <> 'searching' OR pinned_worker_id IS DISTINCT FROM worker_id
-                               THEN pinned_worker_id END,
-       next_attempt_at = CASE WHEN $4::text = 'searching' THEN $5::timestamptz END,
-       lease_until = NULL,
-       actual_start = CASE WHEN $4::text = 'in_progress' THEN $5::timestamptz ELSE actual_start END,
-       actual_end = CASE WHEN $4::text = 'completed' THEN $5::timestamptz ELSE actual_end END
- WHERE booking_id = $1 AND state = $2 AND version = $3
-RETURNING version
-"""
+WITH moved AS (
+  UPDATE booking
+     SET state = $4::text,
+         version = version + 1,
+         updated_at = $5::timestamptz,
+         worker_id = CASE WHEN $4::text <> 'searching' THEN coalesce($6, worker_id) END,
+         eta_promised_s = CASE WHEN $4::text <> 'searching' THEN coalesce($7, eta_promised_s) END,
+         search_until = CASE WHEN $4::text = 'searching' AND (worker_id IS NOT NULL OR state = 'unserved')
+                             THEN $8 ELSE search_until END,
+         pinned_worker_id = CASE WHEN $4::text <> 'searching' OR pinned_worker_id IS DISTINCT FROM worker_id
+                                 THEN pinned_worker_id END,
+         next_attempt_at = CASE WHEN $4::text = 'searching' THEN $5::timestamptz END,
+         lease_until = NULL,
+         actual_start = CASE WHEN $4::text = 'in_progress' THEN $5::timestamptz ELSE actual_start END,
+         actual_end = CASE WHEN $4::text = 'completed' THEN $5::timestamptz ELSE actual_end END
+   WHERE booking_id = $1 AND state = $2 AND version = $3
+  RETURNING *
+), told AS (
+  INSERT INTO booking_event (booking_id, version, state_from, state_to, actor_role, actor_id, reason, at)
+  SELECT booking_id, version, $2, state, $9, $10, $11, updated_at FROM moved
+)
+:card
+""".replace(":card", cards_of("moved"))
 
-ADD_BOOKING_EVENT: Final = """
-INSERT INTO booking_event (booking_id, version, state_from, state_to, actor_role, actor_id, reason, at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+ADD_SEAT_EVENTS: Final = """
+INSERT INTO booking_event (booking_id, version, state_to, actor_role, actor_id, at)
+SELECT booking_id, version, state, $2, $3, created_at FROM booking WHERE booking_id = ANY($1::uuid[])
 """
 
 # Takes the worker's row: going off duty waits for it and then sees the job. A worker off duty wins no job.
@@ -133,16 +152,15 @@ async def create_booking(
             utc_from_ms(now_ms),
             utc_from_ms(now_ms + BOOKING_SEARCH_MS_MAX),
             parent_of(cell_of(booking.lat_deg, booking.lng_deg), REGION_RESOLUTION_MAX),
+            customer.role.value,
         )
         if created is None:
             raise InvalidInput("There is no such service here.", field="service_code")
-        seats = await _seats(conn, created, now_ms=now_ms)
-        for booking_id in seats:
-            begin = _Move(booking_id, 1, None, BookingState.SEARCHING, reason="")
-            await _add_event(conn, begin, actor=customer, now_ms=now_ms)
-        cards = [await load_card(conn, booking_id) for booking_id in seats]
-        for card in cards:
-            await _tell(conn, card, now_ms=now_ms)
+        if created["needs_resources"]:
+            await reserve(conn, booking.booking_id, now_ms=now_ms)
+        cards = await _seats(conn, booking.booking_id, customer) if created["is_crew"] else [created]
+        events = [event for card in cards for event in await _events_of(conn, card)]
+        await append_events(conn, events, now_ms=now_ms)
     return render(cards[0], customer.role)
 
 
@@ -158,13 +176,16 @@ async def transition(  # noqa: PLR0913 - a move is all of this, and every caller
     worker_id: PersonId | None = None,
     eta_s: int | None = None,
     is_passing: bool = False,
+    standing: asyncpg.Record | None = None,
+    first: Sequence[Event] = (),
 ) -> dict[str, object]:
     """Move a booking and return it as the actor sees it. The caller holds a transaction.
 
     `actor` is `None` for the engine. `worker_id` names the worker whom the move is about: the one who gets the job
     (`to` is `assigned`, required), or the one who was asked. `eta_s` is promised with the assignment. A job that
     searches again has no worker any more; who had it is told, and free. `is_passing`: it moves on in the same
-    transaction, so nobody else is told of this step.
+    transaction, so nobody else is told of this step. `standing` are the `STANDING_COLUMNS` of a booking that the
+    caller has locked; `first` is told before the move.
 
     Raises:
         NotFound: there is no such booking, or it is not the actor's.
@@ -172,27 +193,27 @@ async def transition(  # noqa: PLR0913 - a move is all of this, and every caller
         Conflict: the move is not legal from here, somebody else moved first, the worker is busy or off duty, or the
             rest of the crew is not that far.
     """
-    card, seats = await _card_and_seats(conn, booking_id, to)
-    state = BookingState(card["state"])
-    _check(card, to, actor=actor, asked_worker_id=worker_id)
+    standing, seats = await _standing_and_seats(conn, booking_id, to, standing)
+    state = BookingState(standing["state"])
+    _check(standing, to, actor=actor, asked_worker_id=worker_id)
     if seats:
-        _refuse(crew_refusal(seats, card["seat"], to, None if actor is None else actor.role))
-    if expected_version is not None and expected_version != card["version"]:
-        raise Conflict(f"The booking is at version {card['version']}, not {expected_version}.", field="version")
+        _refuse(crew_refusal(seats, standing["seat"], to, None if actor is None else actor.role))
+    if expected_version is not None and expected_version != standing["version"]:
+        raise Conflict(f"The booking is at version {standing['version']}, not {expected_version}.", field="version")
     assert (worker_id is not None) or to is not BookingState.ASSIGNED, "an assignment names its worker"
     assigned_id = worker_id if to is BookingState.ASSIGNED else None
-    await _update(conn, card, to, worker_id=assigned_id, eta_s=eta_s, now_ms=now_ms)
-    move = _Move(booking_id, card["version"] + 1, state, to, reason)
-    await _add_event(conn, move, actor=actor, now_ms=now_ms)
-    await _occupy_or_free(conn, move, worker_id=assigned_id or card["worker_id"], now_ms=now_ms)
-    if card["crew_id"] is not None:
-        await note_change(conn, card["crew_id"])
-    if card["needs_resources"]:
-        await _reserve_or_release(conn, move, card["crew_id"] or booking_id, now_ms=now_ms)
-    moved = await load_card(conn, booking_id)
+    move = _Move(booking_id, standing["version"] + 1, state, to, reason)
+    moved = await _moved(conn, move, actor=actor, worker_id=assigned_id, eta_s=eta_s, now_ms=now_ms)
+    await _occupy_or_free(conn, move, worker_id=assigned_id or standing["worker_id"], now_ms=now_ms)
+    if standing["crew_id"] is not None:
+        await note_change(conn, standing["crew_id"])
+        moved = await load_card(conn, booking_id)
+    if standing["needs_resources"]:
+        await _reserve_or_release(conn, move, standing["crew_id"] or booking_id, now_ms=now_ms)
     assert (moved["worker_id"] is not None) == (to in WORKER_STATES) or to is BookingState.CANCELLED
-    dropped_out = card["worker_id"] if moved["worker_id"] is None else None
-    await _tell(conn, moved, now_ms=now_ms, dropped_out=dropped_out, only_worker=is_passing)
+    dropped_out = standing["worker_id"] if moved["worker_id"] is None else None
+    events = await _events_of(conn, moved, dropped_out=dropped_out, only_worker=is_passing)
+    await append_events(conn, [*first, *events], now_ms=now_ms)
     return render(moved, Role.ADMIN if actor is None else actor.role)
 
 
@@ -200,41 +221,47 @@ async def transition(  # noqa: PLR0913 - a move is all of this, and every caller
 class _Move:
     booking_id: BookingId
     version: int
-    state_from: BookingState | None
+    state_from: BookingState
     state_to: BookingState
     reason: str
 
 
-async def _seats(conn: Connection, created: asyncpg.Record, *, now_ms: int) -> list[BookingId]:
-    """Return the seats of a new booking, itself the first, with what the job takes reserved."""
-    booking_id = BookingId(created["booking_id"])
-    if created["needs_resources"]:
-        await reserve(conn, booking_id, now_ms=now_ms)
-    return [booking_id, *(await add_seats(conn, booking_id) if created["is_crew"] else ())]
+async def _seats(conn: Connection, lead: BookingId, customer: Principal) -> list[asyncpg.Record]:
+    """Make the other seats of a new booking's crew; return the cards of all, the new booking first."""
+    others = await add_seats(conn, lead)
+    await conn.execute(ADD_SEAT_EVENTS, others, customer.role.value, customer.person_id)
+    return [await load_card(conn, booking_id) for booking_id in (lead, *others)]
 
 
-async def _card_and_seats(
-    conn: Connection, booking_id: BookingId, to: BookingState
+async def _standing_and_seats(
+    conn: Connection, booking_id: BookingId, to: BookingState, standing: asyncpg.Record | None
 ) -> tuple[asyncpg.Record, list[Seat]]:
-    """Return the booking, and where the rest of its crew has a say in the move, all its seats, locked.
+    """Return how the booking stands, and where the rest of its crew has a say in the move, all its seats, locked.
 
     Who has one searched for again holds its lock: a crew that is cancelled meanwhile takes it along.
     """
-    card = await load_card(conn, booking_id)
-    if card["crew_id"] is not None and card["state"] == BookingState.UNSERVED:
-        return card, seats_of(await read_seats(conn, card["crew_id"]))
-    if card["crew_id"] is None or to not in CREW_MOVES:
-        return card, []
-    seats = seats_of(await lock_seats(conn, card["crew_id"]))
-    return await load_card(conn, booking_id), seats
+    standing = standing or await _standing(conn, booking_id)
+    if standing["crew_id"] is not None and standing["state"] == BookingState.UNSERVED:
+        return standing, seats_of(await read_seats(conn, standing["crew_id"]))
+    if standing["crew_id"] is None or to not in CREW_MOVES:
+        return standing, []
+    seats = seats_of(await lock_seats(conn, standing["crew_id"]))
+    return await _standing(conn, booking_id), seats
+
+
+async def _standing(conn: Connection, booking_id: BookingId) -> asyncpg.Record:
+    standing = await conn.fetchrow(STANDING, booking_id)
+    if standing is None:
+        raise NotFound
+    return standing
 
 
 def _check(
-    card: asyncpg.Record, to: BookingState, *, actor: Principal | None, asked_worker_id: PersonId | None
+    standing: asyncpg.Record, to: BookingState, *, actor: Principal | None, asked_worker_id: PersonId | None
 ) -> None:
-    is_theirs = actor is not None and (is_party(actor, card) or actor.person_id == asked_worker_id)
+    is_theirs = actor is not None and (is_party(actor, standing) or actor.person_id == asked_worker_id)
     actor_role = None if actor is None else actor.role
-    _refuse(check_transition(BookingState(card["state"]), to, actor_role, is_party=is_theirs))
+    _refuse(check_transition(BookingState(standing["state"]), to, actor_role, is_party=is_theirs))
 
 
 def _refuse(refusal: Refusal | None) -> None:
@@ -251,49 +278,40 @@ def _refuse(refusal: Refusal | None) -> None:
             assert_never(refusal.kind)
 
 
-async def _update(
+async def _moved(
     conn: Connection,
-    card: asyncpg.Record,
-    to: BookingState,
+    move: _Move,
     *,
+    actor: Principal | None,
     worker_id: PersonId | None,
     eta_s: int | None,
     now_ms: int,
-) -> None:
+) -> asyncpg.Record:
+    """Move the booking, add that to its history, and return its card."""
     try:
         # A savepoint: after a broken uniqueness the caller's transaction can still be read and rolled forward. Only who
         # gets a worker can break one.
         async with nullcontext() if worker_id is None else conn.transaction():
-            version = await conn.fetchval(
+            card = await conn.fetchrow(
                 MOVE_BOOKING,
-                card["booking_id"],
-                card["state"],
-                card["version"],
-                to.value,
+                move.booking_id,
+                move.state_from.value,
+                move.version - 1,
+                move.state_to.value,
                 utc_from_ms(now_ms),
                 worker_id,
                 eta_s,
                 utc_from_ms(now_ms + BOOKING_SEARCH_MS_MAX),
+                ENGINE_ACTOR if actor is None else actor.role.value,
+                None if actor is None else actor.person_id,
+                move.reason,
             )
     except asyncpg.UniqueViolationError as error:
         is_mate = error.constraint_name == "booking_one_seat_per_worker"
         raise Conflict(f"This worker has another {'seat of this crew' if is_mate else 'active job'}.") from error
-    if version is None:
+    if card is None:
         raise Conflict
-
-
-async def _add_event(conn: Connection, move: _Move, *, actor: Principal | None, now_ms: int) -> None:
-    await conn.execute(
-        ADD_BOOKING_EVENT,
-        move.booking_id,
-        move.version,
-        None if move.state_from is None else move.state_from.value,
-        move.state_to.value,
-        ENGINE_ACTOR if actor is None else actor.role.value,
-        None if actor is None else actor.person_id,
-        move.reason,
-        utc_from_ms(now_ms),
-    )
+    return card
 
 
 async def _occupy_or_free(conn: Connection, move: _Move, *, worker_id: PersonId | None, now_ms: int) -> None:
@@ -312,14 +330,10 @@ async def _reserve_or_release(conn: Connection, move: _Move, job_id: BookingId, 
         await reserve(conn, job_id, now_ms=now_ms)
 
 
-async def _tell(
-    conn: Connection,
-    card: asyncpg.Record,
-    *,
-    now_ms: int,
-    dropped_out: PersonId | None = None,
-    only_worker: bool = False,
-) -> None:
+async def _events_of(
+    conn: Connection, card: asyncpg.Record, *, dropped_out: PersonId | None = None, only_worker: bool = False
+) -> list[Event]:
+    """Return what tells of a booking as its card has it, and of its crew's."""
     events = []
     if not only_worker:
         events = [
@@ -334,4 +348,4 @@ async def _tell(
             Event(user_topic(PersonId(mate["worker_id"])), "booking", render(mate, Role.WORKER))
             for mate in await load_mates(conn, card)
         ]
-    await append_events(conn, events, now_ms=now_ms)
+    return events

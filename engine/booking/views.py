@@ -70,6 +70,14 @@ class Position:
     booking_id: UUID
 
 
+def cards_of(bookings: str, *, addresses: str = "address") -> str:
+    """Return a statement that reads the cards of rows which the same statement writes: their tables do not show them yet.
+
+    It names the CTEs that return these rows whole. What a card says of the rest of a crew is from before.
+    """
+    return _CARD.replace("FROM booking b", f"FROM {bookings} b").replace("JOIN address a", f"JOIN {addresses} a")
+
+
 async def booking_view(
     conn: Connection, booking_id: BookingId, *, viewer: Role, with_events: bool = False
 ) -> dict[str, object]:

@@ -13,7 +13,7 @@ import asyncpg
 import orjson
 
 from config.limits import BOOKING_SEARCH_MS_MAX, CLAIM_LEASE_MS
-from engine.booking.booking_store import transition
+from engine.booking.booking_store import STANDING_COLUMNS, transition
 from engine.core.crash_point import crash_point
 from engine.core.database import Connection
 from engine.core.ids import BookingId, OfferId, OrgId, PersonId
@@ -24,6 +24,7 @@ from engine.matcher.offer_store import NewOffer, create_offer
 from engine.matcher.offers import OfferRound
 from engine.matcher.record_store import KeptRecord, with_record
 from engine.matcher.region_store import RegionStore
+from engine.outbox.events import Event
 
 # The lease keeps others off; SKIP LOCKED keeps them from waiting for it. A claim need not outlive Postgres, so it waits
 # for no disk: lost with it, the booking is due and free again.
@@ -48,11 +49,11 @@ CLAIM_ANYWHERE: Final = CLAIM.replace(":regions", "").replace(":region_fence", "
 # version tells the two apart. What is saved waits for no disk either, for the relay does: its numbers do, and with them
 # whatever was committed before. Until then nobody is told of it, and lost with Postgres the booking would be searching.
 LOCK_CLAIMED: Final = """
-SELECT version, set_config('synchronous_commit', 'off', true) FROM booking
+SELECT :standing, set_config('synchronous_commit', 'off', true) FROM booking b
  WHERE booking_id = $1 AND fence = $2 AND state = 'searching' AND version = $4
    AND ($3::bigint IS NULL OR EXISTS (SELECT FROM match_region r WHERE r.fence = $3))
-   FOR UPDATE
-"""
+   FOR UPDATE OF b
+""".replace(":standing", STANDING_COLUMNS)
 
 POSTPONE: Final = """
 UPDATE booking SET next_attempt_at = $3, lease_until = NULL
@@ -158,12 +159,13 @@ async def save_offers(
     """
     crash_point("offer_chosen")
     async with conn.transaction():
-        version = await conn.fetchval(LOCK_CLAIMED, claim.booking_id, claim.fence, claim.region_fence, claim.version)
-        if version is None:
+        standing = await _lock_claimed(conn, claim)
+        if standing is None:
             return []
-        asked = await _ask(conn, claim, proposals, asking=asking, new_id=new_id, now_ms=now_ms)
-        if not asked:
+        ringing = await _ask(conn, claim, proposals, asking=asking, new_id=new_id, now_ms=now_ms)
+        if not ringing:
             return []
+        asked = list(ringing)
         await transition(
             conn,
             booking_id=claim.booking_id,
@@ -171,7 +173,8 @@ async def save_offers(
             actor=None,
             reason="offered to a worker" if len(asked) == 1 else f"offered to {len(asked)} workers",
             now_ms=now_ms,
-            expected_version=version,
+            standing=standing,
+            first=list(ringing.values()),
         )
         await add_log(conn, claim, entry, worker_id=asked[0], now_ms=now_ms)
         crash_point("offer_written")
@@ -182,8 +185,8 @@ async def save_offers(
 async def save_unserved(conn: Connection, claim: Claim, *, reason: str, entry: LogEntry, now_ms: int) -> bool:
     """Give a booking up; return whether the claim still held."""
     async with conn.transaction():
-        version = await conn.fetchval(LOCK_CLAIMED, claim.booking_id, claim.fence, claim.region_fence, claim.version)
-        if version is None:
+        standing = await _lock_claimed(conn, claim)
+        if standing is None:
             return False
         await transition(
             conn,
@@ -192,7 +195,7 @@ async def save_unserved(conn: Connection, claim: Claim, *, reason: str, entry: L
             actor=None,
             reason=reason,
             now_ms=now_ms,
-            expected_version=version,
+            standing=standing,
         )
         await add_log(conn, claim, entry, worker_id=None, now_ms=now_ms)
         crash_point("unserved_written")
@@ -237,6 +240,11 @@ async def add_log(
         await conn.execute(with_record(statement), *parameters, *entry.kept.parameters(now_ms))
 
 
+async def _lock_claimed(conn: Connection, claim: Claim) -> asyncpg.Record | None:
+    """Lock a booking that is still claimed, and return its `STANDING_COLUMNS`."""
+    return await conn.fetchrow(LOCK_CLAIMED, claim.booking_id, claim.fence, claim.region_fence, claim.version)
+
+
 async def _ask(
     conn: Connection,
     claim: Claim,
@@ -245,15 +253,17 @@ async def _ask(
     asking: OfferRound,
     new_id: Callable[[], UUID],
     now_ms: int,
-) -> list[PersonId]:
-    asked: list[PersonId] = []
+) -> dict[PersonId, Event]:
+    """Make the offers; return who is asked, and what rings on their phones once it is appended."""
+    ringing: dict[PersonId, Event] = {}
     for proposal in proposals:
-        if len(asked) == asking.at_once:
+        if len(ringing) == asking.at_once:
             break
         offer = offer_to(claim, proposal, asking, offer_id=OfferId(new_id()), now_ms=now_ms)
-        if await create_offer(conn, offer, now_ms=now_ms) is not None:
-            asked.append(proposal.worker_id)
-    return asked
+        rings = await create_offer(conn, offer, now_ms=now_ms)
+        if rings is not None:
+            ringing[proposal.worker_id] = rings
+    return ringing
 
 
 def offer_to(

@@ -24,7 +24,7 @@ from engine.matcher.held_doors import held
 from engine.matcher.offers import PastOffer
 from engine.matcher.rule_store import lock_pair_unless_taken
 from engine.matcher.rules import broken_rules
-from engine.outbox.events import append_event, user_topic
+from engine.outbox.events import Event, append_event, user_topic
 
 JsonObject = dict[str, object]
 
@@ -140,11 +140,11 @@ class NewOffer:
     """Who has the job until this offer's yes; `None`: nobody."""
 
 
-async def create_offer(conn: Connection, offer: NewOffer, *, now_ms: int) -> JsonObject | None:
-    """Save an open offer and the event that rings on the worker's phone; the caller holds the booking's lock.
+async def create_offer(conn: Connection, offer: NewOffer, *, now_ms: int) -> Event | None:
+    """Save an open offer; the caller holds the booking's lock, and appends the event.
 
     Returns:
-        The offer as the protocol shows it, or `None` when this worker cannot be asked any more: taken by another
+        What rings on the worker's phone, or `None` when this worker cannot be asked any more: taken by another
         booking, or a hard rule forbids it by now. The transaction stays usable, the next candidate may be tried in it.
     """
     pair = await lock_pair_unless_taken(conn, offer.booking_id, offer.worker_id, now_ms=now_ms)
@@ -163,11 +163,7 @@ async def create_offer(conn: Connection, offer: NewOffer, *, now_ms: int) -> Jso
         offer.round,
         offer.replaces,
     )
-    if made is None:
-        return None
-    view = _view(made)
-    await append_event(conn, topic=user_topic(offer.worker_id), kind="offer", body=view, now_ms=now_ms)
-    return view
+    return None if made is None else Event(user_topic(offer.worker_id), "offer", _view(made))
 
 
 async def current_offer(conn: Connection, worker_id: PersonId) -> JsonObject | None:

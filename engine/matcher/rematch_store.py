@@ -23,6 +23,7 @@ from engine.matcher.offers import OfferRound
 from engine.matcher.region_store import RegionStore
 from engine.matcher.rematch import Nearness
 from engine.matcher.take_over import ON_THE_WAY
+from engine.outbox.events import append_events
 
 # The row of `under_way` is the claim: who moves `due_at` looks. Nothing of the booking is locked, a phone may move it.
 LOOK: Final = (
@@ -140,7 +141,9 @@ async def save_rematch(
             offer = offer_to(
                 claim, proposal, asking, offer_id=OfferId(new_id()), now_ms=now_ms, replaces=look.worker_id
             )
-            if await create_offer(conn, offer, now_ms=now_ms) is not None:
+            rings = await create_offer(conn, offer, now_ms=now_ms)
+            if rings is not None:
+                await append_events(conn, [rings], now_ms=now_ms)
                 await add_log(conn, claim, entry, worker_id=proposal.worker_id, now_ms=now_ms)
                 crash_point("rematch_written")
                 return proposal.worker_id
