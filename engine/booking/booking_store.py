@@ -63,7 +63,7 @@ SELECT card.*, place.is_crew FROM (:card) AS card, place
 STANDING_COLUMNS: Final = """
 b.booking_id, b.org_id, b.state, b.version, b.customer_id, b.worker_id, b.crew_id, b.seat, b.needs_resources
 """
-STANDING: Final = f"SELECT {STANDING_COLUMNS} FROM booking b WHERE b.booking_id = $1"
+STANDING: Final = "SELECT :columns FROM booking b WHERE b.booking_id = $1".replace(":columns", STANDING_COLUMNS)
 
 # `worker_id` is set by the move to `assigned` and kept until its worker drops out; a booking that searches is due at
 # once. One whose worker is gone may search as long as a new one, and so may one that was given up.

@@ -71,9 +71,9 @@ class Position:
 
 
 def cards_of(bookings: str, *, addresses: str = "address") -> str:
-    """Return a statement that reads the cards of rows which the same statement writes: their tables do not show them yet.
+    """Return the statement that reads the cards of rows that it also writes: their tables do not show them yet.
 
-    It names the CTEs that return these rows whole. What a card says of the rest of a crew is from before.
+    The names are of CTEs that return these rows whole. What a card says of the rest of a crew is from before.
     """
     return _CARD.replace("FROM booking b", f"FROM {bookings} b").replace("JOIN address a", f"JOIN {addresses} a")
 

@@ -30,7 +30,6 @@ from engine.core.vocabulary import OfferState
 from engine.eta.source import EtaSource, StraightLineSource
 from engine.geo.cell_index import CellIndex
 from engine.geo.followed_mirror import FollowedMirror
-from engine.matcher.ask import Wants
 from engine.matcher.candidate_search import CandidateSearch
 from engine.matcher.chooser import Chooser, Job, Seen
 from engine.matcher.cost_policy import DEFAULT_POLICY, CostPolicy
@@ -57,7 +56,6 @@ from engine.matcher.recorder import Recorder
 from engine.matcher.region_cover import RegionCover
 from engine.matcher.region_leases import RegionLeases
 from engine.matcher.rematcher import Rematcher
-from engine.matcher.wants_store import read_wants
 from engine.matcher.worker_feed import WorkerFeed
 from engine.matcher.worker_table import WorkerTable
 from engine.outbox.durable_loop import keep_running
@@ -234,21 +232,20 @@ class Dispatcher:
             claims = await claim_due(conn, now_ms=now_ms, limit=limit, regions=regions)
             asked_before = [claim.booking_id for claim in claims if claim.version > NEW_VERSION]
             past = await past_offers(conn, asked_before) if asked_before else {}
-            wants = await read_wants(conn, [claim.booking_id for claim in claims]) if claims else {}
             policy = self._policy()
             if claims:
                 await self.recorder.begin(conn, policy, now_ms=now_ms)
         search = self._search(policy)
-        jobs = [self._job(claim, past.get(claim.booking_id, []), wants[claim.booking_id], search) for claim in claims]
+        jobs = [self._job(claim, past.get(claim.booking_id, []), search) for claim in claims]
         for job in jobs:
             if job.claim.version == NEW_VERSION:
                 came_ms = job.claim.created_at_ms
                 self._demand.came(job.claim.booking_id, job.claim.org_id, at_ms=came_ms, job_min=job.wants.duration_min)
         return jobs
 
-    def _job(self, claim: Claim, past: Sequence[PastOffer], wants: Wants, search: CandidateSearch) -> Job:
+    def _job(self, claim: Claim, past: Sequence[PastOffer], search: CandidateSearch) -> Job:
         telling = [offer for offer in past if offer.state is not OfferState.WITHDRAWN]
-        placed = replace(wants, is_in_area=self.feed.areas.has(claim.org_id, claim.lat_deg, claim.lng_deg))
+        placed = replace(claim.wants, is_in_area=self.feed.areas.has(claim.org_id, claim.lat_deg, claim.lng_deg))
         asking = next_round(search.policy.offers, past)
         return Job(claim, telling, asking, placed, search, self._clock.steady_ns())
 

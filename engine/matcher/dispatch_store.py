@@ -19,11 +19,13 @@ from engine.core.database import Connection
 from engine.core.ids import BookingId, OfferId, OrgId, PersonId
 from engine.core.units import ms_from_utc, utc_from_ms
 from engine.core.vocabulary import BookingState
+from engine.matcher.ask import NOTHING, Wants
 from engine.matcher.held_doors import held
 from engine.matcher.offer_store import NewOffer, create_offer
 from engine.matcher.offers import OfferRound
 from engine.matcher.record_store import KeptRecord, with_record
 from engine.matcher.region_store import RegionStore
+from engine.matcher.wants_store import WANTS_COLUMNS, wants_of
 from engine.outbox.events import Event
 
 # The lease keeps others off; SKIP LOCKED keeps them from waiting for it. A claim need not outlive Postgres, so it waits
@@ -41,8 +43,8 @@ UPDATE booking b
   FROM eased, due, service s, address a
  WHERE b.booking_id = due.booking_id AND s.service_id = b.service_id AND a.address_id = b.address_id
 RETURNING b.booking_id, b.org_id, b.version, b.fence, b.created_at, b.search_until, b.tz, s.skill_bit, a.lat, a.lng,
-          b.pinned_worker_id, due.region_fence, :held AS is_held
-""".replace(":held", held(people="b.customer_id"))
+          b.pinned_worker_id, due.region_fence, :held AS is_held, :wants
+""".replace(":held", held(people="b.customer_id")).replace(":wants", WANTS_COLUMNS.strip())
 CLAIM_ANYWHERE: Final = CLAIM.replace(":regions", "").replace(":region_fence", "NULL::bigint")
 
 # A region that has changed hands since has another fence. A fence that Postgres forgot is given again: its booking's
@@ -92,6 +94,7 @@ class Claim:
     lng_deg: float
     is_held: bool
     """A safety hold lies on its customer or its address."""
+    wants: Wants = NOTHING
     pinned_worker_id: PersonId | None = None
     """The desk wants this worker and nobody else."""
     region_fence: int | None = None
@@ -302,6 +305,7 @@ def _claim(row: asyncpg.Record) -> Claim:
         lat_deg=row["lat"],
         lng_deg=row["lng"],
         is_held=row["is_held"],
+        wants=wants_of(row),
         pinned_worker_id=row["pinned_worker_id"],
         region_fence=row["region_fence"],
     )

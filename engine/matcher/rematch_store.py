@@ -23,6 +23,7 @@ from engine.matcher.offers import OfferRound
 from engine.matcher.region_store import RegionStore
 from engine.matcher.rematch import Nearness
 from engine.matcher.take_over import ON_THE_WAY
+from engine.matcher.wants_store import WANTS_COLUMNS, wants_of
 from engine.outbox.events import append_events
 
 # The row of `under_way` is the claim: who moves `due_at` looks. Nothing of the booking is locked, a phone may move it.
@@ -49,7 +50,7 @@ SELECT b.booking_id, b.org_id, b.version, b.fence, b.created_at, b.search_until,
        claimed.least_eta_s, claimed.nearer_at, b.pinned_worker_id IS NOT NULL OR :held AS is_left_alone,
        (SELECT count(*) FROM offer o WHERE o.booking_id = b.booking_id AND o.replaces IS NOT NULL
            AND o.state IN ('accepted', 'handed_back', 'replaced')) AS rematches,
-       EXISTS (SELECT FROM offer o WHERE o.booking_id = b.booking_id AND o.state = 'open') AS is_asked
+       EXISTS (SELECT FROM offer o WHERE o.booking_id = b.booking_id AND o.state = 'open') AS is_asked, :wants
   FROM claimed
   JOIN way USING (booking_id)
   JOIN booking b ON b.booking_id = claimed.booking_id AND b.worker_id = claimed.worker_id
@@ -60,6 +61,7 @@ SELECT b.booking_id, b.org_id, b.version, b.fence, b.created_at, b.search_until,
                  ORDER BY e.version DESC LIMIT 1) given ON true
 """.replace(":states", ON_THE_WAY)
     .replace(":held", held(people="b.customer_id, b.worker_id"))
+    .replace(":wants", WANTS_COLUMNS.strip())
 )  # fmt: skip
 LOOK_ANYWHERE: Final = LOOK.replace(":regions", "").replace(":region_fence", "NULL::bigint")
 NOTE_NEARNESS: Final = """
@@ -180,6 +182,7 @@ def _looked(row: asyncpg.Record) -> Looked:
         lat_deg=row["lat"],
         lng_deg=row["lng"],
         is_held=False,
+        wants=wants_of(row),
         region_fence=row["region_fence"],
     )
     return Looked(

@@ -42,7 +42,6 @@ from engine.matcher.rematch_store import (
     save_rematch,
     stop_asking,
 )
-from engine.matcher.wants_store import read_wants
 from engine.matcher.worker_feed import WorkerFeed
 from engine.matcher.worker_table import WorkerTable
 
@@ -212,9 +211,8 @@ class Rematcher:
         claim = look.claim
         async with self._pool.acquire() as conn:
             past = (await past_offers(conn, [claim.booking_id]))[claim.booking_id]
-            wants = (await read_wants(conn, [claim.booking_id]))[claim.booking_id]
             await self._recorder.begin(conn, policy, now_ms=self._clock.now_ms())
-        placed = replace(wants, is_in_area=self._feed.areas.has(claim.org_id, claim.lat_deg, claim.lng_deg))
+        placed = replace(claim.wants, is_in_area=self._feed.areas.has(claim.org_id, claim.lat_deg, claim.lng_deg))
         asking = replace(next_round(policy.offers, past), at_once=1)
         telling = [offer for offer in past if offer.state is not OfferState.WITHDRAWN]
         return Job(claim, telling, asking, placed, self._search(policy), self._clock.steady_ns())

@@ -1,13 +1,12 @@
 """Reads what services need and customers wish, and where an organisation works."""
 
-from collections.abc import Iterable
 from typing import Final
 
 import asyncpg
 import numpy as np
 
 from engine.core.database import Connection
-from engine.core.ids import BookingId, OrgId, PersonId
+from engine.core.ids import OrgId, PersonId
 from engine.core.units import DEG_E7
 from engine.core.vocabulary import ZoneKind
 from engine.geo.cells import cells_of
@@ -16,8 +15,8 @@ from engine.matcher.ask import Wants
 from engine.zones.zone_reading import ZoneShelf
 
 # A customer's languages go before their service's. The kit as 'kind bit', because one list is one index lookup.
-WANTS: Final = """
-SELECT b.booking_id, b.service_id, s.duration_min, s.level_wanted,
+WANTS_COLUMNS: Final = """
+       b.service_id, s.duration_min, s.level_wanted,
        ARRAY(SELECT k.kind || ' ' || k.bit
                FROM service_kit c JOIN kit_item k ON k.org_id = c.org_id AND k.code = c.code
               WHERE c.service_id = b.service_id) AS kit,
@@ -28,19 +27,12 @@ SELECT b.booking_id, b.service_id, s.duration_min, s.level_wanted,
               WHERE c.customer_id = b.customer_id AND c.wish = 'preferred') AS preferred,
        ARRAY(SELECT c.worker_id FROM customer_worker c
               WHERE c.customer_id = b.customer_id AND c.wish = 'blocked') AS blocked
-  FROM booking b
-  JOIN service s USING (service_id)
- WHERE b.booking_id = ANY($1::uuid[])
 """
+"""Of `booking b` and its `service s`, for `wants_of`."""
 
 
-async def read_wants(conn: Connection, booking_ids: Iterable[BookingId]) -> dict[BookingId, Wants]:
-    """Return what each of these bookings wants; where it lies is not judged here."""
-    rows = await conn.fetch(WANTS, list(booking_ids))
-    return {BookingId(row["booking_id"]): _wants(row) for row in rows}
-
-
-def _wants(row: asyncpg.Record) -> Wants:
+def wants_of(row: asyncpg.Record) -> Wants:
+    """Return what a booking wants; where it lies is not judged here."""
     bits = dict.fromkeys(("certificate", "tool", "part", "vehicle", "language"), 0)
     for item in row["kit"]:
         kind, bit = item.split()
