@@ -377,9 +377,10 @@ class Dispatcher:
 
     async def _save(self, job: Job, to_ask: Sequence[Choice], entry: LogEntry) -> list[PersonId]:
         proposals = [Proposal(self.table.worker_id(each.slot), each.cost_min, each.eta_s) for each in to_ask]
+        asked: list[PersonId] = []
         try:
             async with self._pool.acquire() as conn:
-                return await save_offers(
+                asked = await save_offers(
                     conn,
                     job.claim,
                     proposals,
@@ -388,10 +389,13 @@ class Dispatcher:
                     entry=entry,
                     now_ms=self._clock.now_ms(),
                 )
+            return asked
         finally:
             for each in to_ask[: job.asking.at_once]:
                 self.table.settle(each.slot)
-                self.feed.notified(str(self.table.worker_id(each.slot)))
+                worker_id = self.table.worker_id(each.slot)
+                if worker_id not in asked:  # of who is asked Postgres tells
+                    self.feed.notified(str(worker_id))
 
     async def _collected(self, job: Job, until_ms: int) -> str:
         """Leave a booking to the end of its window; in Postgres, so that nothing is lost with this process."""

@@ -241,9 +241,10 @@ class WorkerTable:
 
     def staff_of(self, org_id: OrgId, cover: RegionCover) -> Staff:
         """Return how many workers of an organisation, of those covered, are on duty and how many could go now."""
-        ours = self._columns[cover.of(np.flatnonzero(self._columns["org"] == self.org_code(org_id)))]
-        free = (ours["status"] == WorkerStatus.FREE) & ~ours["is_held"]
-        return Staff(int(np.count_nonzero(ours["status"] != WorkerStatus.OFF_DUTY)), int(np.count_nonzero(free)))
+        slots = cover.of(np.flatnonzero(self._columns["org"] == self.org_code(org_id)))
+        status = self._columns["status"][slots]
+        free = (status == WorkerStatus.FREE) & ~self._columns["is_held"][slots]
+        return Staff(int(np.count_nonzero(status != WorkerStatus.OFF_DUTY)), int(np.count_nonzero(free)))
 
     def is_free(self, slot: int) -> bool:
         """Return whether a worker can be asked now, as far as is known."""

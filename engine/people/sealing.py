@@ -42,6 +42,7 @@ WRAPPED_KEYS: Final = "SELECT person_id, wrapped FROM person_key WHERE person_id
 ADD_KEY: Final = """
 INSERT INTO person_key (person_id, wrapped, created_at) VALUES ($1, ($2::sealed_bytes).wrapped, $3)
     ON CONFLICT (person_id) DO NOTHING
+RETURNING person_id, wrapped
 """
 
 Composite = tuple[bytes | None, bytes | None, bytes | None]
@@ -71,15 +72,16 @@ async def person_keys(conn: Connection, person_ids: Sequence[PersonId], *, now_m
         ErasedError: one of them was erased.
     """
     wanted = sorted(set(person_ids))
-    rows = await conn.fetch(WRAPPED_KEYS, wanted)
-    missing = sorted(set(wanted) - {row["person_id"] for row in rows})
+    keys = {row["person_id"]: row["wrapped"] for row in await conn.fetch(WRAPPED_KEYS, wanted)}
+    missing = [person_id for person_id in wanted if person_id not in keys]
     if missing:
-        at = utc_from_ms(now_ms)
-        await conn.executemany(ADD_KEY, [(person_id, NewKey(), at) for person_id in missing])
-        rows = await conn.fetch(WRAPPED_KEYS, wanted)
-    if any(row["wrapped"] is None for row in rows):
+        made = await conn.fetchmany(ADD_KEY, [(person_id, NewKey(), utc_from_ms(now_ms)) for person_id in missing])
+        keys |= {row["person_id"]: row["wrapped"] for row in made}
+    if len(keys) < len(wanted):  # somebody else has made one since
+        keys = {row["person_id"]: row["wrapped"] for row in await conn.fetch(WRAPPED_KEYS, wanted)}
+    if None in keys.values():
         raise ErasedError
-    return {row["person_id"]: row["wrapped"] for row in rows}
+    return keys
 
 
 async def person_key(conn: Connection, person_id: PersonId, *, now_ms: int) -> bytes:
