@@ -22,7 +22,7 @@ from tests.integration.matcher.town import Town
 
 pytestmark = pytest.mark.integration
 
-WAYS_MAX = 14
+WAYS_MAX = 9
 """To Postgres and back, from the claim of a booking to its saved offer."""
 
 
