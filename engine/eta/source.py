@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,6 +52,49 @@ class Question:
     from_lng_deg: Floats
     to_lat_deg: float
     to_lng_deg: float
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Questions(Sequence[Question]):
+    """Many questions as columns; degrees. Question i has the places `first[i]:first[i + 1]`."""
+
+    from_lat_deg: Floats
+    from_lng_deg: Floats
+    first: NDArray[np.int32]
+    to_lat_deg: Floats
+    to_lng_deg: Floats
+
+    @classmethod
+    def of(cls, questions: Sequence[Question]) -> "Questions":
+        """Return these questions as columns, as which they may have come."""
+        if isinstance(questions, cls):
+            return questions
+        first = np.zeros(len(questions) + 1, np.int32)
+        np.cumsum([len(each.from_lat_deg) for each in questions], out=first[1:])
+        return cls(
+            np.concatenate([each.from_lat_deg for each in questions], dtype=np.float64),
+            np.concatenate([each.from_lng_deg for each in questions], dtype=np.float64),
+            first,
+            np.array([each.to_lat_deg for each in questions], np.float64),
+            np.array([each.to_lng_deg for each in questions], np.float64),
+        )
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+        return len(self.to_lat_deg)
+
+    @overload
+    def __getitem__(self, at: int) -> Question: ...
+    @overload
+    def __getitem__(self, at: slice) -> list[Question]: ...
+    def __getitem__(self, at: int | slice) -> Question | list[Question]:
+        """Return one of them, or some."""
+        if isinstance(at, slice):
+            return [self[i] for i in range(*at.indices(len(self)))]
+        number = range(len(self))[at]
+        here = slice(self.first[number], self.first[number + 1])
+        goal = float(self.to_lat_deg[number]), float(self.to_lng_deg[number])
+        return Question(self.from_lat_deg[here], self.from_lng_deg[here], *goal)
 
 
 class EtaSource(Protocol):

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from engine.core.jit import kernel
 from engine.eta.road_graph import Ints
-from engine.eta.source import Floats, Question
+from engine.eta.source import Floats, Question, Questions
 
 ROOM: Final = 2
 """Places of the hash table for each trip, at least."""
@@ -47,19 +47,16 @@ class TripPlaces:
 
 def places_of(questions: Sequence[Question]) -> TripPlaces:
     """Return the trips of all questions; of one question the places are taken as they are."""
-    first = np.zeros(len(questions) + 1, np.int32)
-    np.cumsum([len(each.from_lat_deg) for each in questions], out=first[1:])
-    lat_deg = np.concatenate([each.from_lat_deg for each in questions], dtype=np.float64)
-    lng_deg = np.concatenate([each.from_lng_deg for each in questions], dtype=np.float64)
-    goals = np.array([(each.to_lat_deg, each.to_lng_deg) for each in questions], np.float64)
-    to_lat_deg, to_lng_deg = np.ascontiguousarray(goals.T)
-    if len(questions) == 1:
-        return TripPlaces(lat_deg, lng_deg, np.arange(first[-1], dtype=np.int32), first, to_lat_deg, to_lng_deg)
+    asked = Questions.of(questions)
+    lat_deg, lng_deg, first = asked.from_lat_deg, asked.from_lng_deg, asked.first
+    goals = asked.to_lat_deg, asked.to_lng_deg
+    if len(asked) == 1:
+        return TripPlaces(lat_deg, lng_deg, np.arange(first[-1], dtype=np.int32), first, *goals)
     place, began = np.empty(first[-1], np.int32), np.empty(first[-1], np.int32)
     table = np.full(1 << int(ROOM * len(place)).bit_length(), -1, np.int32)
     count = _distinct(lat_deg.view(np.uint64), lng_deg.view(np.uint64), table, place, began)
     kept = began[:count]
-    return TripPlaces(lat_deg[kept], lng_deg[kept], place, first, to_lat_deg, to_lng_deg)
+    return TripPlaces(lat_deg[kept], lng_deg[kept], place, first, *goals)
 
 
 @kernel

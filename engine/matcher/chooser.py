@@ -16,15 +16,15 @@ from config.limits import LOOK_AHEAD_MS
 from engine.core.clock import Clock
 from engine.core.ids import PersonId
 from engine.core.units import MS_PER_MIN
-from engine.eta.source import EtaMatrix, EtaOutcome, EtaSource, Question
+from engine.eta.source import EtaMatrix, EtaOutcome, EtaSource, Questions
 from engine.matcher.ask import Ask, Wants
 from engine.matcher.candidate_search import CandidateSearch, Found, Sought
 from engine.matcher.decision import Circumstances, Decision, decide
 from engine.matcher.dispatch_store import Claim
 from engine.matcher.finishing import Soon
-from engine.matcher.frame import places_of_frames
+from engine.matcher.frame import degrees_of
 from engine.matcher.offers import OfferRound, PastOffer, workers_not_to_ask
-from engine.matcher.shortlist import Shortlist
+from engine.matcher.shortlist import Shortlist, columns_of
 from engine.matcher.window_round import Open, decisions_of, prices_of, problem_of
 from engine.risk.score import Risk, booking_risks
 from engine.risk.surface import RiskSurface
@@ -36,12 +36,12 @@ NOBODY: Final[frozenset[PersonId]] = frozenset()
 ETAS = Counter("clenzy_dispatch_eta_total", "Travel times that decisions were made by.", ["outcome"])
 CANDIDATES = Histogram(
     "clenzy_dispatch_candidates",
-    "Workers looked at for one decision.",
+    "Most workers looked at for a booking of a round.",
     buckets=(0, 1, 5, 20, 50, 100, 250, 500, 1000, 2000),
 )
 FIND_SECONDS = Histogram(
     "clenzy_dispatch_find_seconds",
-    "From a claim to its shortlist: cells, positions and the kernel.",
+    "From the first claim of a round to the shortlists of its bookings: cells, positions and the kernel.",
     buckets=(0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1),
 )
 SOLVE_SECONDS = Histogram(
@@ -156,13 +156,13 @@ class Chooser:
 
     async def _listed(self, jobs: Sequence[Job], asked: Sequence[_Asked]) -> list[tuple[Shortlist, Circumstances]]:
         found = await _found(jobs, asked, now_ms=self._clock.now_ms())
-        listed = []
-        for job, (_, risk), (each, asks_again) in zip(jobs, asked, found, strict=True):
-            CANDIDATES.observe(each.shortlist.looked_at)
-            FIND_SECONDS.observe((self._clock.steady_ns() - job.started_ns) * S_PER_NS)
-            said = Circumstances(job.search.policy.label, risk, each.searched_m, asks_again)
-            listed.append((each.shortlist, said))
-        return listed
+        if jobs:
+            CANDIDATES.observe(max(each.shortlist.looked_at for each, _ in found))
+            FIND_SECONDS.observe((self._clock.steady_ns() - min(job.started_ns for job in jobs)) * S_PER_NS)
+        return [
+            (each.shortlist, Circumstances(job.search.policy.label, risk, each.searched_m, asks_again))
+            for job, (_, risk), (each, asks_again) in zip(jobs, asked, found, strict=True)
+        ]
 
     async def _soon_free(self, asking: Sequence[tuple[Job, _Asked]], soon: Soon, now_ms: int) -> list[Shortlist]:
         sought = [
@@ -173,13 +173,13 @@ class Chooser:
 
     async def _arrivals(self, shortlists: Sequence[Shortlist | None]) -> list[EtaMatrix | None]:
         """Return the travel times of each list that has anybody on it."""
-        asked = [(at, each) for at, each in enumerate(shortlists) if each]
+        asked = {at: each for at, each in enumerate(shortlists) if each is not None}
         found: list[EtaMatrix | None] = [None] * len(shortlists)
-        if not asked:
+        if not any(map(len, asked.values())):
             return found
-        answers = await self._eta.answers(_questions([each for _, each in asked]), at_ms=self._clock.now_ms())
-        for (at, _), answer in zip(asked, answers, strict=True):
-            found[at] = answer
+        answers = await self._eta.answers(_questions(list(asked.values())), at_ms=self._clock.now_ms())
+        for (at, each), answer in zip(asked.items(), answers, strict=True):
+            found[at] = answer if len(each) else None
         for outcome, times in outcomes_of(*answers).items():
             ETAS.labels(outcome).inc(times)
         return found
@@ -224,9 +224,8 @@ async def _found(jobs: Sequence[Job], asked: Sequence[_Asked], *, now_ms: int) -
     return [found[at] for at in range(len(jobs))]
 
 
-def _questions(shortlists: Sequence[Shortlist]) -> list[Question]:
-    places = places_of_frames([each.frame for each in shortlists])
-    return [
-        Question(lat_deg, lng_deg, each.ask.lat_deg, each.ask.lng_deg)
-        for each, (lat_deg, lng_deg) in zip(shortlists, places, strict=True)
-    ]
+def _questions(shortlists: Sequence[Shortlist]) -> Questions:
+    columns = columns_of(shortlists)
+    goals = np.array([(each.ask.lat_deg, each.ask.lng_deg) for each in shortlists], np.float64)
+    places = degrees_of(columns.places_km, columns.origin_deg)
+    return Questions(*places, columns.first, *np.ascontiguousarray(goals.T))

@@ -38,14 +38,15 @@ SOMEBODY: Final = frozenset({PersonId(UUID(int=0))})
 def record_of(decision: Decision, *, worker_id: Callable[[int], UUID]) -> DecisionRecord:
     """Return what is kept of a decision; `worker_id` says whose a slot is."""
     listed = decision.shortlist
+    query = listed.query
     frame, apart, order = _everybody(listed)
     prices = price_list([listed], [decision.arrivals])
     row_of = {slot: row for row, slot in enumerate(frame.slots.tolist())}
     all_rows = np.arange(len(frame.slots), dtype=np.int32)
-    terms = term_columns(frame, all_rows, listed.query, apart)
-    with laid_over(frame, apart, listed.query):
-        rules = broken_rules(frame, listed.ask, listed.query)
-        unruled = costs_without_rules(frame, listed.ask, listed.query)
+    terms = term_columns(frame, all_rows, query, apart)
+    with laid_over(frame, apart, query):
+        rules = broken_rules(frame, listed.ask, query)
+        unruled = costs_without_rules(frame, listed.ask, query)
     rules[order[~prices.is_in_time]] |= 1 << RULE_NAMES.index(BEYOND_CAP)
     ranked = prices.choices(prices.best(WHY_CANDIDATES_MAX))
     late = int(np.count_nonzero(~prices.is_in_time))
@@ -69,7 +70,7 @@ def record_of(decision: Decision, *, worker_id: Callable[[int], UUID]) -> Decisi
             terms=np.array([*terms.values()], np.float32),
         ),
         listed=_listed(listed, order, decision.arrivals, prices.cost_min),
-        query=Query(listed.query.numbers, listed.query.need),
+        query=Query(query.numbers, query.need),
         ranked=Ranked(
             row=np.array([row_of[each.slot] for each in ranked], np.int32),
             cost=np.array([each.cost_min for each in ranked], np.float64),
@@ -122,24 +123,24 @@ def arrivals_of(record: DecisionRecord) -> EtaMatrix | None:
 
 def _everybody(listed: Shortlist) -> tuple[Frame, Apart, IntArray]:
     """Return shortlist and near losers as one frame, by slot, who is apart in it, and where the shortlist stands."""
-    near = listed.excluded
-    slots = np.concatenate((listed.frame.slots, near.frame.slots))
+    own, near = listed.frame, listed.excluded
+    slots = np.concatenate((own.slots, near.frame.slots))
     order = np.argsort(slots, kind="stable")
     place = np.empty(len(slots), np.int32)
     place[order] = np.arange(len(slots))
-    m = len(listed)
+    m, apart = len(own.slots), listed.apart
     frame = Frame(
         slots=slots[order],
         # `take`, for an index would lay the rows out the other way: to the kernels another type of array.
-        matrix=np.hstack((listed.frame.matrix, near.frame.matrix)).take(order, axis=1),
-        mask=np.hstack((listed.frame.mask, near.frame.mask)).take(order, axis=1),
-        fixed=np.hstack((listed.frame.fixed, near.frame.fixed)).take(order, axis=1),
-        origin_lat_deg=listed.frame.origin_lat_deg,
-        origin_lng_deg=listed.frame.origin_lng_deg,
-        epoch_ms=listed.frame.epoch_ms,
+        matrix=np.hstack((own.matrix, near.frame.matrix)).take(order, axis=1),
+        mask=np.hstack((own.mask, near.frame.mask)).take(order, axis=1),
+        fixed=np.hstack((own.fixed, near.frame.fixed)).take(order, axis=1),
+        origin_lat_deg=own.origin_lat_deg,
+        origin_lng_deg=own.origin_lng_deg,
+        epoch_ms=own.epoch_ms,
     )
     names = ("asked", "blocked", "preferred")
-    who = (place[np.concatenate((getattr(listed.apart, name), m + getattr(near.apart, name)))] for name in names)
+    who = (place[np.concatenate((getattr(apart, name), m + getattr(near.apart, name)))] for name in names)
     return frame, Apart(*who), place[:m]
 
 

@@ -6,11 +6,10 @@ never be cheaper than the drive from its edge. What rules out is a bit, never a 
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import IntFlag
-from itertools import accumulate, pairwise
 from typing import Final, TypeAlias
 
 import numpy as np
@@ -319,22 +318,19 @@ def straight_eta_min(columns: NDArray[np.floating], numbers: DoubleArray) -> Dou
 
 def places_deg(frame: Frame) -> tuple[DoubleArray, DoubleArray]:
     """Return the rows' latitudes and longitudes, to some millimetres."""
-    (places,) = places_of_frames([frame])
-    return places
+    return degrees_of(frame.matrix[: at.BASE_MIN], np.array([frame.origin_lng_deg, frame.origin_lat_deg])[:, None])
 
 
-def places_of_frames(frames: Sequence[Frame]) -> list[tuple[DoubleArray, DoubleArray]]:
-    """Return `places_deg` of each frame; arrays of many frames are parts of one."""
-    lengths = [frame.mask.shape[1] for frame in frames]
-    places = np.concatenate([frame.matrix[: at.BASE_MIN] for frame in frames], axis=1, dtype=np.float64) / KM_PER_DEG
-    origins = np.array([(frame.origin_lng_deg, frame.origin_lat_deg) for frame in frames])
-    places += np.repeat(origins.T, lengths, axis=1)
-    lng_deg, lat_deg = places
+def degrees_of(places_km: FloatArray, origin_deg: DoubleArray) -> tuple[DoubleArray, DoubleArray]:
+    """Return latitudes and longitudes of places on a plane.
+
+    Shapes: places (2, n), east and north; the plane's origin (2, n) or, of all, (2, 1): longitude, latitude.
+    """
+    lng_deg, lat_deg = places_km.astype(np.float64) / KM_PER_DEG + origin_deg
     lng_deg += 180
     lng_deg %= 360
     lng_deg -= 180
-    ends = [0, *accumulate(lengths)]
-    return [(lat_deg[a:b], lng_deg[a:b]) for a, b in pairwise(ends)]
+    return lat_deg, lng_deg
 
 
 def part_of(frame: Frame, rows: IntArray) -> Frame:
@@ -351,11 +347,11 @@ def part_of(frame: Frame, rows: IntArray) -> Frame:
     )
 
 
-def parts_of(frame: Frame, rows: IntArray, ends: Sequence[int]) -> list[Frame]:
-    """Return `part_of` each run of rows between two of `ends`; one piece of memory holds them all."""
-    f = part_of(frame, rows)
+def run_of(frame: Frame, run: slice) -> Frame:
+    """Return a frame of a run of rows: no copy."""
+    f = frame
     place = f.origin_lat_deg, f.origin_lng_deg, f.epoch_ms
-    return [Frame(f.slots[a:b], f.matrix[:, a:b], f.mask[:, a:b], f.fixed[:, a:b], *place) for a, b in pairwise(ends)]
+    return Frame(f.slots[run], f.matrix[:, run], f.mask[:, run], f.fixed[:, run], *place)
 
 
 def ready_rules(ask: Ask) -> IntArray:

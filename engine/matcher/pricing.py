@@ -15,7 +15,7 @@ from engine.eta.source import EtaMatrix, EtaOutcome
 from engine.matcher import kernels as at
 from engine.matcher.frame import S_PER_MIN, DoubleArray, SlotArray, straight_eta_min
 from engine.matcher.kernels import IntArray
-from engine.matcher.shortlist import Shortlist
+from engine.matcher.shortlist import Shortlist, columns_of
 
 BoolArray: TypeAlias = NDArray[np.bool_]
 RowArray: TypeAlias = NDArray[np.int64]
@@ -69,13 +69,12 @@ class PriceList:
 
 def price_list(shortlists: Sequence[Shortlist], arrivals: Sequence[EtaMatrix | None]) -> PriceList:
     """Return the costs of these lists, each with its own travel times, by the straight line where nobody knows them."""
-    counts = np.array([len(each) for each in shortlists])
-    first = np.concatenate(([0], np.cumsum(counts))).astype(np.int32)
+    columns = columns_of(shortlists)
+    first, counts = columns.first, np.diff(columns.first)
     listed = np.repeat(np.arange(len(shortlists)), counts)
-    places = np.concatenate([each.frame.matrix[: at.BASE_MIN] for each in shortlists], axis=1)
-    pins = np.array([each.query.numbers[: at.QUERY_MIN_PER_ROOT_KM] for each in shortlists], np.float64)
-    straight_min = straight_eta_min(places, np.ascontiguousarray(pins.T)[:, listed])
-    cost_min = np.concatenate([each.cost_min for each in shortlists]).astype(np.float64)
+    pins = columns.numbers[:, : at.QUERY_MIN_PER_ROOT_KM].T.astype(np.float64)
+    straight_min = straight_eta_min(columns.places_km, np.ascontiguousarray(pins)[:, listed])
+    cost_min = columns.cost_min.astype(np.float64)
     eta_s, knows = _times(arrivals, counts)
     eta_min = np.where(knows, eta_s / S_PER_MIN, straight_min)
     cost_min += eta_min - straight_min
@@ -83,8 +82,7 @@ def price_list(shortlists: Sequence[Shortlist], arrivals: Sequence[EtaMatrix | N
     is_in_time = eta_min <= cap_min[listed]
     order, in_time = np.empty(len(cost_min), np.int32), np.empty(len(counts), np.int32)
     _order(first, cost_min, is_in_time, order, in_time)
-    slots = np.concatenate([each.frame.slots for each in shortlists])
-    return PriceList(first, slots, cost_min, eta_min, is_in_time, order, in_time)
+    return PriceList(first, columns.slots, cost_min, eta_min, is_in_time, order, in_time)
 
 
 def _times(arrivals: Sequence[EtaMatrix | None], counts: RowArray) -> tuple[DoubleArray, BoolArray]:

@@ -3,12 +3,13 @@
 Many bookings of one frame are looked for in one call of the kernel; one booking is the same with a list of one.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import accumulate
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from config.limits import ETA_CANDIDATES_MAX, NEAR_LOSERS_MAX, SEARCH_RADIUS_M_MAX
 from engine.matcher import kernels as at
@@ -21,13 +22,16 @@ from engine.matcher.frame import (
     REASONS,
     UNBLOCKED,
     Apart,
+    DoubleArray,
     Frame,
     Query,
     Ready,
+    SlotArray,
     kit_rules,
     needs_of,
-    parts_of,
+    part_of,
     query_numbers,
+    run_of,
 )
 from engine.matcher.kernels import FloatArray, IntArray
 from engine.matcher.shortlist_kernel import APART_KINDS, CountArray
@@ -48,29 +52,164 @@ class InFrame:
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Shortlist:
-    """The cheapest candidates by the straight line, cheapest first, as the kernel saw them."""
+class Listed:
+    """What was found for all bookings of one call, as columns: their lists one after the other."""
 
-    ask: Ask
     weights: CostWeights
     now_ms: int
-    frame: Frame
-    """A copy, of those on the list alone."""
-    query: Query
-    apart: Apart
-    """In rows of this frame."""
-    cost_min: FloatArray
     looked_at: int
-    ruled_out: dict[str, int]
-    excluded: Excluded
-    """The near losers, for the record."""
-    radius_m: float
     k: int
-    """How far was looked, and how many fitted on the list."""
+    """How many fit on a list."""
+    numbers: FloatArray
+    need: IntArray
+    """Shapes (m, QUERY_LENGTH) and (m, NEED_LENGTH)."""
+    frame: Frame
+    """A copy, of those on a list alone, as often as they are on one."""
+    rows: IntArray
+    """Where they stood in the frame that was looked through."""
+    cost_min: FloatArray
+    first: IntArray
+    """List i has the rows `first[i]:first[i + 1]`."""
+    near: Frame
+    """The same of near losers."""
+    near_rows: IntArray
+    near_first: IntArray
+    ruled_out: CountArray
+    """Shape (m, REASONS)."""
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Shortlist:
+    """The cheapest candidates by the straight line, cheapest first, as the kernel saw them: a booking's share."""
+
+    sought: InFrame
+    of: Listed
+    number: int
 
     def __len__(self) -> int:
         """Return how many are on it."""
-        return len(self.cost_min)
+        return int(self.of.first[self.number + 1] - self.of.first[self.number])
+
+    @property
+    def ask(self) -> Ask:
+        """The booking."""
+        return self.sought.ask
+
+    @property
+    def weights(self) -> CostWeights:
+        """The weights that the frame was made with."""
+        return self.of.weights
+
+    @property
+    def now_ms(self) -> int:
+        """When it was made."""
+        return self.of.now_ms
+
+    @property
+    def frame(self) -> Frame:
+        """Those on the list alone."""
+        return run_of(self.of.frame, self._run)
+
+    @property
+    def query(self) -> Query:
+        """The booking as the kernel read it."""
+        return Query(self.of.numbers[self.number], self.of.need[self.number])
+
+    @property
+    def apart(self) -> Apart:
+        """Who is apart, in rows of `frame`."""
+        return self._apart(self.of.rows[self._run])
+
+    @property
+    def cost_min(self) -> FloatArray:
+        """What each on the list costs."""
+        return self.of.cost_min[self._run]
+
+    @property
+    def looked_at(self) -> int:
+        """How many were looked at."""
+        return self.of.looked_at
+
+    @property
+    def ruled_out(self) -> dict[str, int]:
+        """How many candidates do not count, under the first reason that applies to each."""
+        if not self.ask.wants.is_in_area:
+            return {OUT_OF_AREA: self.looked_at} if self.looked_at else {}
+        counts = self.of.ruled_out[self.number]
+        found: dict[str, int] = {}
+        for reason in np.flatnonzero(counts).tolist():
+            found[REASONS[reason]] = found.get(REASONS[reason], 0) + int(counts[reason])
+        return found
+
+    @property
+    def excluded(self) -> Excluded:
+        """The near losers, for the record."""
+        run = slice(self.of.near_first[self.number], self.of.near_first[self.number + 1])
+        return Excluded(run_of(self.of.near, run), self._apart(self.of.near_rows[run]))
+
+    @property
+    def radius_m(self) -> float:
+        """How far was looked."""
+        return self.sought.radius_m
+
+    @property
+    def k(self) -> int:
+        """How many fitted on the list."""
+        return self.of.k
+
+    @property
+    def _run(self) -> slice:
+        return slice(self.of.first[self.number], self.of.first[self.number + 1])
+
+    def _apart(self, rows: IntArray) -> Apart:
+        apart = self.sought.apart
+        return apart if apart is NOBODY_APART else rows_in(rows, apart)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Columns:
+    """Several shortlists, one after the other: list i has the rows `first[i]:first[i + 1]`."""
+
+    first: IntArray
+    slots: SlotArray
+    places_km: FloatArray
+    """Shape (2, n): east and north."""
+    origin_deg: DoubleArray
+    """Shape (2, n), or (2, 1) where all have the same: longitude, latitude."""
+    cost_min: FloatArray
+    numbers: FloatArray
+    """Shape (m, QUERY_LENGTH)."""
+
+
+def columns_of(shortlists: Sequence[Shortlist]) -> Columns:
+    """Return these lists as columns: no copy where they are those of one call in their order, as a window's are."""
+    of = shortlists[0].of
+    is_whole = len(shortlists) == len(of.numbers)
+    if is_whole and all(each.of is of and each.number == i for i, each in enumerate(shortlists)):
+        return Columns(of.first, of.frame.slots, _places_km(of.frame), _origin_deg(of.frame), of.cost_min, of.numbers)
+    calls = {id(each.of): each.of for each in shortlists}
+    before = dict(zip(calls, accumulate((len(call.rows) for call in calls.values()), initial=0), strict=False))
+    begin = np.array([before[id(each.of)] + each.of.first[each.number] for each in shortlists])
+    counts = np.array([len(each) for each in shortlists])
+    first = _first(counts)
+    rows = np.repeat(begin - first[:-1], counts) + np.arange(first[-1])
+    origins = np.concatenate([_origin_deg(each.of.frame) for each in shortlists], axis=1)
+    return Columns(
+        first=first,
+        slots=np.concatenate([call.frame.slots for call in calls.values()])[rows],
+        places_km=np.concatenate([_places_km(call.frame) for call in calls.values()], axis=1)[:, rows],
+        origin_deg=np.repeat(origins, counts, axis=1),
+        cost_min=np.concatenate([call.cost_min for call in calls.values()])[rows],
+        numbers=np.stack([each.of.numbers[each.number] for each in shortlists]),
+    )
+
+
+def _places_km(frame: Frame) -> FloatArray:
+    return frame.matrix[: at.BASE_MIN]
+
+
+def _origin_deg(frame: Frame) -> DoubleArray:
+    return np.array([[frame.origin_lng_deg], [frame.origin_lat_deg]])
 
 
 def shortlist_of(
@@ -101,24 +240,25 @@ def shortlists_of(
         return []
     numbers, need = _queries(frame, wanted, weights, now_ms)
     found = _found(frame, wanted, numbers, need, k)
-    listed = zip(wanted, numbers, need, _parts(frame, wanted, found), _ruled_out(frame, wanted, found), strict=True)
-    return [
-        Shortlist(
-            ask=each.ask,
-            weights=weights,
-            now_ms=now_ms,
-            frame=part.frame,
-            query=Query(own_numbers, own_need),
-            apart=part.apart,
-            cost_min=part.cost_min,
-            looked_at=len(frame.slots),
-            ruled_out=ruled_out,
-            excluded=part.excluded,
-            radius_m=each.radius_m,
-            k=k,
-        )
-        for each, own_numbers, own_need, part, ruled_out in listed
-    ]
+    is_listed, is_near = _filled(found.rows, found.count), _filled(found.near_rows, found.near_count)
+    rows, near_rows = found.rows[is_listed], found.near_rows[is_near]
+    listed = Listed(
+        weights=weights,
+        now_ms=now_ms,
+        looked_at=len(frame.slots),
+        k=k,
+        numbers=numbers,
+        need=need,
+        frame=part_of(frame, rows),
+        rows=rows,
+        cost_min=found.costs[is_listed],
+        first=_first(found.count),
+        near=part_of(frame, near_rows),
+        near_rows=near_rows,
+        near_first=_first(found.near_count),
+        ruled_out=found.ruled_out,
+    )
+    return [Shortlist(each, listed, number) for number, each in enumerate(wanted)]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -131,16 +271,6 @@ class _Found:
     near_rows: IntArray
     near_count: IntArray
     ruled_out: CountArray
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Part:
-    """A booking's share of the frame."""
-
-    frame: Frame
-    apart: Apart
-    cost_min: FloatArray
-    excluded: Excluded
 
 
 def _queries(frame: Frame, wanted: Sequence[InFrame], weights: CostWeights, now_ms: int) -> tuple[FloatArray, IntArray]:
@@ -192,39 +322,13 @@ def _apart_rows(wanted: Sequence[InFrame]) -> tuple[IntArray, IntArray]:
     return np.concatenate(kinds).astype(np.int32), first
 
 
-def _parts(frame: Frame, wanted: Sequence[InFrame], found: _Found) -> Iterable[_Part]:
-    k, near = found.rows.shape[1], found.near_rows.shape[1]
-    is_listed = np.arange(k) < found.count[:, None]
-    is_near = np.arange(near) < found.near_count[:, None]
-    rows, near_rows = found.rows[is_listed], found.near_rows[is_near]
-    costs = found.costs[is_listed]
-    ends, near_ends = _ends(found.count), _ends(found.near_count)
-    whole = zip(
-        wanted,
-        parts_of(frame, rows, ends),
-        parts_of(frame, near_rows, near_ends),
-        pairwise(ends),
-        pairwise(near_ends),
-        strict=True,
-    )
-    for each, part, near_part, (a, b), (c, d) in whole:
-        apart, near_apart = each.apart, each.apart
-        if apart is not NOBODY_APART:
-            apart, near_apart = rows_in(rows[a:b], apart), rows_in(near_rows[c:d], apart)
-        yield _Part(part, apart, costs[a:b], Excluded(near_part, near_apart))
+def _filled(lists: IntArray, counts: IntArray) -> NDArray[np.bool_]:
+    """Return which places of the lists, as long as they may be, have a row."""
+    filled: NDArray[np.bool_] = np.arange(lists.shape[1]) < counts[:, None]
+    return filled
 
 
-def _ends(counts: IntArray) -> list[int]:
-    return [0, *np.cumsum(counts).tolist()]
-
-
-def _ruled_out(frame: Frame, wanted: Sequence[InFrame], found: _Found) -> list[dict[str, int]]:
-    """Return of each booking how many candidates do not count, under the first reason that applies to each."""
-    ruled_out: list[dict[str, int]] = [{} for _ in wanted]
-    booking, reason = np.nonzero(found.ruled_out)
-    counts = found.ruled_out[booking, reason]
-    for i, which, count in zip(booking.tolist(), reason.tolist(), counts.tolist(), strict=True):
-        name = REASONS[which]
-        ruled_out[i][name] = ruled_out[i].get(name, 0) + count
-    outside = {OUT_OF_AREA: len(frame.slots)} if len(frame.slots) else {}
-    return [each if one.ask.wants.is_in_area else dict(outside) for one, each in zip(wanted, ruled_out, strict=True)]
+def _first(counts: IntArray) -> IntArray:
+    first = np.zeros(len(counts) + 1, np.int32)
+    np.cumsum(counts, out=first[1:])
+    return first

@@ -28,12 +28,14 @@ from engine.matcher.frame import (
     WorkFacts,
     build_frame,
     build_query,
+    degrees_of,
     kit_rules,
     laid_over,
+    places_deg,
     straight_eta_min,
 )
 from engine.matcher.pricing import price_list
-from engine.matcher.shortlist import InFrame, Shortlist, shortlist_of, shortlists_of
+from engine.matcher.shortlist import InFrame, Shortlist, columns_of, shortlist_of, shortlists_of
 
 NOW_MS = 1_700_000_000_000
 LAT_DEG, LNG_DEG = 41.15, -8.6
@@ -227,6 +229,24 @@ def test_prices_are_those_of_each_list(town: tuple, seed: int) -> None:
         slots = [choice.slot for choice in prices.choices(own)]
         assert slots == each.frame.slots[order].tolist()
     assert prices.best(2).tolist() == [row for i in range(len(listed)) for row in best[of == i][:2].tolist()]
+
+
+@settings(deadline=None, max_examples=25)
+@given(towns(SMALL), towns(SMALL), st.randoms())
+def test_lists_of_several_calls_are_the_same_columns(one: tuple, other: tuple, shuffled: object) -> None:
+    listed = [
+        each
+        for frame, weights, bookings, k in (one, other)
+        for each in shortlists_of(replace(frame, origin_lng_deg=LNG_DEG + k), bookings, weights=weights, k=k)
+    ]
+    shuffled.shuffle(listed)
+    columns = columns_of(listed)
+    lat_deg, lng_deg = degrees_of(columns.places_km, columns.origin_deg)
+    for number, each in enumerate(listed):
+        here = slice(columns.first[number], columns.first[number + 1])
+        own = each.frame.slots, each.cost_min, *places_deg(each.frame), each.query.numbers
+        found = columns.slots[here], columns.cost_min[here], lat_deg[here], lng_deg[here], columns.numbers[number]
+        assert [array.tobytes() for array in found] == [array.tobytes() for array in own]
 
 
 def _times(rng: np.random.Generator, n: int) -> EtaMatrix | None:

@@ -13,7 +13,7 @@ from engine.eta.learned_times import LearnedTimes, learn
 from engine.eta.road_snap import snap_grid
 from engine.eta.road_source import RoadSource
 from engine.eta.road_times import RoadIndex, RoadTimes
-from engine.eta.source import EtaOutcome, Floats, Question
+from engine.eta.source import EtaOutcome, Floats, Question, Questions
 from engine.eta.trip_cells import trips_of
 from engine.eta.trip_places import places_of
 
@@ -52,8 +52,13 @@ def learned(times: RoadTimes) -> LearnedTimes:
 async def test_answers_are_those_of_each_question(times: RoadTimes, seed: int, counts: list[int]) -> None:
     questions = questions_of(times, seed, counts)
     source = RoadSource(times, learned(times), lambda _: HOUR)
-    together = await source.answers(questions, at_ms=AT_MS)
-    assert len(together) == len(questions)
+    asked = Questions.of(questions)
+    together = await source.answers(asked, at_ms=AT_MS)
+    assert len(together) == len(asked) == len(questions)
+    for question, same in zip(questions, [*asked[:-1], asked[-1]], strict=True):
+        assert (same.to_lat_deg, same.to_lng_deg) == (question.to_lat_deg, question.to_lng_deg)
+        assert same.from_lat_deg.tobytes() == question.from_lat_deg.tobytes()
+        assert same.from_lng_deg.tobytes() == question.from_lng_deg.tobytes()
     for question, found in zip(questions, together, strict=True):
         (alone,) = await source.answers([question], at_ms=AT_MS)
         for name in ("eta_s", "low_s", "high_s", "outcome"):
