@@ -30,8 +30,8 @@ from rich.table import Table
 from bench.report import OUT
 from engine.geo.fixes import FIX, FIX_BYTES
 from engine.geo.worker_table import WorkerTable
-from gateway_ws import wire
 from gateway_ws.cadence import Cadences
+from gateway_ws.raw import wire
 
 START_MS: Final = 1_700_000_000_000
 TLS_RECORD_BYTES: Final = 22

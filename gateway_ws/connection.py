@@ -5,8 +5,8 @@ from typing import Any, Protocol
 
 from engine.core.errors import ClenzyError
 from gateway_ws.closing import Close
-from gateway_ws.message import Encodings
-from gateway_ws.wire import AckState
+from gateway_ws.fan_out.message import Encodings
+from gateway_ws.raw.wire import AckState
 
 
 class Connection(Protocol):

@@ -12,13 +12,13 @@ from engine.core.ids import IncidentId
 from engine.outbox.history import Position
 from engine.people.tokens import Principal
 from engine.safetap.live_reads import LiveRead
-from gateway_ws.event_line import Told
-from gateway_ws.live_map import LiveMap
-from gateway_ws.map_view import MapView, ViewState
-from gateway_ws.message import Encodings
+from gateway_ws.fan_out.event_line import Told
+from gateway_ws.fan_out.message import Encodings
+from gateway_ws.live_map.columns import LiveMap
+from gateway_ws.live_map.view import MapView, ViewState
 from gateway_ws.services import Services
 from gateway_ws.session import NOWHERE, OpenSession
-from gateway_ws.socketio_connection import SocketIoConnection
+from gateway_ws.socketio.connection import SocketIoConnection
 
 log = structlog.get_logger(__name__)
 

@@ -30,9 +30,9 @@ from engine.geo.ingest import Ingest
 from engine.geo.worker_table import WorkerTable
 from engine.people.tracking import Tracking
 from gateway_ws.engine_calls import EngineCalls
-from gateway_ws.fanout import FanOut
+from gateway_ws.fan_out.message import Message
+from gateway_ws.fan_out.subscriptions import FanOut
 from gateway_ws.jobs import Jobs
-from gateway_ws.message import Message
 
 _INCIDENT = b'"kind":"incident"'
 

@@ -8,9 +8,9 @@ from config.limits import SESSION_STATE_TIMEOUT_MS
 from engine.outbox.history import Position
 from engine.people.tokens import Principal
 from gateway_ws.connection import Connection
-from gateway_ws.event_line import Told
+from gateway_ws.fan_out.event_line import Told
+from gateway_ws.fan_out.message import Message
 from gateway_ws.jobs import FOLLOWED_STATES, WATCHED_STATES
-from gateway_ws.message import Message
 from gateway_ws.services import Services
 from gateway_ws.session import NOWHERE, PhoneSession
 

@@ -34,32 +34,32 @@ from gateway_ws.background import Background
 from gateway_ws.batched import Batched
 from gateway_ws.cadence import Cadences
 from gateway_ws.closing import Close
-from gateway_ws.console_ns import ConsoleNamespace
 from gateway_ws.counting import Counting
 from gateway_ws.customer_etas import CustomerEtas
-from gateway_ws.customer_ns import CustomerNamespace
 from gateway_ws.drain import Drain
 from gateway_ws.engine_calls import EngineCalls
-from gateway_ws.engineio_server import EngineOptions, EngineServer
-from gateway_ws.fanout import FanOut
+from gateway_ws.engineio.server import EngineOptions, EngineServer
+from gateway_ws.fan_out.message import Encodings
+from gateway_ws.fan_out.recovery import Recovery
+from gateway_ws.fan_out.stalled import StalledConnections
+from gateway_ws.fan_out.subscriptions import FanOut
 from gateway_ws.figures import Figures
 from gateway_ws.jobs import Jobs
-from gateway_ws.lane import has_lane
-from gateway_ws.map_hub import MapHub
-from gateway_ws.message import Encodings
+from gateway_ws.live_map.hub import MapHub
 from gateway_ws.metrics import FAULTS, IngestMetrics
-from gateway_ws.ping_socket import PingSocket
 from gateway_ws.positions import publications
-from gateway_ws.recovery import Recovery
+from gateway_ws.raw.lane import has_lane
+from gateway_ws.raw.ping_socket import PingSocket
 from gateway_ws.registry import Registry
 from gateway_ws.revocations import Revocations
 from gateway_ws.safetap_client import SafeTapClient
 from gateway_ws.services import Services
-from gateway_ws.socketio_server import GatewayServer
+from gateway_ws.socketio.console_ns import ConsoleNamespace
+from gateway_ws.socketio.customer_ns import CustomerNamespace
+from gateway_ws.socketio.server import GatewayServer
+from gateway_ws.socketio.worker_ns import WorkerNamespace
 from gateway_ws.speakers import Speakers
-from gateway_ws.stalled import StalledConnections
 from gateway_ws.trackers.door import TrackerDoor
-from gateway_ws.worker_ns import WorkerNamespace
 from gateway_ws.worker_session import WorkerSession
 from ops.http import add_guards, add_ops_routes
 from ops.readiness import Readiness

@@ -17,8 +17,8 @@ from engine.core.errors import Unavailable
 from engine.people.revocation import GATEWAYS_TOPIC, PEOPLE_ENDED, SESSION_ENDED
 from gateway_ws.closing import Close
 from gateway_ws.engine_calls import EngineCalls
-from gateway_ws.fanout import FanOut
-from gateway_ws.message import Message
+from gateway_ws.fan_out.message import Message
+from gateway_ws.fan_out.subscriptions import FanOut
 from gateway_ws.metrics import EVICTED
 from gateway_ws.registry import Registry, Session
 from gateway_ws.speakers import Speakers

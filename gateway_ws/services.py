@@ -14,7 +14,7 @@ from gateway_ws.batched import Batched
 from gateway_ws.cadence import Cadences
 from gateway_ws.counting import Counting
 from gateway_ws.engine_calls import EngineCalls
-from gateway_ws.fanout import FanOut
+from gateway_ws.fan_out.subscriptions import FanOut
 from gateway_ws.jobs import Jobs
 from gateway_ws.registry import Registry
 from gateway_ws.safetap_client import SafeTapClient

@@ -13,10 +13,10 @@ from engine.people.tokens import Principal
 from gateway_ws.budget import BadFrames
 from gateway_ws.closing import Close
 from gateway_ws.connection import Connection
-from gateway_ws.event_line import EventLine, Told
-from gateway_ws.message import Message
+from gateway_ws.fan_out.event_line import EventLine, Told
+from gateway_ws.fan_out.message import Message
+from gateway_ws.fan_out.resume_point import ResumePoint
 from gateway_ws.metrics import RECOVERIES
-from gateway_ws.resume_point import ResumePoint
 from gateway_ws.safetap_client import TriggerAnswer
 from gateway_ws.services import Services
 

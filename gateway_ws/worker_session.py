@@ -19,13 +19,13 @@ from engine.people.tokens import Principal
 from gateway_ws.budget import FixBudget
 from gateway_ws.closing import Close
 from gateway_ws.connection import Connection
-from gateway_ws.event_line import Told
-from gateway_ws.message import Message
+from gateway_ws.fan_out.event_line import Told
+from gateway_ws.fan_out.message import Message
 from gateway_ws.metrics import UNANNOUNCED
+from gateway_ws.raw.wire import AckState, Trigger
 from gateway_ws.safetap_client import TriggerAnswer
 from gateway_ws.services import Services
 from gateway_ws.session import NOWHERE, PhoneSession
-from gateway_ws.wire import AckState, Trigger
 
 _SESSION_EVENT = "gateway.session"
 """Told on the worker's own topic: somebody signed in as this worker, older connections end."""

@@ -9,9 +9,9 @@ from aiohttp import WSMessage, WSMsgType, web
 from bench.stream.serving import site
 from config.limits import FRAME_BYTES_MAX
 from engine.geo.fixes import FIX_BYTES
-from gateway_ws import wire
 from gateway_ws.budget import FixBudget
-from gateway_ws.lane import LaneSocket
+from gateway_ws.raw import wire
+from gateway_ws.raw.lane import LaneSocket
 
 
 class Counting:

@@ -11,12 +11,12 @@ from bench.stream.serving import site
 from config.limits import HELLO_TIMEOUT_MS
 from engine.core.clock import SystemClock
 from engine.geo.fixes import FIX_BYTES
-from gateway_ws import ping_frame
 from gateway_ws.background import Background
 from gateway_ws.budget import FixBudget
-from gateway_ws.engineio_server import EngineOptions, EngineServer
-from gateway_ws.socketio_protocol import ProtocolServer
-from gateway_ws.stalled import StalledConnections
+from gateway_ws.engineio.server import EngineOptions, EngineServer
+from gateway_ws.fan_out.stalled import StalledConnections
+from gateway_ws.socketio import ping_frame
+from gateway_ws.socketio.protocol import ProtocolServer
 
 
 class Counting(socketio.AsyncNamespace):  # type: ignore[misc]  # the library has no types

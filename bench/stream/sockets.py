@@ -20,7 +20,7 @@ from bench.stream.frames import Pings, pings
 from bench.stream.phones import cpu_s, open_socket
 from bench.stream.rig import Rig
 from bench.stream.servers import Server, started
-from gateway_ws import ping_frame
+from gateway_ws.socketio import ping_frame
 
 PHONES: Final = 200
 FRAMES: Final = 500

@@ -15,7 +15,7 @@ from engine.core.vocabulary import Duty, FixRefusal
 from engine.geo.fixes import FIX_BYTES
 from engine.people.devices import DeviceSpeaker
 from gateway_ws.budget import FixBudget
-from gateway_ws.message import Message
+from gateway_ws.fan_out.message import Message
 from gateway_ws.services import Services
 
 

@@ -9,9 +9,9 @@ from redis.asyncio import Redis
 
 from engine.core.clock import SystemClock
 from engine.geo import feed_follower, mirror
-from gateway_ws import fanout
-from gateway_ws.fanout import FanOut
-from gateway_ws.message import Message
+from gateway_ws.fan_out import subscriptions as fanout
+from gateway_ws.fan_out.message import Message
+from gateway_ws.fan_out.subscriptions import FanOut
 from tests.integration.test_feed_follower import Fleet, drift, following, until_equal
 from tests.tcp_proxy import TcpProxy
 

@@ -15,8 +15,8 @@ from engine.core.redis_store import RedisClient, ask, publish_together
 from engine.geo.cell_index import STATUS_KEY, CellIndex
 from engine.run_keeper import CellKeeper
 from engine.wiring import open_redis
-from gateway_ws.fanout import FanOut
-from gateway_ws.message import Message
+from gateway_ws.fan_out.message import Message
+from gateway_ws.fan_out.subscriptions import FanOut
 from tests.fakes import ManualClock
 from tests.integration.test_cell_index_races import rows_at, slots_of
 from tests.servers import RedisNodes

@@ -12,7 +12,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
-from gateway_ws.event_line import EventLine, Told
+from gateway_ws.fan_out.event_line import EventLine, Told
 
 
 @dataclass

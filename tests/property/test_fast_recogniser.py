@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from config.limits import FIXES_PER_FRAME_MAX
 from engine.core.errors import ClenzyError
 from engine.geo.fixes import FIX_BYTES
-from gateway_ws import wire
+from gateway_ws.raw import wire
 
 SEQS = st.integers(0, wire.SEQ_MAX) | st.sampled_from(
     [0, 127, 128, 255, 256, 65_535, 65_536, 2**32 - 1, 2**32, wire.SEQ_MAX]

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from engine.core.errors import WireError
 from engine.geo.fixes import FIX, check_payload, decode, encode, payload_of_objects
-from gateway_ws import wire
 from gateway_ws.closing import TooManyFixes, UnknownType
+from gateway_ws.raw import wire
 
 ONE_FIX = st.tuples(
     st.integers(-(2**63), 2**63 - 1),

@@ -20,9 +20,10 @@ from engine.geo.acceptance import OUTCOMES, RULES, accept
 from engine.geo.cell_index import MOVE
 from engine.geo.fixes import FIX, decode, payload_of_objects
 from engine.geo.worker_table import WorkerTable
-from gateway_ws import ping_frame, wire
 from gateway_ws.closing import TooManyFixes, UnknownType
-from gateway_ws.map_view import Box
+from gateway_ws.live_map.view import Box
+from gateway_ws.raw import wire
+from gateway_ws.socketio import ping_frame
 from gateway_ws.trackers import gpslogger, osmand, overland, owntracks, traccar
 from gateway_ws.trackers.reading import payload_of
 from tests.mutation import mutated

@@ -10,13 +10,13 @@ import pytest
 import yaml
 
 from engine.core.vocabulary import SENT_KINDS, FixRefusal
-from gateway_ws import wire
 from gateway_ws.closing import Close
-from gateway_ws.console_ns import ConsoleNamespace
-from gateway_ws.customer_ns import CustomerNamespace
-from gateway_ws.namespace import SessionNamespace
-from gateway_ws.wire import FrameType
-from gateway_ws.worker_ns import WorkerNamespace
+from gateway_ws.raw import wire
+from gateway_ws.raw.wire import FrameType
+from gateway_ws.socketio.console_ns import ConsoleNamespace
+from gateway_ws.socketio.customer_ns import CustomerNamespace
+from gateway_ws.socketio.namespace import SessionNamespace
+from gateway_ws.socketio.worker_ns import WorkerNamespace
 from safetap_door import live_desks
 
 ROOT = Path(__file__).resolve().parents[2]

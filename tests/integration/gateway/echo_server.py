@@ -16,9 +16,9 @@ from aiohttp import web
 
 from engine.core.clock import SystemClock
 from gateway_ws.background import Background
-from gateway_ws.engineio_server import EngineOptions, EngineServer
-from gateway_ws.socketio_protocol import ProtocolServer
-from gateway_ws.stalled import StalledConnections
+from gateway_ws.engineio.server import EngineOptions, EngineServer
+from gateway_ws.fan_out.stalled import StalledConnections
+from gateway_ws.socketio.protocol import ProtocolServer
 
 INTERVAL_MS = 300
 TIMEOUT_MS = 200

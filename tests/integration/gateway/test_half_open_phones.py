@@ -13,8 +13,8 @@ import socketio
 
 from engine.core.vocabulary import Role
 from gateway_ws import gateway as gateway_module
-from gateway_ws import ping_socket
-from gateway_ws.engineio_server import EngineOptions
+from gateway_ws.engineio.server import EngineOptions
+from gateway_ws.raw import ping_socket
 from gateway_ws.worker_session import WorkerSession
 from tests.integration.gateway.harness import PORTO, City, Stage, eventually, page_on, phone_on
 from tests.tcp_proxy import TcpProxy

@@ -17,7 +17,7 @@ from config.limits import FIXES_PER_FRAME_MAX
 from engine.core.database import Pool
 from engine.core.vocabulary import Role
 from engine.geo.cell_index import CellIndex
-from gateway_ws.ping_frame import encode
+from gateway_ws.socketio.ping_frame import encode
 from tests.integration.gateway.harness import PORTO, City, FakeDoor, Stage, eventually, gateway_on
 
 pytestmark = pytest.mark.integration

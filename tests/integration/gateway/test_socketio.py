@@ -18,7 +18,7 @@ from engine.core.ids import OrgId
 from engine.core.vocabulary import Role
 from engine.geo.cell_index import CellIndex
 from engine.geo.cells import cell_of
-from gateway_ws.map_view import CELL_ROW
+from gateway_ws.live_map.view import CELL_ROW
 from gateway_ws.positions import MAP_ROW
 from tests.integration.gateway.harness import (
     ORG,

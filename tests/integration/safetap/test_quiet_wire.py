@@ -16,7 +16,7 @@ from redis.asyncio import Redis
 from engine.core.clock import SystemClock
 from engine.core.database import Pool
 from engine.core.vocabulary import Role
-from gateway_ws.ping_frame import MAGIC, TRIGGER_MAGIC
+from gateway_ws.socketio.ping_frame import MAGIC, TRIGGER_MAGIC
 from tests.integration.gateway.harness import PORTO, City, FakeDoor, Stage, gateway_on
 
 pytestmark = pytest.mark.integration

@@ -8,7 +8,7 @@ import aiohttp
 import msgpack
 
 from engine.core.vocabulary import Role
-from gateway_ws.wire import AckState, ack_frame
+from gateway_ws.raw.wire import AckState, ack_frame
 from sim.client import wire
 from tests.integration.gateway.harness import PORTO, City, FakeDoor, Stage, phone_on
 

@@ -9,7 +9,7 @@ import pytest
 import socketio
 
 from engine.core.vocabulary import Role
-from gateway_ws.namespace import SessionNamespace
+from gateway_ws.socketio.namespace import SessionNamespace
 from gateway_ws.trackers.door import APPS
 from tests.integration.gateway.harness import City, Stage, page_on, phone_on
 

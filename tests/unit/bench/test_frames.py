@@ -13,7 +13,7 @@ from bench.stream.frames import FIRST_SEQ, Pings, pings
 from config.limits import FIXES_PER_FRAME_MAX
 from engine.geo import acceptance
 from engine.geo.worker_table import WorkerTable
-from gateway_ws import wire
+from gateway_ws.raw import wire
 
 NOW_MS = 1_750_000_000_000
 

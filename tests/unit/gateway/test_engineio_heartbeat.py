@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway_ws.engineio_heartbeat import Heartbeat
+from gateway_ws.engineio.heartbeat import Heartbeat
 
 INTERVAL_MS, TIMEOUT_MS = 100, 60
 STEPS = st.lists(

@@ -10,9 +10,9 @@ from socketio import packet as library
 
 from config.limits import POLL_PACKETS_MAX
 from engine.core.errors import WireError
-from gateway_ws.engineio_packets import Packet, checked, close_frame, packets_of, payload_of, websocket_frame
-from gateway_ws.ping_frame import decode, encode, is_ping
-from gateway_ws.socketio_event import SocketIoEvent
+from gateway_ws.engineio.packets import Packet, checked, close_frame, packets_of, payload_of, websocket_frame
+from gateway_ws.socketio.event import SocketIoEvent
+from gateway_ws.socketio.ping_frame import decode, encode, is_ping
 
 TEXT = st.text(st.characters(exclude_characters="\x1e", exclude_categories=["Cs"]), max_size=40)
 PACKETS = st.one_of(st.builds(str.__add__, st.sampled_from("0123456"), TEXT), st.binary(max_size=300))

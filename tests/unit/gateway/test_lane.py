@@ -11,7 +11,7 @@ from aiohttp.base_protocol import BaseProtocol
 from aiohttp.test_utils import TestClient, TestServer
 
 from config.limits import FRAMES_PER_TURN_MAX
-from gateway_ws.lane import LaneQueue, LaneSocket, has_lane
+from gateway_ws.raw.lane import LaneQueue, LaneSocket, has_lane
 
 
 def reader_on(taken: list[bytes]) -> tuple[WebSocketReader, LaneQueue]:

@@ -7,7 +7,7 @@ from config.limits import (
     OUTBOX_FRAMES_MAX,
 )
 from gateway_ws.budget import BadFrames, FixBudget
-from gateway_ws.outbox import Outbox
+from gateway_ws.fan_out.outbox import Outbox
 
 
 def test_a_backlog_passes_at_once_and_then_only_the_rate() -> None:

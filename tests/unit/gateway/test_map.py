@@ -13,8 +13,8 @@ from engine.geo.cells import cells_of, parents_of
 from engine.geo.fixes import RECORD
 from engine.geo.ingest import Moves
 from gateway_ws.jobs import Jobs
-from gateway_ws.live_map import LiveMap
-from gateway_ws.map_view import CELL_ROW, Box, MapView, cell_resolution
+from gateway_ws.live_map.columns import LiveMap
+from gateway_ws.live_map.view import CELL_ROW, Box, MapView, cell_resolution
 from gateway_ws.positions import MAP_ROW, map_topic, publications
 
 NOW_MS = 1_700_000_000_000

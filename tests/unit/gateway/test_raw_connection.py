@@ -6,9 +6,9 @@ from typing import cast
 from engine.core.errors import WireError
 from gateway_ws.background import Background
 from gateway_ws.closing import Close
-from gateway_ws.raw_connection import RawConnection
-from gateway_ws.stalled import StalledConnections
-from gateway_ws.wire import AckState
+from gateway_ws.fan_out.stalled import StalledConnections
+from gateway_ws.raw.connection import RawConnection
+from gateway_ws.raw.wire import AckState
 from tests.fakes import ManualClock
 
 

@@ -7,8 +7,8 @@ from engine.core.vocabulary import Role
 from engine.people.tokens import Principal
 from gateway_ws.closing import UnknownType
 from gateway_ws.customer_session import CustomerSession
-from gateway_ws.namespace import SessionNamespace
-from gateway_ws.socketio_connection import SocketIoConnection
+from gateway_ws.socketio.connection import SocketIoConnection
+from gateway_ws.socketio.namespace import SessionNamespace
 
 
 class CustomerNamespace(SessionNamespace[CustomerSession]):

@@ -12,7 +12,7 @@ from config.limits import CELL_RESOLUTION, CONSOLE_CELL_ZOOM, CONSOLE_WORKERS_MA
 from engine.core.errors import WireError
 from engine.core.units import DEG_E7
 from engine.geo.cells import parents_of
-from gateway_ws.live_map import BUSY, LiveMap
+from gateway_ws.live_map.columns import BUSY, LiveMap
 
 CELL_ROW: Final = np.dtype([("h3", "<u8"), ("workers", "<u4"), ("busy", "<u4")])
 _CORNERS: Final = 4

@@ -5,11 +5,11 @@ from typing import Any, ClassVar
 from engine.core.vocabulary import Role
 from engine.people.tokens import Principal
 from gateway_ws.console_session import ConsoleSession
-from gateway_ws.map_hub import MapHub
-from gateway_ws.map_view import Box
-from gateway_ws.namespace import SessionNamespace
+from gateway_ws.live_map.hub import MapHub
+from gateway_ws.live_map.view import Box
 from gateway_ws.services import Services
-from gateway_ws.socketio_connection import SocketIoConnection
+from gateway_ws.socketio.connection import SocketIoConnection
+from gateway_ws.socketio.namespace import SessionNamespace
 
 
 class ConsoleNamespace(SessionNamespace[ConsoleSession]):

@@ -8,14 +8,14 @@ from aiohttp import WSCloseCode
 
 from config.limits import CLOSE_TIMEOUT_MS, OUTBOX_BUFFER_BYTES_MAX
 from engine.core.errors import ClenzyError
-from gateway_ws import wire
 from gateway_ws.background import Background
 from gateway_ws.closing import Close
-from gateway_ws.message import Encodings
+from gateway_ws.fan_out.message import Encodings
+from gateway_ws.fan_out.outbox import Outbox
+from gateway_ws.fan_out.stalled import StalledConnections
 from gateway_ws.metrics import CLOSED, OUTBOX_DROPPED, REFUSED
-from gateway_ws.outbox import Outbox
-from gateway_ws.stalled import StalledConnections
-from gateway_ws.wire import AckState, FrameType
+from gateway_ws.raw import wire
+from gateway_ws.raw.wire import AckState, FrameType
 
 
 class RawConnection:

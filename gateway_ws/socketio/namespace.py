@@ -16,15 +16,16 @@ from engine.core.errors import ClenzyError, NotAllowed, TooMany, Unavailable, Wi
 from engine.core.ids import PersonId
 from engine.core.vocabulary import Role
 from engine.people.tokens import Principal
-from gateway_ws import resume_point, wire
 from gateway_ws.closing import Close, UnknownType
-from gateway_ws.engineio_session import EngineSession
+from gateway_ws.engineio.session import EngineSession
+from gateway_ws.fan_out import resume_point
+from gateway_ws.fan_out.resume_point import ResumePoint
 from gateway_ws.metrics import FRAMES
+from gateway_ws.raw import wire
 from gateway_ws.registry import Session
-from gateway_ws.resume_point import ResumePoint
 from gateway_ws.services import Services
 from gateway_ws.session import PhoneSession
-from gateway_ws.socketio_connection import SocketIoConnection
+from gateway_ws.socketio.connection import SocketIoConnection
 
 log = structlog.get_logger(__name__)
 

@@ -13,7 +13,7 @@ import structlog
 
 from engine.core.clock import Clock
 from engine.core.errors import ClenzyError, WireError
-from gateway_ws.engineio_server import EngineServer
+from gateway_ws.engineio.server import EngineServer
 
 log = structlog.get_logger(__name__)
 

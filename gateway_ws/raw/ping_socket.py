@@ -14,17 +14,17 @@ from config.limits import (
 )
 from engine.core.errors import ClenzyError, NotAllowed, NotSignedIn, TooMany, Unavailable, WireError
 from engine.core.units import MS_PER_S, NS_PER_MS
-from gateway_ws import wire
 from gateway_ws.admission import Admission
 from gateway_ws.closing import Close
-from gateway_ws.engineio_heartbeat import Heartbeat
-from gateway_ws.lane import LaneSocket
+from gateway_ws.engineio.heartbeat import Heartbeat
+from gateway_ws.fan_out.stalled import StalledConnections
 from gateway_ws.metrics import CLOSED, REFUSED
-from gateway_ws.raw_connection import RawConnection
-from gateway_ws.raw_phone import RawPhone
+from gateway_ws.raw import wire
+from gateway_ws.raw.connection import RawConnection
+from gateway_ws.raw.lane import LaneSocket
+from gateway_ws.raw.phone import RawPhone
+from gateway_ws.raw.wire import Hello
 from gateway_ws.services import Services
-from gateway_ws.stalled import StalledConnections
-from gateway_ws.wire import Hello
 from gateway_ws.worker_session import WorkerSession
 
 _TICKS_PER_INTERVAL: Final = 20

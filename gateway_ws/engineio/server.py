@@ -30,8 +30,8 @@ from engine.core.clock import Clock
 from engine.core.errors import WireError
 from engine.core.units import MS_PER_S
 from gateway_ws.background import Background
-from gateway_ws.engineio_heartbeat import Heartbeat
-from gateway_ws.engineio_packets import (
+from gateway_ws.engineio.heartbeat import Heartbeat
+from gateway_ws.engineio.packets import (
     CLOSE,
     MESSAGE,
     OPEN,
@@ -45,9 +45,9 @@ from gateway_ws.engineio_packets import (
     packets_of,
     websocket_frame,
 )
-from gateway_ws.engineio_session import Ended, EngineSession
-from gateway_ws.lane import LaneSocket
-from gateway_ws.stalled import StalledConnections
+from gateway_ws.engineio.session import Ended, EngineSession
+from gateway_ws.fan_out.stalled import StalledConnections
+from gateway_ws.raw.lane import LaneSocket
 
 log = structlog.get_logger(__name__)
 

@@ -4,7 +4,7 @@ from typing import Final
 
 import orjson
 
-from gateway_ws.engineio_packets import MESSAGE, Packet, websocket_frame
+from gateway_ws.engineio.packets import MESSAGE, Packet, websocket_frame
 
 _EVENT: Final = "2"
 _BINARY_EVENT: Final = "5"

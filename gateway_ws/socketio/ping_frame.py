@@ -10,7 +10,7 @@ watches the line sees a ping, and the answer to one.
 from typing import Final, TypeGuard
 
 from engine.core.errors import WireError
-from gateway_ws.wire import Trigger, check_fixes, read_trigger
+from gateway_ws.raw.wire import Trigger, check_fixes, read_trigger
 
 MAGIC: Final = 0xC1
 TRIGGER_MAGIC: Final = 0xC0

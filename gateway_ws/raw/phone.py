@@ -12,13 +12,13 @@ from aiohttp import WSMessage, WSMsgType
 
 from config.limits import COMMANDS_PENDING_MAX
 from engine.core.errors import ClenzyError, NotAllowed, TooMany, WireError
-from gateway_ws import wire
 from gateway_ws.closing import Close
-from gateway_ws.lane import Line
 from gateway_ws.metrics import CLOSED, FAULTS, FIX_FRAMES, FRAMES, REFUSED
-from gateway_ws.raw_connection import RawConnection
+from gateway_ws.raw import wire
+from gateway_ws.raw.connection import RawConnection
+from gateway_ws.raw.lane import Line
+from gateway_ws.raw.wire import Command, Fixes, FreshToken, Hello, Trigger
 from gateway_ws.services import Services
-from gateway_ws.wire import Command, Fixes, FreshToken, Hello, Trigger
 from gateway_ws.worker_session import WorkerSession
 
 log = structlog.get_logger(__name__)

@@ -19,7 +19,7 @@ from engine.core.clock import Clock
 from engine.core.pubsub import PubSubLine, pubsub_line
 from engine.core.redis_store import RedisClient, publish_together
 from gateway_ws.batched import Batched
-from gateway_ws.message import Message
+from gateway_ws.fan_out.message import Message
 from gateway_ws.metrics import FANOUT_CONNECTS
 
 log = structlog.get_logger(__name__)

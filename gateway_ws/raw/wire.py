@@ -14,9 +14,9 @@ from config.limits import FIXES_PER_FRAME_MAX
 from engine.core.errors import ClenzyError, WireError
 from engine.core.vocabulary import IncidentKind
 from engine.geo.fixes import FIX_BYTES, NO_FIX, check_payload
-from gateway_ws import resume_point
 from gateway_ws.closing import TooManyFixes, UnknownType
-from gateway_ws.resume_point import ResumePoint
+from gateway_ws.fan_out import resume_point
+from gateway_ws.fan_out.resume_point import ResumePoint
 
 
 class FrameType(IntEnum):

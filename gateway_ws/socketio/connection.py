@@ -6,15 +6,15 @@ from typing import Any
 import socketio
 
 from engine.core.errors import ClenzyError
-from gateway_ws import wire
 from gateway_ws.background import Background
 from gateway_ws.closing import Close
-from gateway_ws.engineio_session import EngineSession
-from gateway_ws.message import Encodings
+from gateway_ws.engineio.session import EngineSession
+from gateway_ws.fan_out.message import Encodings
+from gateway_ws.fan_out.outbox import Outbox
 from gateway_ws.metrics import CLOSED, OUTBOX_DROPPED, REFUSED
-from gateway_ws.outbox import Outbox
-from gateway_ws.socketio_event import SocketIoEvent
-from gateway_ws.wire import AckState
+from gateway_ws.raw import wire
+from gateway_ws.raw.wire import AckState
+from gateway_ws.socketio.event import SocketIoEvent
 
 
 class SocketIoConnection:

@@ -15,10 +15,10 @@ from engine.geo.cell_index import CellIndex
 from engine.geo.cells import cover, parents_of
 from gateway_ws.console_session import ConsoleSession, MadeFrames
 from gateway_ws.engine_calls import EngineCalls
-from gateway_ws.fanout import FanOut
-from gateway_ws.live_map import LiveMap
-from gateway_ws.map_view import Box, MapView
-from gateway_ws.message import Message
+from gateway_ws.fan_out.message import Message
+from gateway_ws.fan_out.subscriptions import FanOut
+from gateway_ws.live_map.columns import LiveMap
+from gateway_ws.live_map.view import Box, MapView
 from gateway_ws.positions import MAP_ROW, map_topic
 
 log = structlog.get_logger(__name__)

@@ -12,9 +12,9 @@ from typing import Protocol
 
 from config.limits import CLOSE_TIMEOUT_MS, ENGINE_PACKETS_MAX, OUTBOX_BUFFER_BYTES_MAX
 from engine.core.units import MS_PER_S
-from gateway_ws.engineio_packets import CLOSE, NOOP, Packet, close_frame, payload_of, websocket_frame
-from gateway_ws.socketio_event import SocketIoEvent
-from gateway_ws.stalled import Stalled, StalledConnections
+from gateway_ws.engineio.packets import CLOSE, NOOP, Packet, close_frame, payload_of, websocket_frame
+from gateway_ws.fan_out.stalled import Stalled, StalledConnections
+from gateway_ws.socketio.event import SocketIoEvent
 
 _NORMAL_CLOSE = 1000
 

@@ -15,7 +15,7 @@ from engine.core.errors import Unavailable
 from engine.outbox.listener import Wake
 from gateway_ws.closing import Close
 from gateway_ws.engine_calls import EngineCalls
-from gateway_ws.fanout import FanOut
+from gateway_ws.fan_out.subscriptions import FanOut
 from gateway_ws.metrics import FAULTS
 from gateway_ws.registry import Registry, Session
 

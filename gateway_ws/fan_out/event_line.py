@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from config.limits import OUTBOX_FRAMES_MAX
-from gateway_ws.message import Encodings
+from gateway_ws.fan_out.message import Encodings
 
 
 @dataclass(frozen=True, slots=True)

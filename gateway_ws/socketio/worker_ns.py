@@ -8,13 +8,13 @@ from engine.core.errors import ClenzyError, WireError
 from engine.core.vocabulary import Role
 from engine.geo.fixes import payload_of_objects
 from engine.people.tokens import Principal
-from gateway_ws import ping_frame
 from gateway_ws.closing import TooManyFixes
-from gateway_ws.engineio_session import EngineSession
+from gateway_ws.engineio.session import EngineSession
 from gateway_ws.metrics import FRAMES
-from gateway_ws.namespace import Entry, SessionNamespace
-from gateway_ws.socketio_connection import SocketIoConnection
-from gateway_ws.wire import SEQ_MAX, check_fixes
+from gateway_ws.raw.wire import SEQ_MAX, check_fixes
+from gateway_ws.socketio import ping_frame
+from gateway_ws.socketio.connection import SocketIoConnection
+from gateway_ws.socketio.namespace import Entry, SessionNamespace
 from gateway_ws.worker_session import WorkerSession
 
 _PING_FRAMES: Final = FRAMES.labels("ping frame")

@@ -11,11 +11,11 @@ import socketio
 from config.limits import HELLO_TIMEOUT_MS
 from engine.core.clock import Clock
 from engine.core.errors import ClenzyError
-from gateway_ws.engineio_server import EngineServer
-from gateway_ws.engineio_session import EngineSession
-from gateway_ws.namespace import SessionNamespace
-from gateway_ws.ping_frame import is_ping
-from gateway_ws.socketio_protocol import ProtocolServer
+from gateway_ws.engineio.server import EngineServer
+from gateway_ws.engineio.session import EngineSession
+from gateway_ws.socketio.namespace import SessionNamespace
+from gateway_ws.socketio.ping_frame import is_ping
+from gateway_ws.socketio.protocol import ProtocolServer
 
 _ATTACHMENTS_MAX = 1
 """Binary values of one event: clients send fixes, nothing else."""

@@ -1,0 +1,1 @@
+"""Engine.IO 4 on aiohttp: packets, sessions, heartbeats; what they mean is the handlers' business."""

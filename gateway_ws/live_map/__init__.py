@@ -1,0 +1,1 @@
+"""Where workers are, for the consoles of this process."""

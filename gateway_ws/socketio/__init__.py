@@ -1,0 +1,1 @@
+"""The Socket.IO side of the gateway: three namespaces on our own Engine.IO server."""
