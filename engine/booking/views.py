@@ -17,7 +17,7 @@ from engine.core.units import rfc3339
 from engine.core.vocabulary import BookingState, Role
 from engine.people.tokens import Principal
 
-_CARD: Final = """
+_CARD_OF: Final = """
 SELECT b.booking_id, b.org_id, b.state, b.version, b.notes, b.customer_id, b.worker_id, b.eta_promised_s, b.tz,
        b.created_at, b.updated_at, b.actual_start, b.actual_end,
        s.code AS service_code, s.name AS service_name,
@@ -26,14 +26,15 @@ SELECT b.booking_id, b.org_id, b.state, b.version, b.notes, b.customer_id, b.wor
        customer.full_name AS customer_name,
        w.slot, w.rating, worker_person.full_name AS worker_name,
        b.crew_id, b.seat, b.seat_role, b.needs_resources, :crew
-  FROM booking b
+  FROM :bookings b
   JOIN service s ON s.service_id = b.service_id
-  JOIN address a ON a.address_id = b.address_id
+  JOIN :addresses a ON a.address_id = b.address_id
   LEFT JOIN person_key k ON k.person_id = a.customer_id
   JOIN person customer ON customer.person_id = b.customer_id
   LEFT JOIN worker w ON w.worker_id = b.worker_id
   LEFT JOIN person worker_person ON worker_person.person_id = b.worker_id
 """.replace(":crew", CREW_COLUMN)
+_CARD: Final = _CARD_OF.replace(":bookings", "booking").replace(":addresses", "address")
 
 # Newest first; `$3`, `$4` are the last row of the page before, or NULL for the first page.
 _PAGE: Final = """
@@ -75,7 +76,7 @@ def cards_of(bookings: str, *, addresses: str = "address") -> str:
 
     The names are of CTEs that return these rows whole. What a card says of the rest of a crew is from before.
     """
-    return _CARD.replace("FROM booking b", f"FROM {bookings} b").replace("JOIN address a", f"JOIN {addresses} a")
+    return _CARD_OF.replace(":bookings", bookings).replace(":addresses", addresses)
 
 
 async def booking_view(

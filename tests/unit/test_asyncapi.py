@@ -82,7 +82,7 @@ def paragraph(start: str, end: str) -> str:
 def sent_by_the_gateway() -> set[str]:
     """Names that the gateway gives to events of its own: the first argument of `event`, the second of `latest`."""
     found = set()
-    for path in (ROOT / "gateway_ws").glob("*.py"):
+    for path in (ROOT / "gateway_ws").rglob("*.py"):
         tree = ast.parse(path.read_text())
         constants = {
             node.targets[0].id: node.value.value
@@ -136,7 +136,7 @@ def test_frames_are_those_of_the_code_and_of_the_protocol() -> None:
     from_phone, from_server = set(frames("receive")), set(frames("send"))
     assert from_phone | from_server == set(FrameType)
     assert from_phone == set(wire._FROM_PHONE)
-    sending = (ROOT / "gateway_ws" / "raw_connection.py").read_text()
+    sending = (ROOT / "gateway_ws" / "raw" / "connection.py").read_text()
     assert from_server == {FrameType[each] for each in re.findall(r"FrameType\.([A-Z]+)", sending)}
     table = paragraph("| from | frame | meaning |", "Fix record,")
     for who, described in (("phone", from_phone), ("server", from_server)):
