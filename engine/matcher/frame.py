@@ -316,13 +316,8 @@ def straight_eta_min(columns: NDArray[np.floating], numbers: DoubleArray) -> Dou
     return MIN_PER_ROOT_KM * np.sqrt(_distance_km(columns, numbers))
 
 
-def places_deg(frame: Frame) -> tuple[DoubleArray, DoubleArray]:
-    """Return the rows' latitudes and longitudes, to some millimetres."""
-    return degrees_of(frame.matrix[: at.BASE_MIN], np.array([frame.origin_lng_deg, frame.origin_lat_deg])[:, None])
-
-
 def degrees_of(places_km: FloatArray, origin_deg: DoubleArray) -> tuple[DoubleArray, DoubleArray]:
-    """Return latitudes and longitudes of places on a plane.
+    """Return latitudes and longitudes of places on a plane, to some millimetres.
 
     Shapes: places (2, n), east and north; the plane's origin (2, n) or, of all, (2, 1): longitude, latitude.
     """

@@ -39,14 +39,11 @@ class Risk:
     terms: dict[str, float]
 
 
-def booking_risk(surface: RiskSurface, *, lat_deg: float, lng_deg: float, at_ms: int, tz: str) -> Risk:
-    """Return the risk of a visit at this place at this instant; `tz` is the place's IANA zone."""
-    (risk,) = booking_risks(surface, [(lat_deg, lng_deg, tz)], at_ms=at_ms)
-    return risk
-
-
 def booking_risks(surface: RiskSurface, places: Sequence[tuple[float, float, str]], *, at_ms: int) -> list[Risk]:
-    """Return `booking_risk` of each place: latitude, longitude, zone. What is alike is one and the same."""
+    """Return the risk of a visit at this instant to each place: latitude, longitude, IANA zone.
+
+    What is alike is one and the same.
+    """
     if not places:
         return []
     degrees_e7 = np.round(np.array([place[:2] for place in places]) * DEG_E7).astype(np.int32)
@@ -54,13 +51,15 @@ def booking_risks(surface: RiskSurface, places: Sequence[tuple[float, float, str
     at = utc_from_ms(at_ms)
     log_hour = {tz: log_hour_factor(at.astimezone(ZoneInfo(tz))) for tz in {tz for _, _, tz in places}}
     alike = [(surface.ratio(cell), tz) for cell, (_, _, tz) in zip(cells, places, strict=True)]
-    risk = {(ratio, tz): _risk(ratio, log_hour[tz]) for ratio, tz in set(alike)}
+    risk = {(ratio, tz): contextual_risk(area_ratio=ratio, log_hour=log_hour[tz]) for ratio, tz in set(alike)}
     return [risk[each] for each in alike]
 
 
-def contextual_risk(*, area_ratio: float, local: datetime) -> Risk:
-    """Return the risk for an area's rate, as a multiple of the mean, and a local time of day."""
-    return _risk(area_ratio, log_hour_factor(local))
+def contextual_risk(*, area_ratio: float, log_hour: float) -> Risk:
+    """Return the risk for an area's rate, as a multiple of the mean, and the `log_hour_factor` of a time of day."""
+    assert area_ratio > 0
+    area, time = math.log(area_ratio) / LOG_RATIO_OF_ONE, log_hour / LOG_RATIO_OF_ONE
+    return Risk(score=min(max(area + time, 0.0), 1.0), terms={"area": area, "time": time})
 
 
 def log_hour_factor(local: datetime) -> float:
@@ -70,9 +69,3 @@ def log_hour_factor(local: datetime) -> float:
         cosine * math.cos(n * turn) + sine * math.sin(n * turn)
         for n, (cosine, sine) in enumerate(HOUR_HARMONICS, start=1)
     )
-
-
-def _risk(area_ratio: float, log_hour: float) -> Risk:
-    assert area_ratio > 0
-    area, time = math.log(area_ratio) / LOG_RATIO_OF_ONE, log_hour / LOG_RATIO_OF_ONE
-    return Risk(score=min(max(area + time, 0.0), 1.0), terms={"area": area, "time": time})

@@ -31,7 +31,6 @@ from engine.matcher.frame import (
     degrees_of,
     kit_rules,
     laid_over,
-    places_deg,
     straight_eta_min,
 )
 from engine.matcher.pricing import price_list
@@ -244,7 +243,9 @@ def test_lists_of_several_calls_are_the_same_columns(one: tuple, other: tuple, s
     lat_deg, lng_deg = degrees_of(columns.places_km, columns.origin_deg)
     for number, each in enumerate(listed):
         here = slice(columns.first[number], columns.first[number + 1])
-        own = each.frame.slots, each.cost_min, *places_deg(each.frame), each.query.numbers
+        origin_deg = np.array([[each.frame.origin_lng_deg], [each.frame.origin_lat_deg]])
+        own_places = degrees_of(each.frame.matrix[: at.BASE_MIN], origin_deg)
+        own = each.frame.slots, each.cost_min, *own_places, each.query.numbers
         found = columns.slots[here], columns.cost_min[here], lat_deg[here], lng_deg[here], columns.numbers[number]
         assert [array.tobytes() for array in found] == [array.tobytes() for array in own]
 

@@ -8,8 +8,8 @@ from engine.matcher import kernels
 from engine.matcher.ask import Ask
 from engine.matcher.cost_policy import CostWeights
 from engine.matcher.decision import BEYOND_CAP, Circumstances, decide, ranking_of
-from engine.matcher.frame import ALL_READY, Apart, Candidates, build_frame, places_deg
-from engine.matcher.shortlist import Shortlist, shortlist_of
+from engine.matcher.frame import ALL_READY, Apart, Candidates, build_frame, degrees_of
+from engine.matcher.shortlist import Shortlist, columns_of, shortlist_of
 from engine.risk.score import Risk
 
 LAT_DEG, LNG_DEG = 41.15, -8.61
@@ -97,6 +97,7 @@ def test_of_equal_costs_the_lower_slot_is_asked():
 
 
 def test_the_source_is_asked_for_the_places_where_workers_are():
-    lat_deg, lng_deg = places_deg(listed().frame)
+    columns = columns_of([listed()])
+    lat_deg, lng_deg = degrees_of(columns.places_km, columns.origin_deg)
     assert lat_deg == pytest.approx(LAT_DEG + NORTH_DEG, abs=1e-7)
     assert lng_deg == pytest.approx(np.full(4, LNG_DEG), abs=1e-7)

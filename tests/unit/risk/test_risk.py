@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from engine.core.units import ms_from_utc
 from engine.geo.cells import cell_of
-from engine.risk.score import RATIO_OF_ONE, booking_risk, contextual_risk
+from engine.risk.score import RATIO_OF_ONE, booking_risks, contextual_risk, log_hour_factor
 from engine.risk.surface import NEUTRAL, RiskSurface, fit_surface, shrink
 
 HOUSTON = cell_of(29.76, -95.37)
@@ -65,14 +65,14 @@ def test_shrinking_lies_between_the_prior_and_the_count(units: list[tuple[int, f
 
 @given(st.floats(0.01, 100), st.integers(0, 23), st.integers(0, 59))
 def test_the_score_is_its_terms(area_ratio: float, hour: int, minute: int):
-    risk = contextual_risk(area_ratio=area_ratio, local=NOON.replace(hour=hour, minute=minute))
+    risk = contextual_risk(area_ratio=area_ratio, log_hour=log_hour_factor(NOON.replace(hour=hour, minute=minute)))
     assert 0 <= risk.score <= 1
     assert math.isclose(risk.score, min(max(sum(risk.terms.values()), 0), 1), abs_tol=1e-6)
 
 
 def test_night_and_a_bad_area_raise_it():
     def score(ratio: float, hour: int) -> float:
-        return contextual_risk(area_ratio=ratio, local=NOON.replace(hour=hour)).score
+        return contextual_risk(area_ratio=ratio, log_hour=log_hour_factor(NOON.replace(hour=hour))).score
 
     assert score(1, 7) == score(1, 12) == 0
     assert score(1, 22) > score(1, 18) > 0
@@ -83,5 +83,6 @@ def test_night_and_a_bad_area_raise_it():
 @pytest.mark.parametrize(("tz", "hour"), [("Europe/Lisbon", 22), ("America/New_York", 17), ("Asia/Tokyo", 6)])
 def test_the_hour_is_the_places_own(tz: str, hour: int):
     at = datetime(2026, 6, 1, 21, 0, tzinfo=UTC)
-    risk = booking_risk(NEUTRAL, lat_deg=0, lng_deg=0, at_ms=ms_from_utc(at), tz=tz)
-    assert risk == contextual_risk(area_ratio=1, local=NOON.replace(hour=hour))
+    risk, other = booking_risks(NEUTRAL, [(0, 0, tz), (0, 0, "UTC")], at_ms=ms_from_utc(at))
+    assert risk == contextual_risk(area_ratio=1, log_hour=log_hour_factor(NOON.replace(hour=hour)))
+    assert other == contextual_risk(area_ratio=1, log_hour=log_hour_factor(NOON.replace(hour=21)))
