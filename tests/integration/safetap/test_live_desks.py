@@ -50,6 +50,15 @@ async def hear_until(socket: Live, **wanted: object) -> dict[str, Any]:
                 return incident
 
 
+async def ping(socket: Live) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Return the answer, and what came before it: a door that has just begun to listen shows everything once more."""
+    await socket.send_json({"type": "ping"})
+    before = []
+    while (message := await hear(socket))["type"] != "pong":
+        before.append(message)
+    return message, before
+
+
 async def closing(socket: Live) -> int | None:
     async with asyncio.timeout(10):
         async for _message in socket:
@@ -96,15 +105,15 @@ async def test_another_organisation_sees_nothing_of_it(
         assert (await hear(ours))["incidents"] == []
         await press(world)
         await hear_until(ours, step=1)
-        await theirs.send_json({"type": "ping"})
-        assert (await hear(theirs))["type"] == "pong"  # nothing came before it
+        _, before = await ping(theirs)
+        assert [message["incidents"] for message in before] == [[]] * len(before)
 
 
 async def test_a_ping_is_answered(door: OpenDoor, desk_token: str) -> None:
     async with desk(door, desk_token) as socket:
         await hear(socket)
-        await socket.send_json({"type": "ping"})
-        assert abs((await hear(socket))["at_ms"] - CLOCK.now_ms()) < 5_000
+        pong, _ = await ping(socket)
+        assert abs(pong["at_ms"] - CLOCK.now_ms()) < 5_000
 
 
 async def test_only_the_desk_may_watch(door: OpenDoor, world: World, tokens: AccessTokens) -> None:
@@ -147,8 +156,7 @@ async def test_a_token_that_runs_out_closes_the_socket_unless_it_is_refreshed(
             await hear(forgotten)
             await refreshed.send_json({"token": world.token(tokens, world.dispatcher, now_ms=CLOCK.now_ms())})
             assert await closing(forgotten) == 4401
-            await refreshed.send_json({"type": "ping"})
-            assert (await hear(refreshed))["type"] == "pong"
+            await ping(refreshed)
     assert TOKEN_GRACE_MS > 0
 
 
@@ -320,9 +328,7 @@ async def test_line_13_a_desk_whose_sign_in_ends_is_closed_and_opens_no_more(
                         who.person_id,
                     )
         assert await closing(socket) == 4401
-        await staying.send_json({"type": "ping"})
-        while (await hear(staying))["type"] != "pong":
-            pass  # what changed for all desks may be told anew meanwhile
+        await ping(staying)
     async with desk(door, token) as again:
         async with asyncio.timeout(15):
             message = await again.receive()
