@@ -52,7 +52,7 @@ class InFrame:
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Listed:
+class ShortlistColumns:
     """What was found for all bookings of one call, as columns: their lists one after the other."""
 
     weights: CostWeights
@@ -83,7 +83,7 @@ class Shortlist:
     """The cheapest candidates by the straight line, cheapest first, as the kernel saw them: a booking's share."""
 
     sought: InFrame
-    of: Listed
+    of: ShortlistColumns
     number: int
 
     def __len__(self) -> int:
@@ -242,7 +242,7 @@ def shortlists_of(
     found = _found(frame, wanted, numbers, need, k)
     is_listed, is_near = _filled(found.rows, found.count), _filled(found.near_rows, found.near_count)
     rows, near_rows = found.rows[is_listed], found.near_rows[is_near]
-    listed = Listed(
+    listed = ShortlistColumns(
         weights=weights,
         now_ms=now_ms,
         looked_at=len(frame.slots),
