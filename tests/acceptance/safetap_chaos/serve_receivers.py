@@ -86,6 +86,7 @@ async def serve(org_id: OrgId, master_secret: str) -> None:
     """Take what comes until standard input ends."""
     loop = asyncio.get_running_loop()
     transport, protocol = await loop.connect_write_pipe(asyncio.streams.FlowControlMixin, sys.stdout)
+    transport.set_write_buffer_limits(0)  # to drain it at the end is to have said everything
     takers = Takers(Webhook(org_secret(master_secret, org_id)), asyncio.StreamWriter(transport, protocol, None, loop))
     mail = await loop.create_server(lambda: SMTP(takers, loop=loop, hostname="test"), "127.0.0.1", 0)
     app = web.Application()
