@@ -5,6 +5,7 @@ library is switched off (`loadtests.__main__`) and what was measured crosses ove
 """
 
 import asyncio
+import itertools
 import random
 import threading
 from collections.abc import Coroutine
@@ -45,6 +46,7 @@ class Crowd:
         self.measurements = Measurements()
         self.workers: list[LoadWorker] = []
         self.customers: list[LoadCustomer] = []
+        self.customers_acts = itertools.count()
         self._options = options
         self._rng = random.Random(options.seed)
         self._loop = uvloop.new_event_loop()
