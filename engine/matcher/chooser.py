@@ -5,9 +5,11 @@ and changes nothing.
 """
 
 import asyncio
+import collections
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
+from uuid import UUID
 
 import numpy as np
 from prometheus_client import Counter, Histogram
@@ -73,6 +75,7 @@ class Seen:
     waited_min: float
     circumstances: Circumstances
     is_pinned: bool = False
+    crew_id: UUID | None = None
 
 
 class _Asked(NamedTuple):
@@ -123,6 +126,7 @@ class Chooser:
                 max(0.0, waited / MS_PER_MIN),
                 circumstances,
                 job.claim.pinned_worker_id is not None,
+                job.claim.crew_id,
             )
             for at, (job, (free, circumstances), waited) in enumerate(zip(jobs, listed, waited_ms, strict=True))
         ]
@@ -134,7 +138,7 @@ class Chooser:
         free_times = await self._arrivals([each.free for each in bookings])
         ahead_times = await self._arrivals([each.soon for each in bookings])
         timed = [
-            Open(each.free, free, each.soon, ahead, each.waited_min, each.circumstances, each.is_pinned)
+            Open(each.free, free, each.soon, ahead, each.waited_min, each.circumstances, each.is_pinned, each.crew_id)
             for each, free, ahead in zip(bookings, free_times, ahead_times, strict=True)
         ]
         prices = prices_of(timed)
@@ -213,15 +217,26 @@ def _steps(job: Job, ask: Ask, now_ms: int) -> Iterator[_Step]:
 
 
 async def _found(jobs: Sequence[Job], asked: Sequence[_Asked], *, now_ms: int) -> list[tuple[Found, bool]]:
-    """Look for all bookings at once, then a step further for those who found nobody; a round has one search."""
+    """Look for all bookings at once, then a step further for those who found too few; a round has one search."""
+    needed = _needed(jobs)
     found: dict[int, tuple[Found, bool]] = {}
     steps = [_steps(job, each.ask, now_ms) for job, each in zip(jobs, asked, strict=True)]
     looking: Sequence[int] = range(len(jobs))
     while taken := [(at, step) for at in looking if (step := next(steps[at], None)) is not None]:
         answers = await jobs[0].search.find([step.sought for _, step in taken])
         found |= {at: (each, step.asks_again) for (at, step), each in zip(taken, answers, strict=True)}
-        looking = [at for at, _ in taken if not found[at][0].shortlist]
+        looking = [at for at, _ in taken if len(found[at][0].shortlist) < needed[at]]
     return [found[at] for at in range(len(jobs))]
+
+
+def _needed(jobs: Sequence[Job]) -> list[int]:
+    """Return how many workers each booking has to find: one, or as many as its crew has seats to fill in this round.
+
+    With fewer, all seats could have found the same ones, and none of them would ever look further.
+    """
+    claims = [job.claim for job in jobs]
+    seats = collections.Counter(claim.crew_id for claim in claims)
+    return [1 if claim.crew_id is None or claim.pinned_worker_id else seats[claim.crew_id] for claim in claims]
 
 
 def _questions(shortlists: Sequence[Shortlist]) -> Questions:

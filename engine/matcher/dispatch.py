@@ -18,6 +18,7 @@ from config.limits import (
     DISPATCH_BATCH_MAX,
     DISPATCH_PARALLEL_MAX,
     DISPATCH_POLL_MS,
+    DISPATCH_RETRY_MS,
     WINDOW_BOOKINGS_MAX,
 )
 from engine.core.clock import Clock
@@ -411,8 +412,11 @@ class Dispatcher:
 
     async def _postpone(self, job: Job, entry: LogEntry) -> str:
         now_ms = self._clock.now_ms()
+        again_ms = now_ms + retry_after_ms(job.claim.searched_ms(now_ms))
+        if job.claim.crew_id is not None:  # all its seats at the same instant, to be claimed and planned together
+            again_ms = window_begin_ms(again_ms, DISPATCH_RETRY_MS) + DISPATCH_RETRY_MS
+        until_ms = self._demand.aligned_ms(job.claim.org_id, again_ms)
         async with self._pool.acquire() as conn:
-            until_ms = self._demand.aligned_ms(job.claim.org_id, now_ms + retry_after_ms(job.claim.searched_ms(now_ms)))
             await postpone(conn, job.claim, until_ms=until_ms, entry=entry, now_ms=now_ms)
         return entry.outcome
 

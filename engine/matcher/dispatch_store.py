@@ -43,7 +43,7 @@ UPDATE booking b
   FROM eased, due, service s, address a
  WHERE b.booking_id = due.booking_id AND s.service_id = b.service_id AND a.address_id = b.address_id
 RETURNING b.booking_id, b.org_id, b.version, b.fence, b.created_at, b.search_until, b.tz, s.skill_bit, a.lat, a.lng,
-          b.pinned_worker_id, due.region_fence, :held AS is_held, :wants
+          b.pinned_worker_id, b.crew_id, due.region_fence, :held AS is_held, :wants
 """.replace(":held", held(people="b.customer_id")).replace(":wants", WANTS_COLUMNS.strip())
 CLAIM_ANYWHERE: Final = CLAIM.replace(":regions", "").replace(":region_fence", "NULL::bigint")
 
@@ -97,6 +97,8 @@ class Claim:
     wants: Wants = NOTHING
     pinned_worker_id: PersonId | None = None
     """The desk wants this worker and nobody else."""
+    crew_id: UUID | None = None
+    """It is a seat of this crew; `None`: one worker is the whole job."""
     region_fence: int | None = None
     """Of the region that it was claimed in; `None`: by a matcher that shares with nobody."""
 
@@ -307,5 +309,6 @@ def _claim(row: asyncpg.Record) -> Claim:
         is_held=row["is_held"],
         wants=wants_of(row),
         pinned_worker_id=row["pinned_worker_id"],
+        crew_id=row["crew_id"],
         region_fence=row["region_fence"],
     )

@@ -1,13 +1,15 @@
 """Several open bookings, decided together: shortlists in, one exact plan, decisions out. Pure.
 
 How much better somebody is than nobody is the matter of `urgency`. Who is about to finish is a candidate beside the
-free: a booking that is better off with them is not given out now, but planned again with the next window.
+free: a booking that is better off with them is not given out now, but planned again with the next window. Open seats of
+one crew are filled together or not at all: nobody is bound to a job that cannot begin.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Final
+from uuid import UUID
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,6 +44,8 @@ class Open:
     circumstances: Circumstances
     is_pinned: bool = False
     """By the desk, to the one worker who is on its list."""
+    crew_id: UUID | None = None
+    """Bookings of one crew are filled together or not at all."""
 
 
 def prices_of(bookings: Sequence[Open]) -> PriceList:
@@ -68,13 +72,14 @@ def problem_of(
     free_at_ms[is_soon], sd_min[is_soon] = soon.free_at_ms[at], soon.sd_min[at]
     likely_at_ms[is_soon] = soon.likely_at_ms[at]
     counts = np.bincount(entries.seat, minlength=len(bookings))
+    seats = seats_of(
+        [booking.free.weights for booking in bookings],
+        np.array([booking.waited_min for booking in bookings], np.float64),
+        entries.extra_min(len(bookings)),
+        is_short=np.array([is_short and not booking.is_pinned for booking in bookings]),
+    )
     return WindowProblem(
-        seats=seats_of(
-            [booking.free.weights for booking in bookings],
-            np.array([booking.waited_min for booking in bookings], np.float64),
-            entries.extra_min(len(bookings)),
-            is_short=np.array([is_short and not booking.is_pinned for booking in bookings]),
-        ),
+        seats=replace(seats, job=_jobs(bookings)),
         candidates=Candidates(
             start=np.concatenate(([0], np.cumsum(counts))).astype(np.int32),
             worker=worker.astype(np.int32),
@@ -139,6 +144,13 @@ class _Entries:
         least_min = np.full(bookings, np.inf)
         np.minimum.at(least_min, self.seat, self.cost_min - self.drive_min)
         return np.where(np.isfinite(least_min), least_min, 0.0)
+
+
+def _jobs(bookings: Sequence[Open]) -> IntArray:
+    """Return the job of each booking: a crew's open seats are one."""
+    numbers: dict[UUID | int, int] = {}
+    keys = [seat if booking.crew_id is None else booking.crew_id for seat, booking in enumerate(bookings)]
+    return np.array([numbers.setdefault(key, len(numbers)) for key in keys], np.int32)
 
 
 def _entries(bookings: Sequence[Open], prices: PriceList) -> _Entries:

@@ -9,7 +9,7 @@ import orjson
 import pytest
 from redis.asyncio import Redis
 
-from config.limits import PRESSURE_OVER_MS
+from config.limits import DISPATCH_RETRY_MS, PRESSURE_OVER_MS
 from engine.booking.booking_store import transition
 from engine.booking.views import booking_of, booking_view
 from engine.core.errors import Conflict, NotAllowed, NotFound
@@ -161,6 +161,33 @@ async def test_each_seat_is_asked_and_won_by_itself_and_the_whole_is_assigned_wi
     async with town.pool.acquire() as conn:
         with pytest.raises(NotFound):
             await booking_of(conn, booking_id=first, principal=plumber)
+
+
+async def test_nobody_is_asked_until_there_is_somebody_for_every_seat(crews: Crews) -> None:
+    town = crews.town
+    cleaner = await town.add_worker(1, skills=0b01)
+    first, second = await crews.book()
+    await crews.round()
+    assert [await town.open_offer(seat) for seat in (first, second)] == [None, None], "a yes would bind for nothing"
+    assert [(await town.log(seat))[-1]["outcome"] for seat in (first, second)] == ["crew_incomplete", "nobody"]
+    due = await town.pool.fetch("SELECT DISTINCT next_attempt_at FROM booking WHERE crew_id = $1", first)
+    assert len(due) == 1, "the seats stay together"
+    plumber = await town.add_worker(1.2, skills=0b10)
+    town.clock.step_ms(2 * DISPATCH_RETRY_MS)
+    await crews.round()
+    assert [await town.asked(first), await town.asked(second)] == [cleaner, plumber]
+
+
+async def test_seats_that_would_share_their_only_worker_look_further(town: Town, dispatcher: Dispatcher) -> None:
+    crews = Crews(town, dispatcher)
+    await crews.want(seats=3, same=True)
+    near_m, *_, far_m = DEFAULT_POLICY.offers.radius_m
+    inside_km, beyond_km = near_m / 2_000, (near_m + far_m) / 2_000
+    workers = [await town.add_worker(km) for km in (inside_km, beyond_km, beyond_km + 0.1)]
+    seats = await crews.book()
+    await crews.round()
+    asked = {(await town.asked(seat)).person_id for seat in seats}
+    assert asked == {worker.person_id for worker in workers}
 
 
 async def test_a_booking_of_one_worker_has_no_crew(town: Town) -> None:

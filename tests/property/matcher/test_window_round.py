@@ -2,6 +2,7 @@
 
 import math
 from itertools import product
+from uuid import UUID
 
 import numpy as np
 import pytest
@@ -28,6 +29,7 @@ LAT_DEG, LNG_DEG = 41.15, -8.61
 NOW_MS = 1_700_000_000_000
 CALM = Circumstances("standard@1", Risk(0.0, {}), 12_000, asks_again=False)
 WINDOW_MS = 1_000
+CREWS = (UUID(int=1), UUID(int=2))
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -64,7 +66,7 @@ def arrivals(random: np.random.Generator, of: Shortlist) -> EtaMatrix | None:
 
 @st.composite
 def windows(draw: st.DrawFn) -> tuple[list[Open], Soon]:
-    """Up to four bookings of up to five workers, free or about to finish."""
+    """Up to four bookings, some of them seats of a crew, and up to five workers, free or about to finish."""
     random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     free_slots = np.arange(draw(st.integers(0, 4)), dtype=np.int64) * 3
     soon_slots = np.arange(draw(st.integers(0, 2)), dtype=np.int64) * 3 + 100
@@ -84,7 +86,8 @@ def windows(draw: st.DrawFn) -> tuple[list[Open], Soon]:
         ahead = shortlist(random, soon_slots, cap_min=cap_min) if draw(st.booleans()) else None
         waited_min = float(random.uniform(0, 30))
         ahead_times = None if ahead is None else arrivals(random, ahead)
-        bookings.append(Open(free, arrivals(random, free), ahead, ahead_times, waited_min, CALM))
+        crew_id = draw(st.sampled_from([None, None, *CREWS]))
+        bookings.append(Open(free, arrivals(random, free), ahead, ahead_times, waited_min, CALM, crew_id=crew_id))
     return bookings, soon
 
 
@@ -98,7 +101,7 @@ def decided(
 
 
 def least_cost(problem: WindowProblem) -> float:
-    """Try every way to give each booking one of its workers, or none."""
+    """Try every way to give each booking one of its workers, or none; a crew all of them, or none."""
     found, wait_min = problem.candidates, (problem.workers.free_at_ms - problem.now_ms) / 60_000
     wait_min = np.where(wait_min > 0, wait_min + DEFAULT_RULES.finish_margin_sd * problem.workers.free_sd_min, 0)
     options: list[list[tuple[int | None, float]]] = []
@@ -119,8 +122,14 @@ def least_cost(problem: WindowProblem) -> float:
         sum(cost for _, cost in way)
         for way in product(*options)
         if len({who for who, _ in way if who is not None}) == sum(who is not None for who, _ in way)
+        and is_whole([who is not None for who, _ in way], problem.seats.job.tolist())
     ]
     return min(totals)
+
+
+def is_whole(filled: list[bool], job: list[int]) -> bool:
+    """Whether each job has all its seats filled, or none."""
+    return all(len({yes for yes, of in zip(filled, job, strict=True) if of == each}) == 1 for each in set(job))
 
 
 def late_cost_min(problem: WindowProblem, seat: int, pair: int) -> float:
@@ -138,6 +147,12 @@ def late_cost_min(problem: WindowProblem, seat: int, pair: int) -> float:
 def test_a_window_is_the_cheapest_for_all_and_gives_nobody_twice(drawn: tuple[list[Open], Soon], short: bool) -> None:
     bookings, soon = drawn
     problem, prices, decisions = decided(bookings, soon, is_short=short)
+    crews = [booking.crew_id for booking in bookings]
+    job = problem.seats.job.tolist()
+    assert all(
+        (job[a] == job[b]) == (a == b or (crews[a] is not None and crews[a] == crews[b]))
+        for a, b in product(range(len(job)), repeat=2)
+    )
     plan = decisions[0].share.plan
     assert plan is not None
     assert plan.total_min == pytest.approx(least_cost(problem))
