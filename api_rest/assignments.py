@@ -1,5 +1,6 @@
 """The desk's word over who goes: assign, pin, let go; hand a job back; and who was asked."""
 
+from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
 import structlog
@@ -13,19 +14,27 @@ from engine.core.errors import Conflict, NotFound
 from engine.core.ids import BookingId, OfferId, PersonId
 from engine.core.units import DEG_E7
 from engine.core.vocabulary import MatchingRule, MatchingWarning, OfferState, Role, Withdrawal
+from engine.eta.source import arrival
 from engine.geo.cell_index import CellIndex
 from engine.matcher import desk_assignment
 from engine.matcher.desk_assignment import Wish
 from engine.matcher.hand_back import hand_back
 from engine.matcher.rule_store import Place
 from engine.matcher.wants_store import Areas
-from engine.people.people_store import slot_of_worker
 from engine.wiring import open_fix_clock
 
 log = structlog.get_logger(__name__)
 
 PIN_OF_BOOKING: Final = """
 SELECT a.lat, a.lng FROM booking b JOIN address a USING (address_id) WHERE b.booking_id = $1 AND b.org_id = $2
+"""
+WAY_ENDS: Final = """
+SELECT w.slot, a.lat, a.lng
+  FROM booking b
+  JOIN address a USING (address_id)
+  JOIN person p ON p.org_id = b.org_id
+  JOIN worker w ON w.worker_id = p.person_id
+ WHERE b.booking_id = $1 AND b.org_id = $2 AND w.worker_id = $3
 """
 Version = Annotated[int, Field(ge=1)]
 
@@ -94,6 +103,14 @@ class AskedFor(Answer):
     items: list[PastOfferAnswer]
 
 
+@dataclass(frozen=True, slots=True)
+class Way:
+    """Where a worker is, and how long they need from there; `None`: nobody knows."""
+
+    place: Place | None = None
+    eta_s: int | None = None
+
+
 async def assign(call: Call[Assign, NoQuery]) -> Reply:
     """Give a booking to a worker; hard rules refuse, the rest is told."""
     booking, warnings = await desk_assignment.assign(
@@ -152,9 +169,24 @@ async def list_asked(call: Call[NoBody, NoQuery]) -> Reply:
     return Reply(await desk_assignment.asked_for(call.conn, _booking_id(call), actor=call.principal))
 
 
+async def _way(call: Call[Any, Any]) -> Way:
+    """Look up where the worker is, and ask how long they need; a stranger is nowhere, and refused by who locks them."""
+    async with call.services.lend() as conn:
+        ends = await conn.fetchrow(WAY_ENDS, _booking_id(call), call.principal.org_id, call.body.worker_id)
+    if ends is None:
+        return Way()
+    place = await _place(call, ends["slot"])
+    if place is None:
+        return Way()
+    start, goal = (place.lat_deg, place.lng_deg), (ends["lat"], ends["lng"])
+    eta = await arrival(call.services.eta, start, goal, at_ms=call.now_ms)
+    return Way(place, eta.eta_s)
+
+
 async def _wish(call: Call[Any, Any], worker_id: PersonId) -> Wish:
     """Read what lies outside of the pair's rows, before anything is locked."""
-    org_id = call.principal.org_id
+    way, org_id = call.ahead, call.principal.org_id
+    assert isinstance(way, Way), "the route has looked ahead"
     pin_of_booking = await call.conn.fetchrow(PIN_OF_BOOKING, _booking_id(call), org_id)
     if pin_of_booking is None:
         raise NotFound
@@ -163,13 +195,13 @@ async def _wish(call: Call[Any, Any], worker_id: PersonId) -> Wish:
     return Wish(
         booking_id=_booking_id(call),
         worker_id=worker_id,
-        place=await _place(call, worker_id),
+        place=way.place,
         is_in_area=areas.has(org_id, pin_of_booking["lat"], pin_of_booking["lng"]),
+        eta_s=way.eta_s,
     )
 
 
-async def _place(call: Call[Any, Any], worker_id: PersonId) -> Place | None:
-    slot = await slot_of_worker(call.conn, worker_id, org_id=call.principal.org_id)
+async def _place(call: Call[Any, Any], slot: int) -> Place | None:
     try:
         (record,) = await CellIndex(call.services.redis).records([slot])
     except (RedisError, OSError) as error:
@@ -199,6 +231,7 @@ ROUTES: tuple[AnyRoute, ...] = (
         answer=Assigned,
         key=Key.ACCEPTED,
         errors=(NotFound, Conflict),
+        ahead=_way,
     ),
     Route(
         method="PUT",
@@ -210,6 +243,7 @@ ROUTES: tuple[AnyRoute, ...] = (
         body=PinWorker,
         answer=Pinned,
         errors=(NotFound, Conflict),
+        ahead=_way,
     ),
     Route(
         method="DELETE",

@@ -1,6 +1,7 @@
 """What a request is answered with: the process's services, and everything that is known of one call."""
 
 from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -10,11 +11,14 @@ from aiohttp import web
 from pydantic import BaseModel, ConfigDict
 
 from config.jurisdictions import Jurisdictions, load_jurisdictions
+from config.limits import STATEMENT_TIMEOUT_MS
 from config.settings import Settings
 from engine.core.clock import Clock
 from engine.core.database import Connection, Pool
 from engine.core.errors import ClenzyError
 from engine.core.redis_store import RedisClient
+from engine.core.units import MS_PER_S
+from engine.eta.source import EtaSource
 from engine.people.passwords import Passwords
 from engine.people.tokens import AccessTokens, Principal
 from engine.safetap.forwarding import Forwarder
@@ -55,10 +59,16 @@ class Services:
     tokens: AccessTokens
     passwords: Passwords
     safetap: Forwarder
+    eta: EtaSource
+    """The installation's travel times, as the matcher and the gateways have them."""
     pages_dir: Path
     """The built web pages; the folder may be absent."""
     jurisdictions: Jurisdictions = field(default_factory=load_jurisdictions)
     """The countries' rules, checked when the process starts."""
+
+    def lend(self) -> AbstractAsyncContextManager[Connection]:
+        """Lend a connection for one request, which waits no longer for it than for a statement."""
+        return self.pool.acquire(timeout=STATEMENT_TIMEOUT_MS / MS_PER_S)
 
 
 SERVICES = web.AppKey("services", Services)
@@ -79,6 +89,8 @@ class Call(Generic[BodyT, QueryT]):
     """The ids in the path, by name."""
     speaker: Principal | None = None
     connection: Connection | None = None
+    ahead: object = None
+    """What the route's `ahead` has found."""
 
     @property
     def principal(self) -> Principal:

@@ -13,7 +13,7 @@ from api_rest.idempotency import Answer, KeyedRequest, answer_once
 from api_rest.problems import problem_body
 from api_rest.reading import JSON, authorise, parse_body, parse_ids, parse_query, read_bytes, read_json_bytes
 from api_rest.route import Access, AnyRoute, Key, Uses
-from config.limits import IDEMPOTENCY_KEY_CHARS_MAX, STATEMENT_TIMEOUT_MS
+from config.limits import IDEMPOTENCY_KEY_CHARS_MAX
 from engine.core.crash_point import crash_point
 from engine.core.errors import InvalidInput
 from engine.core.problem import PROBLEM_TYPE
@@ -62,12 +62,16 @@ async def _read(route: AnyRoute, request: web.Request) -> tuple[bytes, Body]:
 async def _answer(route: AnyRoute, call: Call[Any, Any], keyed: KeyedRequest | None) -> web.Response:
     if route.uses is Uses.NOTHING:
         return _response(await _act(route, call))
-    async with call.services.pool.acquire(timeout=STATEMENT_TIMEOUT_MS / 1000) as conn:
+    async with call.services.lend() as conn:
         if call.speaker is not None:
             await check_standing(conn, call.speaker)
-        if route.uses is not Uses.STANDING:
+        if route.uses is not Uses.STANDING and route.ahead is None:
             return await _answer_lent(route, replace(call, connection=conn), keyed)
-    return _response(await _act(route, call))
+    if route.ahead is None:
+        return _response(await _act(route, call))
+    call = replace(call, ahead=await route.ahead(call))
+    async with call.services.lend() as conn:
+        return await _answer_lent(route, replace(call, connection=conn), keyed)
 
 
 async def _answer_lent(route: AnyRoute, lent: Call[Any, Any], keyed: KeyedRequest | None) -> web.Response:

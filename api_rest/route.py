@@ -63,6 +63,11 @@ class Route(Generic[BodyT, QueryT]):
     """What the answer may be besides JSON, when the request asks for it."""
     key: Key = Key.NONE
     errors: tuple[type[ClenzyError], ...] = ()
+    ahead: Callable[[Call[BodyT, QueryT]], Awaitable[object]] | None = None
+    """Finds out, while no connection is lent, what the transaction must not wait for: another store, a router.
+
+    The handler gets it as `call.ahead`. It refuses nothing: a repeated request is to have its first answer.
+    """
 
     @property
     def name(self) -> str:
@@ -119,6 +124,8 @@ def _contradiction(route: AnyRoute) -> str | None:
             return "names no roles and is not declared public"
         if route.uses is Uses.NOTHING:
             return "names roles but cannot look up whether the sign-in still stands"
+    if route.ahead is not None and route.uses is not Uses.TRANSACTION:
+        return "looks ahead of a transaction that it does not have"
     if route.key is not Key.NONE and (problem := _contradicts_its_key(route)):
         return problem
     if route.body is not None and not route.takes_body:

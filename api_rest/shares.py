@@ -18,7 +18,8 @@ from engine.core.errors import Conflict, InvalidInput, NotFound
 from engine.core.ids import BookingId
 from engine.core.units import ms_from_utc, rfc3339, utc_from_ms
 from engine.core.vocabulary import BookingState
-from engine.eta.straight_line import estimate
+from engine.eta.source import arrival
+from engine.eta.straight_line import Eta
 from engine.people.trip_share import end_shares, read_shared, share_trip
 
 HTML: Final = "text/html"
@@ -59,7 +60,7 @@ class SharedQuery(Query):
 
 
 class SharedPosition(Answer):
-    """Where the worker is, on the way or there, and how long they need as the crow flies."""
+    """Where the worker is, on the way or there, and how long they need by the installation's travel times."""
 
     lat: float
     lng: float
@@ -104,25 +105,30 @@ async def delete_shares(call: Call[NoBody, NoQuery]) -> Reply:
 
 async def get_shared(call: Call[NoBody, SharedQuery]) -> Reply:
     """Return the trip of a link."""
-    shown = _shown(await read_shared(call.conn, call.query.token, now_ms=call.now_ms))
+    async with call.services.lend() as conn:
+        row = await read_shared(conn, call.query.token, now_ms=call.now_ms)
+    eta = None
+    if row["at"] is not None:
+        place, door = (row["lat"], row["lng"]), (row["door_lat"], row["door_lng"])
+        eta = await arrival(call.services.eta, place, door, at_ms=call.now_ms)
+    shown = _shown(row, eta)
     if call.query.form is ShareFormat.HTML:
         return Reply(_page(shown).encode(), media_type=HTML)
     return Reply(shown)
 
 
-def _shown(row: asyncpg.Record) -> dict[str, Any]:
+def _shown(row: asyncpg.Record, eta: Eta | None) -> dict[str, Any]:
     return {
         "state": row["state"],
         "service_name": row["service_name"],
         "worker_name": row["worker_name"].split(" ")[0],
-        "position": None if row["at"] is None else _position(row),
+        "position": None if eta is None else _position(row, eta),
         "tz": row["tz"],
         "expires_at": rfc3339(row["expires_at"]),
     }
 
 
-def _position(row: asyncpg.Record) -> dict[str, Any]:
-    eta = estimate(row["lat"], row["lng"], row["door_lat"], row["door_lng"])
+def _position(row: asyncpg.Record, eta: Eta) -> dict[str, Any]:
     return {
         "lat": row["lat"],
         "lng": row["lng"],
@@ -189,7 +195,7 @@ ROUTES: tuple[AnyRoute, ...] = (
         access=Access.PUBLIC,
         handler=get_shared,
         summary="The trip of a link",
-        uses=Uses.CONNECTION,
+        uses=Uses.NOTHING,
         query=SharedQuery,
         answer=Shared,
         other_media_types=(HTML,),

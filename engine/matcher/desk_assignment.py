@@ -54,13 +54,16 @@ BOOKING_OF_ORG: Final = "SELECT pinned_worker_id, hand_backs FROM booking WHERE 
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """Whom the desk wants for which booking, and where they are; `place` is `None` where nobody knows."""
+    """Whom the desk wants for which booking, and what is known of it before anything is locked."""
 
     booking_id: BookingId
     worker_id: PersonId
     place: Place | None
+    """Where they are; `None`: nobody knows."""
     is_in_area: bool
     """Whether the pin lies where the organisation works."""
+    eta_s: int | None = None
+    """How long they need from there, by the installation's travel times; `None`: nobody knows, or nobody asks."""
 
 
 async def assign(
@@ -76,7 +79,7 @@ async def assign(
         booking = await _locked(conn, wish.booking_id, actor)
         if BookingState(booking["state"]) not in OPEN_STATES:
             raise Conflict(f"A booking that is {booking['state']} is not assigned anew: it is handed back first.")
-        broken, warnings, eta_s = await _checked(conn, wish, now_ms=now_ms)
+        broken, warnings = await _checked(conn, wish, now_ms=now_ms)
         if broken:
             raise Conflict(_refusal(broken), field="worker_id")
         await withdraw_offers(conn, booking_id=wish.booking_id, reason=Withdrawal.ASSIGNED, now_ms=now_ms)
@@ -90,7 +93,7 @@ async def assign(
             now_ms=now_ms,
             expected_version=expected_version,
             worker_id=wish.worker_id,
-            eta_s=eta_s,
+            eta_s=wish.eta_s,
         )
         await conn.execute(SET_PIN, wish.booking_id, wish.worker_id)
         await _note(conn, actor, "booking.assigned", wish, warnings, now_ms=now_ms)
@@ -115,7 +118,7 @@ async def pin(conn: Connection, wish: Wish, *, actor: Principal, now_ms: int) ->
             speaks_against: list[MatchingWarning | MatchingRule] = []
             await withdraw_offers(conn, booking_id=wish.booking_id, reason=Withdrawal.PINNED, now_ms=now_ms)
         elif state in OPEN_STATES:
-            broken, warnings, _ = await _checked(conn, wish, now_ms=now_ms)
+            broken, warnings = await _checked(conn, wish, now_ms=now_ms)
             lasting = [rule for rule in broken if rule not in PASSING_RULES]
             if lasting:
                 raise Conflict(_refusal(lasting), field="worker_id")
@@ -220,13 +223,13 @@ async def _locked(conn: Connection, booking_id: BookingId, actor: Principal) -> 
 
 async def _checked(
     conn: Connection, wish: Wish, *, now_ms: int
-) -> tuple[tuple[MatchingRule, ...], list[MatchingWarning], int | None]:
+) -> tuple[tuple[MatchingRule, ...], list[MatchingWarning]]:
     pair = await lock_pair(conn, wish.booking_id, wish.worker_id, now_ms=now_ms)
     if pair is None:
         raise NotFound("There is no such worker here.")
     pair = replace(pair, is_in_area=wish.is_in_area)
-    more, eta_s = await read_drawbacks(conn, wish.booking_id, wish.worker_id, place=wish.place, now_ms=now_ms)
-    return broken_rules(pair, now_ms=now_ms), list(drawbacks_of(pair, more, now_ms=now_ms)), eta_s
+    more = await read_drawbacks(conn, wish.booking_id, wish.worker_id, place=wish.place, now_ms=now_ms)
+    return broken_rules(pair, now_ms=now_ms), list(drawbacks_of(pair, more, now_ms=now_ms))
 
 
 async def _turn_to(conn: Connection, wish: Wish, state: BookingState, *, actor: Principal, now_ms: int) -> None:

@@ -8,7 +8,7 @@ import asyncpg
 from engine.core.database import Connection
 from engine.core.ids import BookingId, PersonId
 from engine.core.units import utc_from_ms
-from engine.eta.straight_line import estimate, straight_m
+from engine.eta.straight_line import straight_m
 from engine.matcher.duty_facts import COLUMNS, JOINS, duty_of, next_shift_ms, rule_of, times
 from engine.matcher.held_doors import held
 from engine.matcher.rules import Drawbacks, Pair
@@ -110,24 +110,19 @@ async def lock_pair(conn: Connection, booking_id: BookingId, worker_id: PersonId
 
 async def read_drawbacks(
     conn: Connection, booking_id: BookingId, worker_id: PersonId, *, place: Place | None, now_ms: int
-) -> tuple[Drawbacks, int | None]:
-    """Return what only the desk is told of a pair, and the seconds of the way (`None`: no place is known)."""
+) -> Drawbacks:
+    """Return what only the desk is told of a pair; `place` is where the worker is, `None` where nobody knows."""
     row = await conn.fetchrow(DRAWBACKS, booking_id, worker_id, utc_from_ms(now_ms))
     assert row is not None, "the pair was locked"
-    way_m = eta_s = None
-    if place is not None:
-        way = place.lat_deg, place.lng_deg, row["lat"], row["lng"]
-        way_m, eta_s = straight_m(*way), estimate(*way).eta_s
-    more = Drawbacks(
+    return Drawbacks(
         silent_ms=None if place is None else place.age_ms,
-        distance_m=way_m,
+        distance_m=None if place is None else straight_m(place.lat_deg, place.lng_deg, row["lat"], row["lng"]),
         said_no=row["said_no"],
         level=row["level"],
         level_wanted=row["level_wanted"],
         speaks=row["speaks"],
         is_asked_elsewhere=row["is_asked_elsewhere"],
     )
-    return more, eta_s
 
 
 def _pair(row: asyncpg.Record) -> Pair:

@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import asyncpg
+import numpy as np
 import orjson
 import pytest
 import redis.asyncio
@@ -23,7 +24,12 @@ from clenzy.ports import any_free
 from config.settings import Settings
 from engine.core.ids import OrgId, PersonId, RegionId, WorkerSlot
 from engine.core.problem import PROBLEM_TYPE
+from engine.core.units import DEG_E7
 from engine.core.vocabulary import Door, Role
+from engine.eta.source import EtaSource, StraightLineSource
+from engine.geo.cell_index import CellIndex
+from engine.geo.cells import cell_of
+from engine.geo.fixes import RECORD
 from engine.people.passwords import Passwords, hash_password
 from engine.people.seed import DEMO_ACCOUNTS, DEMO_ORG_ID, DEMO_REGION_ID
 from engine.people.tokens import AccessTokens
@@ -37,9 +43,10 @@ from tests.integration.safetap.doors import OpenDoor, open_door
 PASSWORD = "correct horse battery"
 PASSWORD_HASH = hash_password(PASSWORD)  # once: it is slow on purpose
 
+DOOR = 41.15, -8.61
 BOOKING = {
     "service_code": "cleaning",
-    "pin": {"lat": 41.15, "lng": -8.61},
+    "pin": {"lat": DOOR[0], "lng": DOOR[1]},
     "address": {"line": "Rua das Flores 1", "floor": "2", "entry_notes": "ring twice"},
     "notes": "a dog lives here",
 }
@@ -196,8 +203,15 @@ async def door(settings: Settings) -> AsyncIterator[OpenDoor]:
 
 
 @pytest.fixture
+def eta() -> EtaSource:
+    """Where travel times come from; modules that are about them have one of their own."""
+    return StraightLineSource()
+
+
+@pytest.fixture
 async def services(
     settings: Settings,
+    eta: EtaSource,
     pool: asyncpg.Pool,
     redis: "redis.asyncio.Redis",
     access_tokens: AccessTokens,
@@ -216,6 +230,7 @@ async def services(
             tokens=access_tokens,
             passwords=passwords,
             safetap=forwarder,
+            eta=eta,
             pages_dir=tmp_path / "dist",
         )
     passwords.close()
@@ -317,3 +332,18 @@ def dispatcher(cast: Cast) -> Person:
 @pytest.fixture
 def admin(cast: Cast) -> Person:
     return cast.demo(Role.ADMIN)
+
+
+@pytest.fixture
+async def on_duty(
+    api: Api, worker: Person, pool: asyncpg.Pool, redis: "redis.asyncio.Redis", clock: ManualClock
+) -> Person:
+    """The demo's worker, on duty and heard of a kilometre from the door."""
+    await api.call("PUT", "/v1/me/duty", {"duty": "on"}, by=worker)
+    await pool.execute("UPDATE worker SET skills = -1 & 16777215 WHERE worker_id = $1", worker.person_id)
+    lat_deg, lng_deg = DOOR[0] + 0.009, DOOR[1]
+    record = np.zeros(1, RECORD)
+    record["ts_ms"], record["cell"] = clock.now_ms(), cell_of(lat_deg, lng_deg)
+    record["lat_e7"], record["lng_e7"] = round(lat_deg * DEG_E7), round(lng_deg * DEG_E7)
+    await CellIndex(redis).move(np.array([worker.slot], np.int64), record)
+    return worker

@@ -245,6 +245,7 @@ def a_route(
         ),
         ([a_route(method="GET", body=NoBody)], "method without one"),
         ([a_route(), a_route()], "twice"),
+        ([replace(a_route(uses=Uses.CONNECTION), ahead=handler)], "looks ahead"),
     ],
 )
 def test_a_table_that_contradicts_itself_does_not_start(routes: list[AnyRoute], reason: str) -> None:

@@ -3,29 +3,8 @@
 from uuid import UUID, uuid4
 
 import asyncpg
-import numpy as np
-import pytest
-from redis.asyncio import Redis
 
-from engine.core.units import DEG_E7
-from engine.geo.cell_index import CellIndex
-from engine.geo.cells import cell_of
-from engine.geo.fixes import RECORD
-from tests.fakes import ManualClock
 from tests.integration.api.conftest import BOOKING, Api, Person
-
-
-@pytest.fixture
-async def on_duty(api: Api, worker: Person, pool: asyncpg.Pool, redis: Redis, clock: ManualClock) -> Person:
-    """The demo's worker, on duty and heard of a kilometre from the door."""
-    await api.call("PUT", "/v1/me/duty", {"duty": "on"}, by=worker)
-    await pool.execute("UPDATE worker SET skills = -1 & 16777215 WHERE worker_id = $1", worker.person_id)
-    lat_deg, lng_deg = BOOKING["pin"]["lat"] + 0.009, BOOKING["pin"]["lng"]
-    record = np.zeros(1, RECORD)
-    record["ts_ms"], record["cell"] = clock.now_ms(), cell_of(lat_deg, lng_deg)
-    record["lat_e7"], record["lng_e7"] = round(lat_deg * DEG_E7), round(lng_deg * DEG_E7)
-    await CellIndex(redis).move(np.array([worker.slot], np.int64), record)
-    return worker
 
 
 async def test_a_job_is_given_taken_back_and_told_of(

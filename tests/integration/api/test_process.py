@@ -1,6 +1,7 @@
 """The composition root as it runs for real: starts without its stores, serves, loses them, finds them again, stops."""
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -70,6 +71,17 @@ async def test_it_serves_until_it_is_told_to_stop(settings: Settings) -> None:
     async with aiohttp.ClientSession() as client:
         with pytest.raises(aiohttp.ClientConnectionError):
             await client.get(settings.api_url)
+
+
+async def test_it_opens_and_closes_the_installations_travel_times(settings: Settings) -> None:
+    """A client that nobody closes warns, which fails the test; a road file that is gone keeps nobody from starting."""
+    for given in (
+        {"eta_source": "osrm", "eta_router_url": f"http://127.0.0.1:{any_free()}"},
+        {"eta_source": "roads", "roads_file": settings.state_dir / "gone.roads"},
+    ):
+        async with running(settings.model_copy(update=given)) as client:
+            await answers(client, "/readyz", 200)
+        gc.collect()
 
 
 async def test_without_stores_it_lives_and_says_that_it_is_not_ready(settings: Settings) -> None:

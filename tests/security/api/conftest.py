@@ -13,6 +13,7 @@ from tests.integration.api.conftest import (  # noqa: F401 - fixtures
     cast,
     customer,
     dispatcher,
+    eta,
     services,
     worker,
 )
