@@ -19,6 +19,7 @@ from engine.core.errors import ClenzyError
 from engine.core.redis_store import RedisClient
 from engine.core.units import MS_PER_S
 from engine.eta.source import EtaSource
+from engine.people.audit import append_audit
 from engine.people.passwords import Passwords
 from engine.people.tokens import AccessTokens, Principal
 from engine.safetap.forwarding import Forwarder
@@ -103,6 +104,18 @@ class Call(Generic[BodyT, QueryT]):
         """The route's connection, inside a transaction where the route declares one."""
         assert self.connection is not None, "this route declares no store"
         return self.connection
+
+    async def note(self, action: str, subject: str, detail: Mapping[str, object] | None = None) -> None:
+        """Put on record that who asks did `action` to `subject` (`noun:id`), with all else that the route writes."""
+        await append_audit(
+            self.conn,
+            org_id=self.principal.org_id,
+            actor_id=self.principal.person_id,
+            action=action,
+            subject=subject,
+            now_ms=self.now_ms,
+            detail=detail,
+        )
 
 
 @dataclass(frozen=True, slots=True)

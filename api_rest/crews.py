@@ -13,7 +13,6 @@ from config.limits import CREW_WORKERS_MAX, RESOURCE_UNITS_MAX, RESOURCES_MAX, S
 from engine.booking import service_needs as store
 from engine.core.errors import InvalidInput, NotFound
 from engine.core.vocabulary import Role
-from engine.people.audit import append_audit
 
 Kind = Literal["bay", "tool", "vehicle", "other"]
 Units = Annotated[int, Field(ge=1, le=RESOURCE_UNITS_MAX)]
@@ -109,7 +108,7 @@ async def put_resources(call: Call[Resources, NoQuery]) -> Reply:
     org_id = call.principal.org_id
     items = [(one.code, one.kind, one.name, one.capacity) for one in call.body.items]
     await store.save_resources(call.conn, org_id, items)
-    await _note(call, "resources.saved", f"org:{org_id}")
+    await call.note("resources.saved", f"org:{org_id}")
     return Reply({"items": await store.read_resources(call.conn, org_id)})
 
 
@@ -128,19 +127,8 @@ async def put_crew(call: Call[ServiceCrew, NoQuery]) -> Reply:
         seats=[(one.role, one.service_code) for one in call.body.seats],
         resources=[(one.code, one.units) for one in call.body.resources],
     )
-    await _note(call, "service.crew_saved", f"service:{service_id}")
+    await call.note("service.crew_saved", f"service:{service_id}")
     return Reply(await store.read_needs(call.conn, service_id, org_id))
-
-
-async def _note(call: Call[Resources, NoQuery] | Call[ServiceCrew, NoQuery], action: str, subject: str) -> None:
-    await append_audit(
-        call.conn,
-        org_id=call.principal.org_id,
-        actor_id=call.principal.person_id,
-        action=action,
-        subject=subject,
-        now_ms=call.now_ms,
-    )
 
 
 ADMIN = frozenset({Role.ADMIN})

@@ -87,14 +87,10 @@ async def put_plan(call: Call[SetPlan, NoQuery]) -> Reply:
     org_id, body = call.principal.org_id, call.body
     weekly = None if body.weekly is None else parse_week(body.weekly.tz, body.weekly.days, body.weekly.at)
     await set_plan(call.conn, org_id, every_h=body.every_h, weekly=weekly, now_ms=call.now_ms)
-    await append_audit(
-        call.conn,
-        org_id=org_id,
-        actor_id=call.principal.person_id,
-        action="drill.planned",
-        subject=f"org:{org_id}",
-        now_ms=call.now_ms,
-        detail={"every_h": body.every_h, "weekly": None if weekly is None else week_fields(weekly)},
+    await call.note(
+        "drill.planned",
+        f"org:{org_id}",
+        {"every_h": body.every_h, "weekly": None if weekly is None else week_fields(weekly)},
     )
     return await _plan(call.conn, org_id)
 

@@ -13,7 +13,6 @@ from config.limits import CLOSE_REASON_CHARS_MAX
 from engine.core.errors import Conflict, InvalidInput, NotAllowed, NotFound
 from engine.core.ids import BookingId, IncidentId, NoticeId, PersonId
 from engine.core.vocabulary import Channel, Delivery, IncidentKind, IncidentState, NoticeState, Role
-from engine.people.audit import append_audit
 from engine.safetap import decoy, desk, vouching
 from engine.safetap.incident_reads import note_detail_read
 from engine.safetap.incident_views import Position, incident_detail, list_incidents
@@ -146,15 +145,7 @@ async def list_all(call: Call[NoBody, IncidentsQuery]) -> Reply:
         limit=call.query.limit,
     )
     # The list shows where the phones were: one entry a page, since it is a look at nobody in particular.
-    await append_audit(
-        call.conn,
-        org_id=call.principal.org_id,
-        actor_id=call.principal.person_id,
-        action="incidents.listed",
-        subject=f"org:{call.principal.org_id}",
-        now_ms=call.now_ms,
-        detail={"incidents": len(items)},
-    )
+    await call.note("incidents.listed", f"org:{call.principal.org_id}", {"incidents": len(items)})
     next_cursor = None if following is None else encode_moment(following.opened_at, following.incident_id)
     return Reply({"items": items, "next_cursor": next_cursor})
 

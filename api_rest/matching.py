@@ -14,7 +14,6 @@ from engine.core.errors import InvalidInput, NotFound
 from engine.core.ids import PersonId
 from engine.core.vocabulary import Role
 from engine.matcher import matching_store as store
-from engine.people.audit import append_audit
 
 Code = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,39}$")]
 Kind = Literal["certificate", "tool", "part", "vehicle", "language"]
@@ -173,7 +172,7 @@ async def put_kit(call: Call[Kit, NoQuery]) -> Reply:
     """Name or rename items."""
     org_id = call.principal.org_id
     await store.save_kit(call.conn, org_id, [(one.code, one.kind, one.name) for one in call.body.items])
-    await _note(call, "kit.saved", f"org:{org_id}")
+    await call.note("kit.saved", f"org:{org_id}")
     return Reply({"items": await store.read_kit(call.conn, org_id)})
 
 
@@ -194,7 +193,7 @@ async def put_worker_facts(call: Call[WorkerFacts, NoQuery]) -> Reply:
         shifts=[(one.starts_at, one.ends_at) for one in body.shifts],
         blocked_customers=body.blocked_customers,
     )
-    await _note(call, "worker.matching_saved", f"worker:{worker_id}")
+    await call.note("worker.matching_saved", f"worker:{worker_id}")
     return Reply(await store.read_worker(call.conn, worker_id, org_id))
 
 
@@ -207,7 +206,7 @@ async def put_service_needs(call: Call[ServiceNeeds, NoQuery]) -> Reply:
     """Write what a service needs."""
     service_id, org_id = call.ids["service_id"], call.principal.org_id
     await store.save_service(call.conn, service_id, org_id, level_wanted=call.body.level_wanted, kit=call.body.kit)
-    await _note(call, "service.matching_saved", f"service:{service_id}")
+    await call.note("service.matching_saved", f"service:{service_id}")
     return Reply(await store.read_service(call.conn, service_id, org_id))
 
 
@@ -222,7 +221,7 @@ async def put_working_time(call: Call[WorkingTime, NoQuery]) -> Reply:
     await store.save_rule(
         call.conn, org_id, daily_min=body.daily_min, weekly_min=body.weekly_min, rest_min=body.rest_min
     )
-    await _note(call, "working_time.saved", f"org:{org_id}")
+    await call.note("working_time.saved", f"org:{org_id}")
     return Reply(await store.read_rule(call.conn, org_id))
 
 
@@ -243,21 +242,6 @@ async def put_wishes(call: Call[Wishes, NoQuery]) -> Reply:
         languages=body.languages,
     )
     return Reply(await store.read_wishes(call.conn, person_id))
-
-
-async def _note(
-    call: Call[Kit, NoQuery] | Call[WorkerFacts, NoQuery] | Call[ServiceNeeds, NoQuery] | Call[WorkingTime, NoQuery],
-    action: str,
-    subject: str,
-) -> None:
-    await append_audit(
-        call.conn,
-        org_id=call.principal.org_id,
-        actor_id=call.principal.person_id,
-        action=action,
-        subject=subject,
-        now_ms=call.now_ms,
-    )
 
 
 ADMIN = frozenset({Role.ADMIN})

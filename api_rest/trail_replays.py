@@ -23,7 +23,6 @@ from engine.core.ids import PersonId
 from engine.core.units import MS_PER_S, e7_to_deg, ms_from_utc, rfc3339
 from engine.geo.trail_lines import TrailArray
 from engine.geo.trail_reading import Span, read_replay
-from engine.people.audit import append_audit
 
 
 class ReplayQuery(Query):
@@ -82,14 +81,10 @@ async def get_replay(call: Call[NoBody, ReplayQuery]) -> Reply:
         step_ms=query.step_ms,
         limit=query.limit,
     )
-    await append_audit(
-        call.conn,
-        org_id=principal.org_id,
-        actor_id=principal.person_id,
-        action="trail.read",
-        subject=f"worker:{worker_id}",
-        now_ms=call.now_ms,
-        detail={
+    await call.note(
+        "trail.read",
+        f"worker:{worker_id}",
+        {
             "from": rfc3339(span.begin),
             "to": rfc3339(span.end),
             "format": "replay",

@@ -16,7 +16,6 @@ from engine.core.ids import PersonId
 from engine.core.units import MS_PER_S, rfc3339
 from engine.geo.trail_lines import TrailArray, segments, simplified
 from engine.geo.trail_reading import Span, read_trail
-from engine.people.audit import append_audit
 
 
 class TrailQuery(Query):
@@ -61,14 +60,10 @@ async def get_trail(call: Call[NoBody, TrailQuery]) -> Reply:
     query, worker_id = call.query, PersonId(call.ids["worker_id"])
     span = Span(query.begin, query.end)
     trail = await read_trail(call.conn, worker_id=worker_id, org_id=call.principal.org_id, span=span)
-    await append_audit(
-        call.conn,
-        org_id=call.principal.org_id,
-        actor_id=call.principal.person_id,
-        action="trail.read",
-        subject=f"worker:{worker_id}",
-        now_ms=call.now_ms,
-        detail={
+    await call.note(
+        "trail.read",
+        f"worker:{worker_id}",
+        {
             "from": rfc3339(span.begin),
             "to": rfc3339(span.end),
             "format": query.form,

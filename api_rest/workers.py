@@ -19,7 +19,6 @@ from engine.core.units import DEG_E7
 from engine.core.vocabulary import Duty
 from engine.geo.cell_index import CellIndex
 from engine.geo.nearby import workers_near
-from engine.people.audit import append_audit
 from engine.people.people_store import WorkerRow, list_workers, slot_of_worker, workers_of_slots
 
 log = structlog.get_logger(__name__)
@@ -84,12 +83,12 @@ async def list_near(call: Call[NoBody, NearbyQuery]) -> Reply:
         if not record["cell"]:
             raise NotFound("This worker has no place now.")
         lat, lng = record["lat_e7"] / DEG_E7, record["lng_e7"] / DEG_E7
-        await _note_look(call, f"worker:{query.worker_id}")
+        await call.note("worker.nearby_read", f"worker:{query.worker_id}")
     else:
         assert query.lat is not None
         assert query.lng is not None
         lat, lng = query.lat, query.lng
-        await _note_look(call, f"org:{org_id}")
+        await call.note("worker.nearby_read", f"org:{org_id}")
     near = await workers_near(index, lat, lng, radius_m=query.radius_m)
     slots = near.slots.tolist()
     rows = await workers_of_slots(call.conn, slots, org_id=org_id)
@@ -117,18 +116,6 @@ async def list_all(call: Call[NoBody, PageQuery]) -> Reply:
             "items": [_worker(row, at_ms) for row, at_ms in zip(shown, seen_ms, strict=True)],
             "next_cursor": encode_cursor(shown[-1].slot) if len(rows) > limit else None,
         }
-    )
-
-
-async def _note_look(call: Call[NoBody, NearbyQuery], subject: str) -> None:
-    """Record a look at where workers are: at one of them, or around a point at whoever is there."""
-    await append_audit(
-        call.conn,
-        org_id=call.principal.org_id,
-        actor_id=call.principal.person_id,
-        action="worker.nearby_read",
-        subject=subject,
-        now_ms=call.now_ms,
     )
 
 
