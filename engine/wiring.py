@@ -9,7 +9,7 @@ from redis.asyncio import Redis
 from config.limits import DATABASE_CONNECT_MS_MAX, DATABASE_POOL_MAX, REDIS_TIMEOUT_MS, STATEMENT_TIMEOUT_MS
 from config.settings import Settings
 from engine.core.clock import Clock, ScaledClock, SystemClock
-from engine.core.redis_store import ClusterClient, RedisClient
+from engine.core.redis_store import ClusterClient, Line, RedisClient
 from engine.core.units import MS_PER_S
 from engine.geo import acceptance
 from engine.geo.acceptance import AcceptanceRules
@@ -60,6 +60,7 @@ def open_redis(settings: Settings) -> RedisClient:
     kind: type[RedisClient] = ClusterClient if settings.redis_cluster else Redis
     client: RedisClient = kind.from_url(
         settings.redis_url.get_secret_value(),
+        connection_class=Line,  # `rediss://` overrules it
         protocol=2,
         socket_timeout=REDIS_TIMEOUT_MS / MS_PER_S,
         socket_connect_timeout=REDIS_TIMEOUT_MS / MS_PER_S,

@@ -24,8 +24,30 @@ REDIS_ERRORS: Final = (RedisError, OSError, TimeoutError)
 """What a Redis that is away raises."""
 
 
+class Line(Connection):
+    """A connection that tells of its end by a `RedisError` only: uvloop has an error of its own for writing to one."""
+
+    async def send_packed_command(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - as in redis-py
+        """Send what was packed.
+
+        Raises:
+            RedisError: it did not get out.
+        """
+        try:
+            await super().send_packed_command(*args, **kwargs)
+        except RuntimeError as error:
+            raise RedisConnectionError(f"Redis hung up: {error}") from error
+
+
 class ClusterClient(RedisCluster):
     """A cluster whose missing nodes are told like a missing Redis: redis-py's own error for it is no `RedisError`."""
+
+    def __init__(self, **how: Any) -> None:  # noqa: ANN401 - as in redis-py
+        super().__init__(**how)
+        if self.connection_kwargs["connection_class"] is Connection:  # TLS keeps its own, which has no such error
+            self.connection_kwargs["connection_class"] = Line
+            for node in self.startup_nodes:
+                node.connection_class = Line
 
     async def execute_command(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - as in redis-py
         """Send one command to the node that has its key.

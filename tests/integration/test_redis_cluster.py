@@ -2,16 +2,18 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import aclosing, asynccontextmanager, suppress
 
 import pytest
+import uvloop
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
 from clenzy import doctor
 from clenzy.doctor import Verdict
 from config.settings import Settings
 from engine.core.clock import SystemClock
-from engine.core.redis_store import RedisClient, ask, publish_together
+from engine.core.redis_store import RedisClient, ask, own_connection, publish_together
 from engine.geo.cell_index import STATUS_KEY, CellIndex
 from engine.run_keeper import CellKeeper
 from engine.wiring import open_redis
@@ -104,6 +106,21 @@ async def test_a_cluster_that_is_away_is_told_as_a_redis_error() -> None:
         with pytest.raises(RedisError):
             await asked
     await redis.aclose()
+
+
+def test_a_line_that_just_ended_is_told_as_a_redis_error(either_settings: Settings) -> None:
+    """On the loop that the processes run on, which raises an error of its own for a write to it."""
+
+    async def write_to_an_ended_line() -> None:
+        async with aclosing(open_redis(either_settings)) as redis:
+            line = await own_connection(redis)
+            await line.connect()
+            assert line._writer is not None
+            line._writer.transport.abort()
+            with pytest.raises(RedisConnectionError):
+                await line.send_command("PING")
+
+    uvloop.run(write_to_an_ended_line())
 
 
 async def test_plain_commands_of_the_processes(either_redis: RedisClient) -> None:
