@@ -77,10 +77,13 @@ def nearest_piece(  # noqa: C901 - one loop: calls in it would cost what they ti
     """Return the nearest piece within `limit_m` (-1: none), how far along it (0 to 1), and the metres to it.
 
     `grid` is frame, shape, first, piece. Rings of cells around the place are read outwards until no nearer piece
-    can come. Of equally near ones the lowest wins.
+    can come, or none is left. Of equally near ones the lowest wins. A place may be anything, a pole or no number too.
     """
     frame, shape, first, pieces = grid
     lat_e7, lng_e7 = lat_deg * E7, lng_deg * E7
+    beyond_e7 = max(frame[0] - lat_e7, lat_e7 - frame[0] - shape[0] * frame[2])
+    if not beyond_e7 * M_PER_E7 <= limit_m:
+        return -1, 0.0, limit_m  # towards a pole a cell's width is nothing, and its rings would reach nowhere
     m_east = M_PER_E7 * np.cos(np.radians(lat_deg))
     cell_m = min(frame[2] * M_PER_E7, frame[3] * m_east)
     row_at = int(np.floor((lat_e7 - frame[0]) / frame[2]))
@@ -110,6 +113,8 @@ def nearest_piece(  # noqa: C901 - one loop: calls in it would cost what they ti
                     if m2 < best_m2 or (m2 == best_m2 and (best < 0 or p < best)):
                         best, best_along, best_m2 = p, along, m2
         reach_m = ring * cell_m
-        if reach_m * reach_m >= best_m2:
+        has_all_rows = row_at - ring <= 0 and row_at + ring >= shape[0] - 1
+        has_all = has_all_rows and column_at - ring <= 0 and column_at + ring >= shape[1] - 1
+        if has_all or reach_m * reach_m >= best_m2:
             return best, best_along, np.sqrt(best_m2)
         ring += 1

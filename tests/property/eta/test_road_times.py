@@ -107,6 +107,26 @@ def test_the_grid_finds_the_piece_that_looking_at_all_finds(roads: Roads, lat: f
         assert 0 <= along <= 1
 
 
+@pytest.mark.parametrize("lat", [90.0, -90.0, 89.999999, float("nan"), float("inf")])
+@pytest.mark.parametrize("lng", [11.5, -180.0, float("nan")])
+def test_a_place_at_a_pole_or_nowhere_is_off_the_roads(lat: float, lng: float) -> None:
+    times = indexed(made_city(64))
+    goal = 48.1, 11.5
+    assert times.milliseconds(np.array([lat]), np.array([lng]), *goal).tolist() == [OFF_GRAPH_MS]
+    assert times.milliseconds(np.array([48.1]), np.array([11.5]), lat, lng).tolist() == [OFF_GRAPH_MS]
+
+
+def test_roads_at_a_pole_are_found_from_there() -> None:
+    """A road around a station at the South Pole: every longitude is near, and a cell's width nearly nothing."""
+    lat = np.array([-899_990_000, -899_990_000, -899_980_000], np.int32)
+    lng = np.array([0, 900_000_000, 450_000_000], np.int32)
+    tail, head = np.array([0, 1, 2], np.int32), np.array([1, 2, 0], np.int32)
+    both, ms = np.column_stack([tail, head]).ravel(), np.full(3, 1_000, np.int32)
+    ends = np.array([2, 4, 6], np.int32)
+    times = indexed(assemble(Roads(lat, lng, tail, head, ms, ms, ms, ends, lat[both], lng[both])))
+    assert times.milliseconds(np.array([-90.0]), np.array([10.0]), -89.999, 0.0)[0] >= 0
+
+
 def test_places_along_a_road_cost_their_share_of_it() -> None:
     """A triangle of two-way roads of 100, 100 and 1,000 s, and a one-way road beside the long one."""
     lat = np.array([410_000_000, 410_000_000, 410_100_000], np.int32)
