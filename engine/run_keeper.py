@@ -39,7 +39,6 @@ from engine.core.redis_store import REDIS_ERRORS, RedisClient
 from engine.core.units import MS_PER_MIN, MS_PER_S, utc_from_ms
 from engine.eta.calibration_keeper import CalibrationKeeper
 from engine.eta.choice import open_eta_source
-from engine.eta.trip_cells import hour_of_week
 from engine.geo.repair import Mended, Repair
 from engine.geo.trail_partitions import Kept, keep_days
 from engine.matcher.record_keeping import Cleared, keep_records
@@ -350,9 +349,9 @@ async def root(process: Process) -> None:
         rules = load_jurisdictions(own=settings.jurisdictions_dir)
         arrivals = CalibrationKeeper(
             pool=pool,
+            redis=redis,
             source=await stack.enter_async_context(open_eta_source(settings, clock)),
-            hour_of_week=partial(hour_of_week, zone=ZoneInfo(settings.eta_time_zone)),
-            folder=settings.state_dir,
+            zone=ZoneInfo(settings.eta_time_zone),
             clock=clock,
         )
         async with asyncio.TaskGroup() as tasks:

@@ -30,7 +30,8 @@ async def own_trips(settings: Settings, days: int) -> TripTable:
     pool = await open_database(settings, pool_max=1)
     try:
         async with pool.acquire() as conn:
-            return await read_own_trips(conn, since_ms=now_ms - days * MS_PER_DAY, until_ms=now_ms, limit=OWN_TRIPS_MAX)
+            since_ms = now_ms - days * MS_PER_DAY
+            return (await read_own_trips(conn, since_ms=since_ms, until_ms=now_ms, limit=OWN_TRIPS_MAX)).table
     finally:
         await pool.close()
 

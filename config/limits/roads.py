@@ -48,4 +48,6 @@ CALIBRATION_DAYS: Final = 14
 CALIBRATION_EVERY_MS: Final = 900_000
 """How often that is done."""
 CALIBRATION_TRIPS_MIN: Final = 20
-"""An hour or an area with fewer trips is in the file, and not in the metrics: its share says nothing."""
+"""An hour or an area with fewer trips is told with their number, and not in the metrics: its share says nothing."""
+CALIBRATION_KEPT_MS: Final = 86_400_000
+"""Figures that nobody has made anew for so long are of no use."""

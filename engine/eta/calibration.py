@@ -43,8 +43,10 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """The city, each local hour of the day (0-23), and each area (H3 cell, resolution 7, in which trips end)."""
+    """All trips, each local hour of the day (0-23), and each area (H3 cell, resolution 7, in which trips end)."""
 
+    since_ms: int | None
+    """When the first of them began; `None`: there are none."""
     city: Held
     by_hour: dict[int, Held]
     by_area: dict[str, Held]
@@ -52,24 +54,21 @@ class Calibration:
     """Median of |told - real| / real."""
 
 
-async def calibrated(
-    trips: TripTable, source: EtaSource, hour_of_week: Callable[[int], int], *, clock: Clock
-) -> Calibration:
-    """Return how well `source` would have told these trips."""
-    eta_s, low_s, high_s = await _told(trips, source, clock)
-    place = np.where(trips.seconds < low_s, 0, np.where(trips.seconds > high_s, 2, 1))
-    hours = trips.hours(hour_of_week) % HOURS
-    areas = parents_of(coarse_cells(trips.to_lat_deg, trips.to_lng_deg).astype(np.uint64), WIDE_RESOLUTION)
-    error = float(np.median(np.abs(eta_s / trips.seconds - 1))) if len(trips) else 0.0
-    return Calibration(
-        _held(place),
-        {int(hour): _held(place[hours == hour]) for hour in np.unique(hours)},
-        {text_of(int(area)): _held(place[areas == area]) for area in np.unique(areas)},
-        error,
-    )
+@dataclass(frozen=True, slots=True, eq=False)
+class Told:
+    """What a source says of each of some trips, in seconds."""
+
+    eta_s: Floats
+    low_s: Floats
+    high_s: Floats
+
+    def chosen(self, rows: NDArray[np.bool_]) -> "Told":
+        """Return what it says of some of them."""
+        return Told(self.eta_s[rows], self.low_s[rows], self.high_s[rows])
 
 
-async def _told(trips: TripTable, source: EtaSource, clock: Clock) -> tuple[Floats, Floats, Floats]:
+async def told_of(trips: TripTable, source: EtaSource, *, clock: Clock) -> Told:
+    """Return what `source` says of these trips now, as of when each began."""
     told = np.zeros((3, len(trips)))
     for row in range(len(trips)):
         here = slice(row, row + 1)
@@ -79,7 +78,22 @@ async def _told(trips: TripTable, source: EtaSource, clock: Clock) -> tuple[Floa
         told[:, row] = found.eta_s[0], found.low_s[0], found.high_s[0]
         if row % TRIPS_A_TURN == 0:
             await clock.sleep_ms(0)
-    return told[0], told[1], told[2]
+    return Told(*told)
+
+
+def calibration_of(trips: TripTable, told: Told, hour_of_week: Callable[[int], int]) -> Calibration:
+    """Return how well these trips were told."""
+    place = np.where(trips.seconds < told.low_s, 0, np.where(trips.seconds > told.high_s, 2, 1))
+    hours = trips.hours(hour_of_week) % HOURS
+    areas = parents_of(coarse_cells(trips.to_lat_deg, trips.to_lng_deg).astype(np.uint64), WIDE_RESOLUTION)
+    error = float(np.median(np.abs(told.eta_s / trips.seconds - 1))) if len(trips) else 0.0
+    return Calibration(
+        int(trips.begin_ms[0]) if len(trips) else None,
+        _held(place),
+        {int(hour): _held(place[hours == hour]) for hour in np.unique(hours)},
+        {text_of(int(area)): _held(place[areas == area]) for area in np.unique(areas)},
+        error,
+    )
 
 
 def _held(place: NDArray[np.int64]) -> Held:

@@ -1,24 +1,25 @@
-"""Keeps how often arrivals fall into the told interval: gauges for Prometheus, and a file by hour and by area."""
+"""Keeps how often arrivals fall into the told interval: gauges of all trips, and each organisation's own figures."""
 
-from collections.abc import Callable
-from dataclasses import asdict
-from pathlib import Path
-from typing import Any, Final
+from functools import partial
+from typing import Final
+from zoneinfo import ZoneInfo
 
-import orjson
 from prometheus_client import Gauge
 
 from config.limits import CALIBRATION_DAYS, CALIBRATION_EVERY_MS, CALIBRATION_TRIPS_MAX, CALIBRATION_TRIPS_MIN
 from engine.core.clock import Clock
 from engine.core.database import POSTGRES_ERRORS, Pool
+from engine.core.ids import OrgId
+from engine.core.redis_store import REDIS_ERRORS, RedisClient
 from engine.core.units import MS_PER_DAY
-from engine.eta.calibration import Calibration, Held, calibrated
+from engine.eta.calibration import Calibration, Told, calibration_of, told_of
+from engine.eta.calibration_store import save_calibrations
 from engine.eta.learned_times import COVERED
 from engine.eta.own_trips import read_own_trips
 from engine.eta.source import EtaSource
+from engine.eta.trip_cells import hour_of_week
+from engine.eta.trip_table import TripTable
 from engine.outbox.durable_loop import keep_running
-
-FILE: Final = "eta_calibration.json"
 
 TRIPS: Final = Gauge("clenzy_eta_trips", "Finished trips that intervals are held against, by how they ended", ["end"])
 COVERAGE: Final = Gauge(
@@ -37,32 +38,35 @@ class CalibrationKeeper:
 
     NAME: Final = "eta_calibration"
 
-    def __init__(
-        self, *, pool: Pool, source: EtaSource, hour_of_week: Callable[[int], int], folder: Path, clock: Clock
-    ) -> None:
+    def __init__(self, *, pool: Pool, redis: RedisClient, source: EtaSource, zone: ZoneInfo, clock: Clock) -> None:
         self._pool = pool
+        self._redis = redis
         self._source = source
-        self._hour_of_week = hour_of_week
-        self._path = folder / FILE
+        self._zone = zone
         self._clock = clock
 
     async def run(self) -> None:
-        """Keep it up to date until cancelled, through restarts of Postgres."""
-        await keep_running(self._step, name=self.NAME, clock=self._clock, errors=(*POSTGRES_ERRORS, OSError))
+        """Keep it up to date until cancelled, through restarts of its stores."""
+        await keep_running(self._step, name=self.NAME, clock=self._clock, errors=(*POSTGRES_ERRORS, *REDIS_ERRORS))
 
     async def run_once(self) -> Calibration:
-        """Do it for the trips of the last `limits.CALIBRATION_DAYS` days."""
+        """Do it for the trips of the last `limits.CALIBRATION_DAYS` days; return how the installation did."""
         now_ms = self._clock.now_ms()
         since_ms = now_ms - CALIBRATION_DAYS * MS_PER_DAY
         async with self._pool.acquire() as conn:
             trips = await read_own_trips(conn, since_ms=since_ms, until_ms=now_ms, limit=CALIBRATION_TRIPS_MAX)
-        found = await calibrated(trips, self._source, self._hour_of_week, clock=self._clock)
-        _show(found)
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        partial = self._path.with_name(f"{FILE}.partial")
-        partial.write_bytes(orjson.dumps(_told(found, now_ms=now_ms), option=orjson.OPT_INDENT_2))
-        partial.replace(self._path)
-        return found
+        told = await told_of(trips.table, self._source, clock=self._clock)
+        whole = self._of(trips.table, told)
+        _show(whole)
+        of_orgs: dict[OrgId, Calibration] = {}
+        for org_id in dict.fromkeys(trips.org_ids):
+            rows = trips.org_ids == org_id
+            of_orgs[org_id] = self._of(trips.table.chosen(rows), told.chosen(rows))
+        await save_calibrations(self._redis, of_orgs, tz=self._zone.key, now_ms=now_ms)
+        return whole
+
+    def _of(self, trips: TripTable, told: Told) -> Calibration:
+        return calibration_of(trips, told, partial(hour_of_week, zone=self._zone))
 
     async def _step(self) -> None:
         await self.run_once()
@@ -79,19 +83,3 @@ def _show(found: Calibration) -> None:
             COVERAGE.labels(name).set(held.share)
     areas = [held for held in found.by_area.values() if held.trips >= CALIBRATION_TRIPS_MIN]
     AREAS_OFF.set(sum(abs(held.share - COVERED) >= OFF for held in areas))
-
-
-def _told(found: Calibration, *, now_ms: int) -> dict[str, Any]:
-    return {
-        "at_ms": now_ms,
-        "days": CALIBRATION_DAYS,
-        "meant": COVERED,
-        "median_error": round(found.median_error, 4),
-        "city": _row(found.city),
-        "by_hour": {str(hour): _row(held) for hour, held in found.by_hour.items()},
-        "by_area": {area: _row(held) for area, held in found.by_area.items()},
-    }
-
-
-def _row(held: Held) -> dict[str, Any]:
-    return asdict(held) | {"share_inside": round(held.share, 4)}

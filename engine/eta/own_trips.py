@@ -4,9 +4,12 @@ Only what lies in the record already is read: the states of bookings, the door, 
 What is made of it (medians of cells, shares of intervals) names nobody.
 """
 
+from dataclasses import dataclass
+from operator import itemgetter
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from config.limits import OWN_TRIP_FIX_MS, OWN_TRIP_MS_MAX, OWN_TRIP_MS_MIN
 from engine.core.database import Connection
@@ -15,7 +18,7 @@ from engine.eta.trip_table import TripTable
 
 # A worker of a crew or of a job that was given back has a trip only if they arrived themselves.
 OWN_TRIPS: Final = """
-SELECT left_at.at AS began_at, extract(epoch FROM (there.at - left_at.at))::float8 AS seconds,
+SELECT b.org_id, left_at.at AS began_at, extract(epoch FROM (there.at - left_at.at))::float8 AS seconds,
        fix.lat_e7, fix.lng_e7, a.lat, a.lng
   FROM booking_event there
   JOIN booking b USING (booking_id)
@@ -36,7 +39,15 @@ SELECT left_at.at AS began_at, extract(epoch FROM (there.at - left_at.at))::floa
 """
 
 
-async def read_own_trips(conn: Connection, *, since_ms: int, until_ms: int, limit: int) -> TripTable:
+@dataclass(frozen=True, slots=True, eq=False)
+class OwnTrips:
+    """Trips, and the id of the organisation that each was made for."""
+
+    table: TripTable
+    org_ids: NDArray[np.object_]
+
+
+async def read_own_trips(conn: Connection, *, since_ms: int, until_ms: int, limit: int) -> OwnTrips:
     """Return the newest `limit` trips that ended in this time, in the order in which they began."""
     rows = await conn.fetch(
         OWN_TRIPS,
@@ -47,6 +58,8 @@ async def read_own_trips(conn: Connection, *, since_ms: int, until_ms: int, limi
         OWN_TRIP_MS_MAX,
         limit,
     )
+    rows.sort(key=itemgetter("began_at"))  # as the table does
+    org_ids = np.array([row["org_id"] for row in rows], object)
     told = [
         (
             ms_from_utc(row["began_at"]),
@@ -58,4 +71,4 @@ async def read_own_trips(conn: Connection, *, since_ms: int, until_ms: int, limi
         )
         for row in rows
     ]
-    return TripTable.of(np.array(told, np.float64).reshape(-1, 6))
+    return OwnTrips(TripTable.of(np.array(told, np.float64).reshape(-1, 6)), org_ids)

@@ -104,6 +104,7 @@ ONLY = {
     "PUT /v1/working-time": {"admin"},
     "GET /v1/me/wishes": {"customer"},
     "PUT /v1/me/wishes": {"customer"},
+    "GET /v1/travel-times/statistics": {"dispatcher", "admin"},
     "GET /v1/workers/nearby": {"dispatcher", "admin"},
     "GET /v1/workers/{worker_id}/trail": {"dispatcher", "admin"},
     "GET /v1/workers/{worker_id}/trail/replay": {"dispatcher", "admin"},

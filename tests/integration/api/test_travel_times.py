@@ -12,8 +12,12 @@ from redis.asyncio import Redis
 
 from config.settings import Settings
 from engine.core.clock import SystemClock
+from engine.core.ids import OrgId
 from engine.core.units import DEG_E7, utc_from_ms
+from engine.core.vocabulary import Role
 from engine.eta import road_file
+from engine.eta.calibration import Calibration, Held
+from engine.eta.calibration_store import save_calibrations
 from engine.eta.choice import open_eta_source
 from engine.eta.hub_labels import label
 from engine.eta.hub_order import importance_order
@@ -27,7 +31,7 @@ from engine.people.seed import DEMO_ORG_ID
 from gateway_ws.customer_etas import CustomerEtas
 from gateway_ws.jobs import Job
 from tests.fakes import ManualClock
-from tests.integration.api.conftest import DOOR, Api, Person
+from tests.integration.api.conftest import DOOR, Api, Cast, Person
 from tests.peers.routers import Fault, routers
 
 NEAR = DOOR[0] + 0.009, DOOR[1]
@@ -167,3 +171,18 @@ class TestWhileTheSourceIsAsked:
         given = await api.post(path, wish, by=dispatcher, key="once")
         await redis.flushall()
         assert (await api.post(path, wish, by=dispatcher, key="once")).body == given.body
+
+
+async def test_the_desk_is_told_how_often_arrivals_fell_into_the_interval(
+    api: Api, cast: Cast, admin: Person, redis: Redis, clock: ManualClock
+) -> None:
+    held = Held(1, 8, 3)
+    found = Calibration(clock.now_ms(), held, {22: held}, {"87392200cffffff": held}, 0.21)
+    await save_calibrations(redis, {OrgId(DEMO_ORG_ID): found}, tz="Europe/Lisbon", now_ms=clock.now_ms())
+    told = (await api.get("/v1/travel-times/statistics", by=admin)).body
+    assert (told["trips"], told["inside"], told["coverage"], told["promised"]) == (12, 8, 0.6667, 0.8)
+    assert (told["median_error"], told["tz"], told["at"]) == (0.21, "Europe/Lisbon", told["since"])
+    assert told["by_hour"][0] | {"cell": "87392200cffffff"} == told["by_area"][0] | {"hour": 22}
+    stranger = await cast.in_another_org(Role.DISPATCHER)
+    theirs = (await api.get("/v1/travel-times/statistics", by=stranger)).body
+    assert (theirs["at"], theirs["trips"], theirs["coverage"], theirs["by_area"]) == (None, 0, None, [])
