@@ -9,7 +9,7 @@ from pydantic import AwareDatetime, Field, model_validator
 
 from api_rest.context import Body, Call, NoBody, NoQuery, Reply
 from api_rest.cursors import decode_moment, encode_moment
-from api_rest.route import ALL_ROLES, DESK, AnyRoute, Key, Route, Uses
+from api_rest.route import ALL_ROLES, CUSTOMER, DESK, AnyRoute, Key, Route, Uses
 from api_rest.schemas import Answer, BookingAnswer, BookingPage, Line, OptionalLine, PageQuery, Pin, Text
 from config.limits import DECISIONS_SHOWN_MAX
 from engine.booking.booking_store import NewBooking, create_booking, transition
@@ -17,7 +17,7 @@ from engine.booking.views import Position, booking_of, list_bookings
 from engine.core.errors import Conflict, InvalidInput, NotFound
 from engine.core.ids import BookingId, PersonId
 from engine.core.units import rfc3339
-from engine.core.vocabulary import BookingState, Role
+from engine.core.vocabulary import BookingState
 from engine.matcher.cancelling import cancel
 
 DECISIONS: Final = """
@@ -168,7 +168,7 @@ ROUTES: tuple[AnyRoute, ...] = (
     Route(
         method="POST",
         path="/v1/bookings",
-        access=frozenset({Role.CUSTOMER}),
+        access=CUSTOMER,
         handler=create,
         summary="Book a service at a door",
         uses=Uses.TRANSACTION,

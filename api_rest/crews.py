@@ -7,12 +7,11 @@ from pydantic import Field, model_validator
 
 from api_rest.context import Body, Call, NoBody, NoQuery, Reply
 from api_rest.matching import Code
-from api_rest.route import DESK, AnyRoute, Route, Uses
+from api_rest.route import ADMIN, DESK, AnyRoute, Route, Uses
 from api_rest.schemas import Answer, Line
 from config.limits import CREW_WORKERS_MAX, RESOURCE_UNITS_MAX, RESOURCES_MAX, SERVICE_RESOURCES_MAX
 from engine.booking import service_needs as store
 from engine.core.errors import InvalidInput, NotFound
-from engine.core.vocabulary import Role
 
 Kind = Literal["bay", "tool", "vehicle", "other"]
 Units = Annotated[int, Field(ge=1, le=RESOURCE_UNITS_MAX)]
@@ -130,8 +129,6 @@ async def put_crew(call: Call[ServiceCrew, NoQuery]) -> Reply:
     await call.note("service.crew_saved", f"service:{service_id}")
     return Reply(await store.read_needs(call.conn, service_id, org_id))
 
-
-ADMIN = frozenset({Role.ADMIN})
 
 ROUTES: tuple[AnyRoute, ...] = (
     Route(

@@ -10,14 +10,13 @@ import structlog
 from pydantic import AwareDatetime, Field
 
 from api_rest.context import Body, Call, NoBody, NoQuery, Reply, Services
-from api_rest.route import DESK, AnyRoute, Route, Uses
+from api_rest.route import ADMIN, DESK, AnyRoute, Route, Uses
 from api_rest.schemas import Answer, Line
 from config.limits import DRILL_EVERY_H_MAX, DRILL_POLL_MS, DRILL_TIMES_MAX
 from engine.core.database import Connection
 from engine.core.errors import ClenzyError, Conflict, InvalidInput, NotFound, Unavailable
 from engine.core.ids import OrgId, PersonId, TriggerId
 from engine.core.units import rfc3339
-from engine.core.vocabulary import Role
 from engine.people.audit import append_audit
 from engine.safetap.drill import Drill, claim_due_drill, read_plan, set_plan, start_drill
 from engine.safetap.drill_week import parse_week, week_fields
@@ -158,7 +157,7 @@ ROUTES: tuple[AnyRoute, ...] = (
     Route(
         method="PUT",
         path="/v1/drills/plan",
-        access=frozenset({Role.ADMIN}),
+        access=ADMIN,
         handler=put_plan,
         summary="Let drills begin by themselves, or not",
         uses=Uses.TRANSACTION,

@@ -8,8 +8,7 @@ from uuid import UUID
 from pydantic import AwareDatetime, Field
 
 from api_rest.context import Body, Call, NoBody, NoQuery, Query, Reply
-from api_rest.route import DESK, AnyRoute, Route, Uses
-from api_rest.safety_pins import PROTECTED
+from api_rest.route import DESK, PROTECTED, AnyRoute, Route, Uses
 from api_rest.schemas import Answer
 from config.limits import EVIDENCE_CHUNK_BYTES_MAX, EVIDENCE_CHUNKS_MAX
 from engine.core.errors import Conflict, InvalidInput, NotAllowed, NotFound

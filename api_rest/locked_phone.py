@@ -5,16 +5,14 @@ from typing import Annotated
 from pydantic import StringConstraints
 
 from api_rest.context import Body, Call, NoBody, NoQuery, Reply
-from api_rest.route import AnyRoute, Route, Uses
+from api_rest.route import PROTECTED, AnyRoute, Route, Uses
 from api_rest.schemas import Answer
 from config.limits import PHONE_WORD_CHARS_MAX, PHONE_WORD_CHARS_MIN
 from engine.core.errors import InvalidInput, NotFound, Unavailable
-from engine.core.vocabulary import Role
 from engine.safetap.button_secret import button_secret
 from engine.safetap.channels.phone_number import e164
 from engine.safetap.phone_doors import WORDS_MAX, own_phone_door, remove_phone_door, set_phone_door, words_of
 
-WHO_MAY_NEED_HELP = frozenset({Role.CUSTOMER, Role.WORKER})
 OWN_KEY = "SELECT 1 FROM trigger_key WHERE key_id = $1 AND person_id = $2 AND revoked_at IS NULL"
 
 
@@ -90,7 +88,7 @@ ROUTES: tuple[AnyRoute, ...] = (
     Route(
         method="PUT",
         path="/v1/me/phone-door",
-        access=WHO_MAY_NEED_HELP,
+        access=PROTECTED,
         handler=put_phone_door,
         summary="Raise the alarm by a text message or a call",
         uses=Uses.TRANSACTION,
@@ -101,7 +99,7 @@ ROUTES: tuple[AnyRoute, ...] = (
     Route(
         method="GET",
         path="/v1/me/phone-door",
-        access=WHO_MAY_NEED_HELP,
+        access=PROTECTED,
         handler=get_phone_door,
         summary="The number whose messages raise the alarm",
         uses=Uses.CONNECTION,
@@ -111,7 +109,7 @@ ROUTES: tuple[AnyRoute, ...] = (
     Route(
         method="DELETE",
         path="/v1/me/phone-door",
-        access=WHO_MAY_NEED_HELP,
+        access=PROTECTED,
         handler=delete_phone_door,
         summary="Forget that number",
         uses=Uses.TRANSACTION,
@@ -122,7 +120,7 @@ ROUTES: tuple[AnyRoute, ...] = (
     Route(
         method="POST",
         path="/v1/me/trigger-keys/{key_id}/button",
-        access=WHO_MAY_NEED_HELP,
+        access=PROTECTED,
         handler=post_alarm_button,
         summary="Set up a hardware button",
         uses=Uses.CONNECTION,

@@ -7,12 +7,11 @@ from uuid import UUID
 from pydantic import AwareDatetime, Field, model_validator
 
 from api_rest.context import Body, Call, NoBody, NoQuery, Reply
-from api_rest.route import DESK, AnyRoute, Route, Uses
+from api_rest.route import ADMIN, CUSTOMER, DESK, AnyRoute, Route, Uses
 from api_rest.schemas import Answer
 from config.limits import KIT_BITS, SHIFTS_PER_WORKER_MAX, WISHES_MAX
 from engine.core.errors import InvalidInput, NotFound
 from engine.core.ids import PersonId
-from engine.core.vocabulary import Role
 from engine.matcher import matching_store as store
 
 Code = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,39}$")]
@@ -243,9 +242,6 @@ async def put_wishes(call: Call[Wishes, NoQuery]) -> Reply:
     )
     return Reply(await store.read_wishes(call.conn, person_id))
 
-
-ADMIN = frozenset({Role.ADMIN})
-CUSTOMER = frozenset({Role.CUSTOMER})
 
 ROUTES: tuple[AnyRoute, ...] = (
     Route(

@@ -5,7 +5,7 @@ from typing import Any
 from pydantic import AwareDatetime
 
 from api_rest.context import Body, Call, NoBody, NoQuery, Reply
-from api_rest.route import ALL_ROLES, AnyRoute, Route, Uses
+from api_rest.route import ALL_ROLES, WORKER, AnyRoute, Route, Uses
 from api_rest.schemas import Answer, BookingAnswer, OfferAnswer
 from engine.booking.views import open_bookings_of_customer
 from engine.core.errors import Conflict
@@ -100,7 +100,7 @@ ROUTES: tuple[AnyRoute, ...] = (
     Route(
         method="PUT",
         path="/v1/me/duty",
-        access=frozenset({Role.WORKER}),
+        access=WORKER,
         handler=put_duty,
         summary="Go on or off duty",
         uses=Uses.TRANSACTION,

@@ -1,17 +1,14 @@
 """Offers: the one that is open, yes and no."""
 
-from typing import Any, Final
+from typing import Any
 
 from api_rest.context import Body, Call, NoBody, NoQuery, Reply
-from api_rest.route import AnyRoute, Key, Route, Uses
+from api_rest.route import WORKER, AnyRoute, Key, Route, Uses
 from api_rest.schemas import Answer, BookingAnswer, OfferAnswer, Text
 from engine.core.errors import Conflict, NotFound
 from engine.core.ids import OfferId
-from engine.core.vocabulary import Role
 from engine.matcher.offer_answers import answer_offer
 from engine.matcher.offer_store import current_offer
-
-WORKER: Final = frozenset({Role.WORKER})
 
 
 class Decline(Body):

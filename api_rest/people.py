@@ -6,7 +6,7 @@ from uuid import uuid4
 from pydantic import Field, StringConstraints, model_validator
 
 from api_rest.context import Body, Call, NoQuery, Reply
-from api_rest.route import AnyRoute, Key, Route, Uses
+from api_rest.route import ADMIN, AnyRoute, Key, Route, Uses
 from api_rest.schemas import Answer, Email, Line
 from config.limits import PASSWORD_CHARS_MAX, PASSWORD_CHARS_MIN, PASSWORDS_PER_BATCH_MAX, PEOPLE_PER_BATCH_MAX
 from engine.core.errors import Conflict, InvalidInput
@@ -104,7 +104,7 @@ ROUTES: tuple[AnyRoute, ...] = (
     Route(
         method="POST",
         path="/v1/people/batch",
-        access=frozenset({Role.ADMIN}),
+        access=ADMIN,
         handler=create_batch,
         summary="Create or update people",
         uses=Uses.TRANSACTION,

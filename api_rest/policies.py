@@ -7,13 +7,13 @@ from uuid import UUID, uuid4
 from pydantic import AwareDatetime, Field
 
 from api_rest.context import Body, Call, NoBody, NoQuery, Reply
-from api_rest.route import DESK, AnyRoute, Route, Uses
+from api_rest.route import ADMIN, DESK, AnyRoute, Route, Uses
 from api_rest.schemas import Answer, Line, Moment
 from config.limits import POLICY_DELAY_S_MAX, POLICY_REPEAT_S_MIN, STEPS_PER_POLICY_MAX
 from engine.core.errors import Conflict, InvalidInput, NotFound
 from engine.core.ids import OrgId, PersonId, PolicyId, RegionId, ScheduleId
 from engine.core.units import ms_from_utc, rfc3339, utc_from_ms
-from engine.core.vocabulary import Channel, Role
+from engine.core.vocabulary import Channel
 from engine.safetap import policy_store
 from engine.safetap.armed_desks import armed_desks
 from engine.safetap.escalation import Haste, StepKind
@@ -24,8 +24,6 @@ from engine.safetap.policy_check import Rehearsed, check_references, rehearse, w
 from engine.safetap.policy_store import StoredPolicy
 from engine.safetap.schedule_store import list_schedules, load_schedules
 from engine.safetap.targets import Facts, Notice
-
-ADMIN = frozenset({Role.ADMIN})
 
 Seconds = Annotated[int, Field(ge=0, le=POLICY_DELAY_S_MAX)]
 Pause = Annotated[int, Field(ge=POLICY_REPEAT_S_MIN, le=POLICY_DELAY_S_MAX)]

@@ -1,25 +1,22 @@
 """Rights of people over what is kept of them: a copy, the reasons why, contesting one, erasure; and legal holds."""
 
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 from uuid import UUID, uuid4
 
 from pydantic import AwareDatetime, Field
 
 from api_rest.context import Body, Call, NoBody, NoQuery, Reply
-from api_rest.route import ALL_ROLES, DESK, AnyRoute, Key, Route, Uses
+from api_rest.route import ADMIN, ALL_ROLES, DESK, WORKER, AnyRoute, Key, Route, Uses
 from api_rest.schemas import Answer, Text
 from config.limits import HOLDS_SHOWN_MAX, NOTE_CHARS_MAX, REASONS_SHOWN_MAX
 from engine.core.errors import Conflict, NotFound
 from engine.core.ids import IncidentId, PersonId
-from engine.core.vocabulary import Role
 from engine.people.contests import answer_contest, contest, list_contests
 from engine.people.erasure import erase_person
 from engine.people.export import export_person
 from engine.people.legal_holds import Held, lift_hold, list_holds, set_hold
 from engine.people.reasons import reasons_about
 
-ADMINS: Final = frozenset({Role.ADMIN})
-WORKERS: Final = frozenset({Role.WORKER})
 Words = Annotated[Text, Field(min_length=1, max_length=NOTE_CHARS_MAX)]
 
 
@@ -212,7 +209,7 @@ ROUTES: tuple[AnyRoute, ...] = (
     Route(
         method="DELETE",
         path="/v1/people/{person_id}",
-        access=ADMINS,
+        access=ADMIN,
         handler=erase,
         summary="Erase a person for good; refused while an incident or a legal hold forbids it",
         uses=Uses.TRANSACTION,
@@ -223,7 +220,7 @@ ROUTES: tuple[AnyRoute, ...] = (
     Route(
         method="GET",
         path="/v1/people/{person_id}/export",
-        access=ADMINS,
+        access=ADMIN,
         handler=export_of,
         summary="Everything that is kept about a person, as they would get it themself",
         uses=Uses.TRANSACTION,
@@ -233,7 +230,7 @@ ROUTES: tuple[AnyRoute, ...] = (
     Route(
         method="POST",
         path="/v1/people/{person_id}/legal-hold",
-        access=ADMINS,
+        access=ADMIN,
         handler=hold_person,
         summary="Let nothing of a person be deleted or erased",
         uses=Uses.TRANSACTION,
@@ -244,7 +241,7 @@ ROUTES: tuple[AnyRoute, ...] = (
     Route(
         method="POST",
         path="/v1/incidents/{incident_id}/legal-hold",
-        access=ADMINS,
+        access=ADMIN,
         handler=hold_incident,
         summary="Let nothing of an incident be deleted",
         uses=Uses.TRANSACTION,
@@ -255,7 +252,7 @@ ROUTES: tuple[AnyRoute, ...] = (
     Route(
         method="GET",
         path="/v1/legal-holds",
-        access=ADMINS,
+        access=ADMIN,
         handler=get_holds,
         summary="Legal holds, lifted ones too",
         uses=Uses.CONNECTION,
@@ -264,7 +261,7 @@ ROUTES: tuple[AnyRoute, ...] = (
     Route(
         method="POST",
         path="/v1/legal-holds/{hold_id}/lift",
-        access=ADMINS,
+        access=ADMIN,
         handler=lift,
         summary="Lift a legal hold",
         uses=Uses.TRANSACTION,
@@ -284,7 +281,7 @@ ROUTES: tuple[AnyRoute, ...] = (
     Route(
         method="GET",
         path="/v1/me/reasons",
-        access=WORKERS,
+        access=WORKER,
         handler=why_me,
         summary="Why I was asked, or somebody else was",
         uses=Uses.CONNECTION,
@@ -293,7 +290,7 @@ ROUTES: tuple[AnyRoute, ...] = (
     Route(
         method="GET",
         path="/v1/me/contests",
-        access=WORKERS,
+        access=WORKER,
         handler=own_contests,
         summary="Which decisions I contest, and what was answered",
         uses=Uses.CONNECTION,
@@ -302,7 +299,7 @@ ROUTES: tuple[AnyRoute, ...] = (
     Route(
         method="POST",
         path="/v1/me/contests",
-        access=WORKERS,
+        access=WORKER,
         handler=post_contest,
         summary="Contest a decision about me",
         uses=Uses.TRANSACTION,

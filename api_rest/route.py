@@ -13,7 +13,12 @@ from engine.core.errors import ClenzyError, Conflict
 from engine.core.vocabulary import Role
 
 ALL_ROLES: Final = frozenset(Role)
+ADMIN: Final = frozenset({Role.ADMIN})
+CUSTOMER: Final = frozenset({Role.CUSTOMER})
+WORKER: Final = frozenset({Role.WORKER})
 DESK: Final = frozenset({Role.DISPATCHER, Role.ADMIN})
+PROTECTED: Final = frozenset({Role.CUSTOMER, Role.WORKER})
+"""Who may need help: the people of a booking."""
 
 
 class Access(Enum):

@@ -7,13 +7,12 @@ from uuid import UUID, uuid4
 from pydantic import AwareDatetime, Field
 
 from api_rest.context import Body, Call, NoBody, NoQuery, Reply
-from api_rest.route import DESK, AnyRoute, Route, Uses
+from api_rest.route import ADMIN, DESK, PROTECTED, AnyRoute, Route, Uses
 from api_rest.schemas import Answer, Line, Text
 from config.limits import CONTACTS_PER_PERSON_MAX
 from engine.core.errors import InvalidInput, NotFound
 from engine.core.ids import PersonId
 from engine.core.units import rfc3339
-from engine.core.vocabulary import Role
 from engine.safetap.armed_desks import armed_desks
 from engine.safetap.incident_store import read_clock
 from engine.safetap.safety_setup import (
@@ -26,8 +25,6 @@ from engine.safetap.safety_setup import (
     set_training,
 )
 from engine.safetap.sound import SoundRule, sound_rule
-
-CALLERS = frozenset({Role.CUSTOMER, Role.WORKER})
 
 
 class Contact(Body):
@@ -205,7 +202,7 @@ ROUTES: tuple[AnyRoute, ...] = (
     Route(
         method="GET",
         path="/v1/me/safety",
-        access=CALLERS,
+        access=PROTECTED,
         handler=get_setup,
         summary="What I chose for the case that I call for help",
         uses=Uses.CONNECTION,
@@ -214,7 +211,7 @@ ROUTES: tuple[AnyRoute, ...] = (
     Route(
         method="PUT",
         path="/v1/me/safety",
-        access=CALLERS,
+        access=PROTECTED,
         handler=put_setup,
         summary="Choose contacts, and whether and how anybody contacts me",
         uses=Uses.TRANSACTION,
@@ -225,7 +222,7 @@ ROUTES: tuple[AnyRoute, ...] = (
     Route(
         method="PUT",
         path="/v1/workers/{worker_id}/safety-training",
-        access=frozenset({Role.ADMIN}),
+        access=ADMIN,
         handler=put_training,
         summary="Record until when a worker counts as a trained volunteer",
         uses=Uses.TRANSACTION,

@@ -8,17 +8,16 @@ import orjson
 from pydantic import Field
 
 from api_rest.context import Body, Call, NoQuery, Reply
-from api_rest.route import AnyRoute, Route, Uses
+from api_rest.route import PROTECTED, AnyRoute, Route, Uses
 from api_rest.safetap import FORWARDED_HEADERS, TriggerFix
 from api_rest.schemas import Answer
 from config.limits import PIN_DIGITS_MAX, PIN_DIGITS_MIN
 from engine.core.errors import InvalidInput, NotAllowed, TooMany, Unavailable
-from engine.core.vocabulary import IncidentKind, Role
+from engine.core.vocabulary import IncidentKind
 from engine.people.audit import append_audit
 from engine.safetap.pin_cancel import cancel, note_duress
 from engine.safetap.pins import PinKind, check_pins, even_timing, judge_pin, save_pins
 
-PROTECTED = frozenset({Role.CUSTOMER, Role.WORKER})
 Digits = Annotated[str, Field(min_length=PIN_DIGITS_MIN, max_length=PIN_DIGITS_MAX, pattern=r"^[0-9]+$")]
 
 

@@ -7,18 +7,15 @@ from uuid import UUID, uuid4
 from pydantic import AwareDatetime, Field
 
 from api_rest.context import Body, Call, NoBody, NoQuery, Query, Reply
-from api_rest.route import DESK, AnyRoute, Key, Route, Uses
+from api_rest.route import ADMIN, DESK, AnyRoute, Key, Route, Uses
 from api_rest.schemas import Answer, Line, Moment, OptionalLine, Text
 from config.limits import LAYERS_PER_SCHEDULE_MAX, ON_CALL_LOOK_AHEAD_MS, PAGE_ROWS_MAX, PEOPLE_PER_LAYER_MAX
 from engine.core.errors import Conflict, InvalidInput, NotFound
 from engine.core.ids import IncidentId, PersonId, ScheduleId
 from engine.core.units import ms_from_utc, rfc3339, utc_from_ms
-from engine.core.vocabulary import Role
 from engine.safetap import schedule_store
 from engine.safetap.on_call import Override, Shift, parse_schedule, shifts
 from engine.safetap.schedule_store import Editor, Handover, StoredOverride, StoredSchedule
-
-ADMIN = frozenset({Role.ADMIN})
 
 
 class Layer(Body):

@@ -10,8 +10,7 @@ import asyncpg
 from pydantic import AwareDatetime, Field
 
 from api_rest.context import Body, Call, NoBody, NoQuery, Query, Reply
-from api_rest.route import Access, AnyRoute, Key, Route, Uses
-from api_rest.safety_pins import PROTECTED
+from api_rest.route import PROTECTED, Access, AnyRoute, Key, Route, Uses
 from api_rest.schemas import Answer
 from config.limits import SHARE_MINUTES_DEFAULT, SHARE_MINUTES_MAX, SHARE_MINUTES_MIN
 from engine.core.errors import Conflict, InvalidInput, NotFound

@@ -6,9 +6,9 @@ from uuid import UUID, uuid4
 from pydantic import AwareDatetime
 
 from api_rest.context import Body, Call, NoBody, NoQuery, Reply
-from api_rest.route import DESK, AnyRoute, Route, Uses
+from api_rest.route import ADMIN, DESK, PROTECTED, AnyRoute, Route, Uses
 from api_rest.safetap import TriggerFix
-from api_rest.safety_pins import PROTECTED, Digits, raise_duress
+from api_rest.safety_pins import Digits, raise_duress
 from api_rest.schemas import Answer
 from engine.core.errors import InvalidInput, NotFound, TooMany, Unavailable
 from engine.core.ids import BookingId, OrgId, PersonId
@@ -222,8 +222,6 @@ async def _put(call: Call[Rules, NoQuery], service_id: UUID | None) -> Reply:
     )
     return Reply(await read_policies(call.conn, org_id))
 
-
-ADMIN = frozenset({Role.ADMIN})
 
 ROUTES: tuple[AnyRoute, ...] = (
     Route(

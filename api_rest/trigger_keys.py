@@ -7,7 +7,7 @@ from pydantic import AwareDatetime
 
 from api_rest.context import Body, Call, NoBody, NoQuery, Reply
 from api_rest.cursors import decode_moment, encode_moment
-from api_rest.route import DESK, AnyRoute, Route, Uses
+from api_rest.route import DESK, PROTECTED, AnyRoute, Route, Uses
 from api_rest.schemas import Answer, OptionalLine, PageQuery
 from engine.core.errors import InvalidInput, NotFound
 from engine.core.units import rfc3339
@@ -21,8 +21,6 @@ from engine.safetap.trigger_keys import (
     revoke_trigger_key,
 )
 from engine.safetap.unverified import Orphan, list_orphans
-
-OWNERS = frozenset({Role.CUSTOMER, Role.WORKER})
 
 
 class NewTriggerKey(Body):
@@ -139,7 +137,7 @@ ROUTES: tuple[AnyRoute, ...] = (
     Route(
         method="POST",
         path="/v1/me/trigger-keys",
-        access=OWNERS,
+        access=PROTECTED,
         handler=create_key,
         summary="Issue a key that calls for help when the access token has run out",
         uses=Uses.TRANSACTION,
@@ -151,7 +149,7 @@ ROUTES: tuple[AnyRoute, ...] = (
     Route(
         method="GET",
         path="/v1/me/trigger-keys",
-        access=OWNERS,
+        access=PROTECTED,
         handler=list_keys,
         summary="My trigger keys",
         uses=Uses.CONNECTION,
@@ -160,7 +158,7 @@ ROUTES: tuple[AnyRoute, ...] = (
     Route(
         method="DELETE",
         path="/v1/trigger-keys/{key_id}",
-        access=OWNERS | {Role.ADMIN},
+        access=PROTECTED | {Role.ADMIN},
         handler=revoke_key,
         summary="Revoke a trigger key",
         uses=Uses.TRANSACTION,

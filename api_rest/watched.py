@@ -5,8 +5,7 @@ from typing import Annotated
 from pydantic import AwareDatetime, Field
 
 from api_rest.context import Body, Call, NoBody, NoQuery, Reply
-from api_rest.route import AnyRoute, Route, Uses
-from api_rest.safety_pins import PROTECTED
+from api_rest.route import PROTECTED, AnyRoute, Route, Uses
 from api_rest.schemas import Answer, Text
 from config.limits import NOTE_CHARS_MAX
 from engine.core.errors import InvalidInput, NotFound

@@ -14,14 +14,14 @@ from redis.exceptions import RedisError
 from api_rest.context import Body, Call, NoBody, NoQuery, Query, Reply
 from api_rest.cursors import decode_moment, decode_number, encode_cursor, encode_moment
 from api_rest.problems import BrokenRules
-from api_rest.route import DESK, AnyRoute, Key, Route, Uses
+from api_rest.route import ADMIN, DESK, AnyRoute, Key, Route, Uses
 from api_rest.schemas import Answer, Line, PageQuery
 from api_rest.trail_formats import GEOJSON
 from config.limits import WORKER_SILENT_MS, ZONE_DWELL_S_MAX, ZONE_DWELL_S_MIN
 from engine.core.errors import Conflict, InvalidInput, NotFound
 from engine.core.ids import PersonId, RegionId, ZoneId
 from engine.core.units import rfc3339, utc_from_ms
-from engine.core.vocabulary import Role, ZoneEventKind, ZoneKind, ZoneReason
+from engine.core.vocabulary import ZoneEventKind, ZoneKind, ZoneReason
 from engine.geo.cell_index import CellIndex
 from engine.geo.zone_geometry import DrawnZone, FaultyZones, area_m2, read_document, read_geometry
 from engine.people.tokens import Principal
@@ -30,7 +30,6 @@ from engine.zones.zone_store import StoredZone, ZonePlan
 
 log = structlog.get_logger(__name__)
 
-ADMIN = frozenset({Role.ADMIN})
 
 Dwell = Annotated[int, Field(ge=ZONE_DWELL_S_MIN, le=ZONE_DWELL_S_MAX)]
 
