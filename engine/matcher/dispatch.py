@@ -291,12 +291,9 @@ class Dispatcher:
             (closed if job.claim.is_held or self._reason_to_end(job) is not None else open_jobs).append(job)
         soon = await self._soon(org_id) if window_ms else Soon.nobody()
         whole = await self._seen(open_jobs, soon)
+        decisions = await self._planned(org_id, whole, soon, window_ms) if whole else []
         work = [self._guarded(job, self._outcome(job)) for job in closed]
-        if whole:
-            TOGETHER.observe(len(whole))
-            decisions = await self._chooser.together(
-                [found for _, found in whole], soon, window_ms=window_ms, is_short=self._demand.is_short(org_id)
-            )
+        if decisions:
             names = [job.claim.booking_id for job, _ in whole]
             window_id = self._new_id()
             work.append(self.recorder.keep_window(self._pool, window_id, decisions[0].share))
@@ -305,7 +302,24 @@ class Dispatcher:
                 work.append(
                     self._guarded(job, self._carried_out(job, decision, self._taken(job, decision), names, window_id))
                 )
+        else:  # a crew is asked for together or not at all: it is left to its leases
+            work += [self._guarded(job, self._outcome(job)) for job, _ in whole if job.claim.crew_id is None]
         await asyncio.gather(*work)
+
+    async def _planned(
+        self, org_id: OrgId, whole: Sequence[tuple[Job, Seen]], soon: Soon, window_ms: int
+    ) -> list[Decision]:
+        """Decide about all at once; nothing if that cannot be done: one of them must not stop all others."""
+        TOGETHER.observe(len(whole))
+        try:
+            return await self._chooser.together(
+                [found for _, found in whole], soon, window_ms=window_ms, is_short=self._demand.is_short(org_id)
+            )
+        except AWAY_ERRORS:
+            raise
+        except Exception:
+            log.exception("dispatch.window_failed", bookings=len(whole))
+            return []
 
     async def _seen(self, jobs: Sequence[Job], soon: Soon) -> list[tuple[Job, Seen]]:
         """Look for all at once; if one cannot be looked for, each by itself: the others go on."""

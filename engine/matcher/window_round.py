@@ -69,7 +69,8 @@ def problem_of(
     likely_at_ms = free_at_ms.copy()
     is_soon = np.isin(slots, soon.slots)
     at = np.searchsorted(soon.slots, slots[is_soon])
-    free_at_ms[is_soon], sd_min[is_soon] = soon.free_at_ms[at], soon.sd_min[at]
+    # Whose time has come since they were read is overdue; free is only who was found free.
+    free_at_ms[is_soon], sd_min[is_soon] = np.maximum(soon.free_at_ms[at], now_ms + 1), soon.sd_min[at]
     likely_at_ms[is_soon] = soon.likely_at_ms[at]
     counts = np.bincount(entries.seat, minlength=len(bookings))
     seats = seats_of(

@@ -14,7 +14,7 @@ from engine.core.vocabulary import BookingState
 from engine.eta.road_source import MissingRoads
 from engine.eta.router_source import RouterSource
 from engine.eta.router_wire import RouterKind
-from engine.eta.source import EtaMatrix, EtaOutcome
+from engine.eta.source import EtaMatrix, EtaOutcome, StraightLineSource
 from engine.matcher.cost_policy import DEFAULT_POLICY
 from engine.matcher.dispatch import Dispatcher
 from engine.matcher.policy_watch import PolicyWatch
@@ -237,3 +237,53 @@ async def test_waits_for_who_is_about_to_finish_next_door(town: Town, clock: Man
     await dispatcher.dispatch_due()
     assert (await town.asked(booking_id)).person_id == next_door.person_id
     assert far.person_id != next_door.person_id
+
+
+async def test_who_should_have_finished_while_a_matcher_was_stopped_is_still_at_work(town: Town, clock: ManualClock):
+    """The machine sleeps while travel times are asked for: then who was about to finish is overdue, not free."""
+    next_door = await town.add_worker(0.1)
+    await town.add_worker(9.0)
+    await busy(town, next_door, for_min=59, north_km=0.1)
+
+    class Sleepy(StraightLineSource):
+        async def answers(self, questions, *, at_ms) -> list[EtaMatrix]:
+            clock.step_ms(nap_ms)
+            return await super().answers(questions, at_ms=at_ms)
+
+    nap_ms = 0
+    weights = replace(DEFAULT_POLICY.weights, late_min=0.0)
+    dispatcher = matcher(town, eta=Sleepy(), policy=lambda: replace(DEFAULT_POLICY, weights=weights))
+    await rush(town, dispatcher)
+    booking_id = await town.book()
+    clock.step_ms(2 * WINDOW_BUSY_MS)
+    nap_ms = 180_000
+    await dispatcher.dispatch_due()
+    outcome, detail = await last(town, booking_id)
+    assert (outcome, detail["plan"]["waits_for"]) == ("reserved", str(next_door.person_id))
+
+
+async def test_bookings_that_cannot_be_planned_together_are_each_decided_alone(
+    town: Town, capsys: pytest.CaptureFixture[str]
+):
+    """But a crew's: it is asked for together, or not at all."""
+
+    class Broken(StraightLineSource):
+        async def answers(self, questions, *, at_ms) -> list[EtaMatrix]:
+            if len(questions) > 1:
+                raise ValueError("too many")
+            return await super().answers(questions, at_ms=at_ms)
+
+    for north_km in (0.5, 1.0, 1.5, 2.0):
+        await town.add_worker(north_km)
+    singles = [await town.book(service_code="plumbing") for _ in range(2)]
+    await town.pool.execute(
+        """INSERT INTO service_seat SELECT s.service_id, 2, 'assistant', w.service_id FROM service s, service w
+            WHERE s.org_id = $1 AND s.code = 'cleaning' AND w.org_id = $1 AND w.code = 'plumbing'""",
+        town.org_id,
+    )
+    crew = await town.book()
+    assert await matcher(town, eta=Broken()).dispatch_due() == 4
+    assert [await town.state(each) for each in singles] == [BookingState.OFFERED] * 2
+    states = await town.pool.fetch("SELECT state FROM booking WHERE crew_id = $1", crew)
+    assert [row["state"] for row in states] == ["searching"] * 2
+    assert "dispatch.window_failed" in capsys.readouterr().out
