@@ -5,7 +5,8 @@ that expires; several matchers share the work through claims, and losing a race 
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Final
 from uuid import UUID, uuid4
@@ -372,15 +373,16 @@ class Dispatcher:
         worker_id = self.table.worker_id
         if decision.to_ask and not to_ask:
             return await self._give_back(job, VANISHED)
-        kept = self.recorder.made(decision, window_id=window_id)
-        waits = not to_ask and decision.share.mode is Mode.WINDOW and bool(decision.ranking.ranked)
-        if waits:
-            detail = waiting_detail_of(decision, worker_id=worker_id)
-            return await self._postpone(job, LogEntry(str(decision.share.outcome), detail, self._took_us(job), kept))
-        detail = detail_of(decision, worker_id=worker_id, bookings=together)
-        if not to_ask:
-            return await self._postpone(job, LogEntry("nobody", detail, self._took_us(job), kept))
-        asked = await self._save(job, to_ask, LogEntry("offered", detail, self._took_us(job), kept))
+        with self._reserved(job, to_ask) as asked:
+            kept = self.recorder.made(decision, window_id=window_id)
+            waits = not to_ask and decision.share.mode is Mode.WINDOW and bool(decision.ranking.ranked)
+            if waits:
+                outcome, detail = str(decision.share.outcome), waiting_detail_of(decision, worker_id=worker_id)
+                return await self._postpone(job, LogEntry(outcome, detail, self._took_us(job), kept))
+            detail = detail_of(decision, worker_id=worker_id, bookings=together)
+            if not to_ask:
+                return await self._postpone(job, LogEntry("nobody", detail, self._took_us(job), kept))
+            asked.extend(await self._save(job, to_ask, LogEntry("offered", detail, self._took_us(job), kept)))
         if not asked:
             for each in to_ask:
                 self.feed.notified(str(worker_id(each.slot)))
@@ -390,27 +392,31 @@ class Dispatcher:
         log.info("offer.sent", booking_id=str(job.claim.booking_id), worker_ids=[str(each) for each in asked])
         return "offered"
 
-    async def _save(self, job: Job, to_ask: Sequence[Choice], entry: LogEntry) -> list[PersonId]:
-        proposals = [Proposal(self.table.worker_id(each.slot), each.cost_min, each.eta_s) for each in to_ask]
+    @contextmanager
+    def _reserved(self, job: Job, to_ask: Sequence[Choice]) -> Iterator[list[PersonId]]:
+        """End the reservations of `_taken`, whatever becomes of them; who is asked is put on the list that is given."""
         asked: list[PersonId] = []
         try:
-            async with self._pool.acquire() as conn:
-                asked = await save_offers(
-                    conn,
-                    job.claim,
-                    proposals,
-                    asking=job.asking,
-                    new_id=self._new_id,
-                    entry=entry,
-                    now_ms=self._clock.now_ms(),
-                )
-            return asked
+            yield asked
         finally:
             for each in to_ask[: job.asking.at_once]:
                 self.table.settle(each.slot)
                 worker_id = self.table.worker_id(each.slot)
                 if worker_id not in asked:  # of who is asked Postgres tells
                     self.feed.notified(str(worker_id))
+
+    async def _save(self, job: Job, to_ask: Sequence[Choice], entry: LogEntry) -> list[PersonId]:
+        proposals = [Proposal(self.table.worker_id(each.slot), each.cost_min, each.eta_s) for each in to_ask]
+        async with self._pool.acquire() as conn:
+            return await save_offers(
+                conn,
+                job.claim,
+                proposals,
+                asking=job.asking,
+                new_id=self._new_id,
+                entry=entry,
+                now_ms=self._clock.now_ms(),
+            )
 
     async def _collected(self, job: Job, until_ms: int) -> str:
         """Leave a booking to the end of its window; in Postgres, so that nothing is lost with this process."""

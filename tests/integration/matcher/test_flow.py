@@ -7,7 +7,7 @@ import numpy as np
 import orjson
 import pytest
 
-from config.limits import PRESSURE_BOOKINGS_MIN, WINDOW_BUSY_MS
+from config.limits import CLAIM_LEASE_MS, PRESSURE_BOOKINGS_MIN, WINDOW_BUSY_MS
 from engine.core.ids import BookingId
 from engine.core.units import utc_from_ms
 from engine.core.vocabulary import BookingState
@@ -18,6 +18,7 @@ from engine.eta.source import EtaMatrix, EtaOutcome, StraightLineSource
 from engine.matcher.cost_policy import DEFAULT_POLICY
 from engine.matcher.dispatch import Dispatcher
 from engine.matcher.policy_watch import PolicyWatch
+from engine.matcher.recorder import Recorder
 from engine.people.tokens import Principal
 from tests.fakes import ManualClock
 from tests.integration.matcher.town import Town
@@ -287,3 +288,22 @@ async def test_bookings_that_cannot_be_planned_together_are_each_decided_alone(
     states = await town.pool.fetch("SELECT state FROM booking WHERE crew_id = $1", crew)
     assert [row["state"] for row in states] == ["searching"] * 2
     assert "dispatch.window_failed" in capsys.readouterr().out
+
+
+async def test_a_decision_that_cannot_be_kept_reserves_nobody(town: Town, dispatcher: Dispatcher, clock: ManualClock):
+    await town.add_worker(0.5)
+    booking_id = await town.book()
+
+    class NoRecords(Recorder):
+        def made(self, decision, *, window_id):
+            del decision, window_id
+            raise AssertionError("rows and names are bounded")
+
+    good, dispatcher.recorder = dispatcher.recorder, NoRecords(clock=clock, worker_id=dispatcher.table.worker_id)
+    await dispatcher.dispatch_due()
+    assert await town.state(booking_id) is BookingState.SEARCHING
+    dispatcher.recorder = good
+    clock.step_ms(CLAIM_LEASE_MS)
+    await dispatcher.feed.read()
+    await dispatcher.dispatch_due()
+    assert await town.open_offer(booking_id) is not None
