@@ -11,6 +11,7 @@ from uuid import UUID
 from config.limits import SEVERITY_MAX, SPOOLED_SHOWN_MAX
 from engine.core.ids import IncidentId, OrgId, PersonId, TriggerId
 from engine.core.units import rfc3339, utc_from_ms
+from engine.core.vocabulary import IncidentKind
 from engine.safetap.trigger import ReceivedTrigger
 
 
@@ -106,10 +107,11 @@ def _view(received: ReceivedTrigger, name: str | None) -> dict[str, object]:
 def _raised(view: Mapping[str, object], received: ReceivedTrigger) -> dict[str, object]:
     severity = view["severity"]
     assert isinstance(severity, int)
-    is_drill = bool(view["is_drill"]) and received.trigger.is_drill
+    kind, is_drill = received.trigger.kind, bool(view["is_drill"]) and received.trigger.is_drill
+    is_duress = kind is IncidentKind.DURESS_PIN
     return {
         "is_drill": is_drill,
-        "kind": received.trigger.kind.value if view["is_drill"] and not is_drill else view["kind"],
+        "kind": kind.value if is_duress or (view["is_drill"] and not is_drill) else view["kind"],
         "severity": min(severity + 1, SEVERITY_MAX),
         "fix": _fix(received) or view["fix"],
     }

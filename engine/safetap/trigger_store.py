@@ -65,6 +65,7 @@ NEWER: Final = """
 # one's incident, then breaks the key of `safetap_trigger`, which takes everything back; its next attempt finds the
 # trigger (`known`). Each further press hastens the next step until the severity is at its limit; an acknowledged
 # incident opens again, because the person needs more than the help that is on its way.
+# One that a duress PIN has joined is one of duress from then on: no safe PIN stands that down.
 # A drill that is joined by a real alarm becomes one; a real alarm that is joined by a drill only notes it. So it is
 # with trust: a verified trigger makes an unverified incident verified, never the other way round. The same trigger
 # that comes again verified (`vouched`) does the same. Then the ladder begins anew: what it told so far was for the
@@ -139,7 +140,8 @@ WITH turn AS MATERIALIZED (
    ORDER BY s.person_id
   ON CONFLICT (person_id) WHERE state <> 'closed' DO UPDATE
      SET version = had.version + 1,
-         kind = CASE WHEN had.is_drill AND NOT :soft THEN excluded.kind ELSE had.kind END,
+         kind = CASE WHEN (had.is_drill OR excluded.kind = 'duress_pin') AND NOT :soft THEN excluded.kind
+                     ELSE had.kind END,
          is_drill = had.is_drill AND excluded.is_drill,
          trust = CASE WHEN excluded.is_drill AND NOT had.is_drill THEN had.trust
                       WHEN had.is_drill AND NOT excluded.is_drill THEN excluded.trust

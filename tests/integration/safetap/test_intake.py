@@ -235,3 +235,13 @@ async def test_a_person_who_does_not_exist_is_refused_whole(world: World) -> Non
     with pytest.raises(asyncpg.ForeignKeyViolationError):
         await take(world, world.received(PersonId(uuid4())))
     assert await count(world, "incident") == 0
+
+
+async def test_a_duress_pin_stays_one_whatever_the_incident_was_before(world: World) -> None:
+    """No safe PIN stands down what a duress PIN has raised, and it goes by the incident's kind."""
+    async with world.pool.acquire() as conn:
+        await store_trigger(conn, world.received(), new_id=uuid4)
+        await store_trigger(conn, world.received(kind=IncidentKind.DURESS_PIN), new_id=uuid4)
+        assert (await world.incident())["kind"] == "duress_pin"
+        await store_trigger(conn, world.received(kind=IncidentKind.HOLD), new_id=uuid4)
+        assert (await world.incident())["kind"] == "duress_pin"
