@@ -16,7 +16,7 @@ from engine.core.errors import InvalidInput, NotAllowed, TooMany, Unavailable
 from engine.core.vocabulary import IncidentKind
 from engine.people.audit import append_audit
 from engine.safetap.pin_cancel import cancel, note_duress
-from engine.safetap.pins import PinKind, check_pins, even_timing, judge_pin, save_pins
+from engine.safetap.pins import PinKind, check_pins, check_right, even_timing, judge_pin, save_pins
 
 Digits = Annotated[str, Field(min_length=PIN_DIGITS_MIN, max_length=PIN_DIGITS_MAX, pattern=r"^[0-9]+$")]
 
@@ -70,10 +70,8 @@ async def _change_pins(call: Call[SetPins, NoQuery]) -> None:
     )
     if verdict.kind is PinKind.DURESS:
         await raise_duress(call, None)
-    if verdict.is_locked:
-        raise TooMany("Too many wrong PINs: wait a quarter of an hour.")
-    if verdict.has_pins and verdict.kind is PinKind.WRONG:
-        raise InvalidInput("The PIN is wrong.", field="current_pin")
+    if verdict.has_pins or verdict.is_locked:
+        check_right(verdict, field="current_pin")
     async with services.pool.acquire() as conn, conn.transaction():
         if verdict.kind is PinKind.DURESS:
             await note_duress(conn, person_id=principal.person_id, now_ms=call.now_ms)

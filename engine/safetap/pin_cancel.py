@@ -17,7 +17,7 @@ import orjson
 from config.limits import SEVERITY_MAX
 from engine.core.clock import Clock
 from engine.core.database import Connection, Pool
-from engine.core.errors import InvalidInput, TooMany, Unavailable
+from engine.core.errors import Unavailable
 from engine.core.ids import IncidentId, PersonId
 from engine.core.units import MS_PER_S, utc_from_ms
 from engine.core.vocabulary import IncidentKind
@@ -25,7 +25,7 @@ from engine.people.passwords import Passwords
 from engine.safetap.channels.desk import show_at_desk
 from engine.safetap.desk import AWAIT_FOLLOW_UP, STOP_TIMER
 from engine.safetap.incident_store import add_event, read_policy
-from engine.safetap.pins import PinKind, Verdict, even_timing, judge_pin
+from engine.safetap.pins import PinKind, Verdict, check_right, even_timing, judge_pin
 
 RaiseDuress = Callable[[], Awaitable[None]]
 """Sends a trigger of the kind `duress_pin` through SafeTap's door, as the person's own phone would."""
@@ -73,15 +73,12 @@ async def cancel(
     async with even_timing(clock):
         now_ms = clock.now_ms()
         verdict = await judge_pin(pool, passwords, person_id=person_id, pin=pin, now_ms=now_ms)
-        is_raised = await _is_raised(raise_duress) if verdict.kind is PinKind.DURESS else True
+        is_raised = await raise_if_forced(verdict, raise_duress)
         async with pool.acquire() as conn, conn.transaction():
             is_noted = await _act(conn, verdict, person_id, trigger_id, now_ms=now_ms)
         if not is_raised and not is_noted:
             raise Unavailable
-    if verdict.is_locked:
-        raise TooMany("Too many wrong PINs: wait a quarter of an hour.")
-    if verdict.kind is PinKind.WRONG:
-        raise InvalidInput("The PIN is wrong.", field="pin")
+    check_right(verdict, field="pin")
 
 
 async def note_duress(conn: Connection, *, person_id: PersonId, now_ms: int) -> bool:
@@ -96,8 +93,13 @@ async def note_duress(conn: Connection, *, person_id: PersonId, now_ms: int) -> 
     return incident is not None
 
 
-async def _is_raised(raise_duress: RaiseDuress) -> bool:
-    """Raise the alarm. Where that fails a live incident still becomes one of duress, and the answer stays the same."""
+async def raise_if_forced(verdict: Verdict, raise_duress: RaiseDuress) -> bool:
+    """Raise the alarm where it was the duress PIN; `False`: that failed.
+
+    A live incident then still becomes one of duress, and the answer stays the same.
+    """
+    if verdict.kind is not PinKind.DURESS:
+        return True
     try:
         await raise_duress()
     except Unavailable:

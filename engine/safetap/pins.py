@@ -13,7 +13,7 @@ from typing import Final
 from config.limits import PIN_ANSWER_MS, PIN_DIGITS_MAX, PIN_DIGITS_MIN, PIN_FAILURES_MAX, PIN_WINDOW_MS
 from engine.core.clock import Clock
 from engine.core.database import Connection, Pool
-from engine.core.errors import InvalidInput
+from engine.core.errors import InvalidInput, TooMany
 from engine.core.ids import PersonId
 from engine.core.units import NS_PER_MS, utc_from_ms
 from engine.people.passwords import Passwords
@@ -64,6 +64,19 @@ def check_pins(safe_pin: str, duress_pin: str) -> None:
     apart = sum(one != other for one, other in zip(safe_pin, duress_pin, strict=False))
     if apart + abs(len(safe_pin) - len(duress_pin)) < DIFFERENT_DIGITS_MIN:
         raise InvalidInput(f"At least {DIFFERENT_DIGITS_MIN} digits other than the safe PIN's.", field="duress_pin")
+
+
+def check_right(verdict: Verdict, *, field: str) -> None:
+    """Refuse a PIN that is none of the person's.
+
+    Raises:
+        InvalidInput: it is wrong.
+        TooMany: wrong ones before it were too many, whatever this one is.
+    """
+    if verdict.is_locked:
+        raise TooMany("Too many wrong PINs: wait a quarter of an hour.")
+    if verdict.kind is PinKind.WRONG:
+        raise InvalidInput("The PIN is wrong.", field=field)
 
 
 @asynccontextmanager

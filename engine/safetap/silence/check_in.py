@@ -4,7 +4,6 @@ An answer with the duress PIN is taken like one with the safe PIN, byte for byte
 here tells whether somebody was asked because of a sign or because it was time, nor that an incident is open.
 """
 
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -12,21 +11,18 @@ import asyncpg
 
 from engine.core.clock import Clock
 from engine.core.database import Connection, Pool
-from engine.core.errors import InvalidInput, TooMany, Unavailable
+from engine.core.errors import InvalidInput, Unavailable
 from engine.core.ids import BookingId, PersonId
 from engine.core.units import MS_PER_S, rfc3339, utc_from_ms
 from engine.core.vocabulary import WatchStage
 from engine.people.passwords import Passwords
 from engine.safetap.channels.desk import show_at_desk
 from engine.safetap.incident_store import add_event, event_body, read_clock
-from engine.safetap.pin_cancel import note_duress
-from engine.safetap.pins import PinKind, even_timing, judge_pin
+from engine.safetap.pin_cancel import RaiseDuress, note_duress, raise_if_forced
+from engine.safetap.pins import PinKind, check_right, even_timing, judge_pin
 from engine.safetap.silence.decision import next_check_in_ms
 from engine.safetap.silence.text_answer import is_first_time
 from engine.safetap.silence.watch_store import read_policy, read_watch
-
-RaiseDuress = Callable[[], Awaitable[None]]
-"""Sends a trigger of the kind `duress_pin` through SafeTap's door, as the person's own phone would."""
 
 MINE: Final = """
 SELECT w.booking_id, w.person_id, w.org_id, w.role, w.phase, w.phase_since, w.calm_at, w.stage, w.round, w.signal,
@@ -112,7 +108,7 @@ async def _by_pin(
     person_id = said.person_id
     async with even_timing(clock):
         verdict = await judge_pin(pool, passwords, person_id=person_id, pin=pin, now_ms=clock.now_ms())
-        is_raised = await _is_raised(raise_duress) if verdict.kind is PinKind.DURESS else True
+        is_raised = await raise_if_forced(verdict, raise_duress)
         async with pool.acquire() as conn, conn.transaction():
             if verdict.kind is not PinKind.WRONG and not verdict.is_locked:
                 await _note(conn, said, how="pin")
@@ -121,20 +117,8 @@ async def _by_pin(
             shown = await watches_of(conn, person_id)
         if not is_raised:
             raise Unavailable
-    if verdict.is_locked:
-        raise TooMany("Too many wrong PINs: wait a quarter of an hour.")
-    if verdict.kind is PinKind.WRONG:
-        raise InvalidInput("The PIN is wrong.", field="pin")
+    check_right(verdict, field="pin")
     return shown
-
-
-async def _is_raised(raise_duress: RaiseDuress) -> bool:
-    """Raise the alarm. Where that fails a live incident still becomes one of duress, and the answer stays the same."""
-    try:
-        await raise_duress()
-    except Unavailable:
-        return False
-    return True
 
 
 async def take_answer(conn: Connection, *, person_id: PersonId, booking_id: BookingId | None, how: str) -> None:
