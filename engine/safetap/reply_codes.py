@@ -46,14 +46,16 @@ ON CONFLICT DO NOTHING
 
 CODE_OF: Final = "SELECT code FROM reply_code WHERE incident_id = $1 AND address = $2"
 
-# The answer shows that some message was read: the newest that was sent, else the first that somebody began to send and
-# may have died over. One that nobody has touched yet is still to be sent.
+# The answer shows that some message was read: the newest that was sent, else the only one that somebody began to send
+# and may have died over. Of several such ones it does not tell which: each is sent again. One that nobody has touched
+# yet is still to be sent.
 TOLD_BY_CODE: Final = """
 SELECT r.incident_id, p.person_id, p.org_id, p.region_id, p.role,
-       (SELECT notice_id FROM notice n
+       (SELECT coalesce((array_agg(n.notice_id ORDER BY n.created_at DESC) FILTER (WHERE n.state = 'sent'))[1],
+                        CASE count(*) WHEN 1 THEN (array_agg(n.notice_id))[1] END)
+          FROM notice n
          WHERE n.incident_id = r.incident_id AND n.address = r.address AND n.channel = 'sms' AND n.attempts > 0
-         ORDER BY n.state = 'sent' DESC, CASE WHEN n.state = 'sent' THEN n.created_at END DESC, n.created_at
-         LIMIT 1) AS notice_id
+       ) AS notice_id
   FROM reply_code r JOIN person p USING (person_id)
  WHERE r.address = $1 AND r.code = $2
 """

@@ -20,7 +20,7 @@ from engine.core.vocabulary import Channel
 from engine.safetap.alarm_id import alarm_id
 from engine.safetap.button_secret import button_secret
 from engine.safetap.phone_doors import set_phone_door
-from engine.safetap.reply_codes import allot_code
+from engine.safetap.reply_codes import allot_code, random_code
 from engine.safetap.trigger_keys import add_trigger_key, new_secret
 from tests.conftest import TokenKeys
 from tests.integration.safetap.doors import CLOCK, OpenDoor, door_settings, open_door
@@ -182,6 +182,27 @@ async def test_a_responders_code_acknowledges_and_their_other_words_raise_nothin
     assert state == "pending", "nobody can have read what was not sent"
     assert await street.world.pool.fetchval("SELECT count(*) FROM wrong_reply") == 2
     assert await street.world.pool.fetchval("SELECT count(*) FROM orphan_trigger") == 0
+
+
+@pytest.mark.parametrize(("begun", "read"), [(1, ["read"]), (2, [None, None])])
+async def test_an_answer_to_what_was_not_recorded_counts_for_a_message_only_where_there_is_one(
+    street: Street, begun: int, read: list[str | None]
+) -> None:
+    """Senders died over them: of two, one may never have left, and must not pass for sent."""
+    target = f"person:{street.world.dispatcher}"
+    for loop in range(begun):
+        await add_notice(street.world, Channel.SMS, RESPONDER, target=target, loop=loop)
+    await street.world.pool.execute("UPDATE notice SET attempts = 1 WHERE channel = 'sms'")
+    incident_id = (await street.world.incident())["incident_id"]
+    async with street.world.pool.acquire() as conn:
+        code = await allot_code(
+            conn, incident_id=incident_id, phone=RESPONDER, target=target, now_ms=CLOCK.now_ms(), new_code=random_code
+        )
+    assert await street.twilio.text_in(RESPONDER, f"ACK {code}") == SILENT
+    assert (await street.world.incident())["state"] == "acknowledged"
+    notices = await street.world.pool.fetch("SELECT state, delivery FROM notice WHERE channel = 'sms'")
+    assert [one["delivery"] for one in notices] == read
+    assert [one["state"] for one in notices] == ["pending" if each is None else "sent" for each in read]
 
 
 async def test_a_number_that_guesses_is_not_listened_to(street: Street) -> None:
