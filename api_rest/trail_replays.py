@@ -2,45 +2,36 @@
 
 import asyncio
 from datetime import timedelta
-from typing import Annotated, Self
+from typing import Annotated
 
 import orjson
-from pydantic import AwareDatetime, Field, model_validator
+from pydantic import AwareDatetime, Field
 
-from api_rest.context import Call, NoBody, Query, Reply
+from api_rest.context import Call, NoBody, Reply
 from api_rest.cursors import decode_number, encode_cursor
 from api_rest.route import DESK, AnyRoute, Route, Uses
-from api_rest.schemas import Answer, Line
+from api_rest.schemas import Answer
+from api_rest.trails import PieceQuery, note_read
 from config.limits import (
     REPLAY_FIXES_DEFAULT,
     REPLAY_FIXES_MAX,
     REPLAY_STEP_MS_MAX,
     TRAIL_GAP_MS,
-    TRAIL_SPAN_MS_MAX,
 )
 from engine.core.errors import NotFound
 from engine.core.ids import PersonId
-from engine.core.units import MS_PER_S, e7_to_deg, ms_from_utc, rfc3339
+from engine.core.units import e7_to_deg, ms_from_utc, rfc3339
 from engine.geo.trail_lines import TrailArray
-from engine.geo.trail_reading import Span, read_replay
+from engine.geo.trail_reading import read_replay
 
 
-class ReplayQuery(Query):
-    """Which piece of a trail, how finely, and why somebody wants to see it."""
+class ReplayQuery(PieceQuery):
+    """How finely a piece of a trail is shown, and from where on."""
 
-    begin: Annotated[AwareDatetime, Field(alias="from")]
-    end: Annotated[AwareDatetime, Field(alias="to")]
-    reason: Line
     step_ms: Annotated[int, Field(ge=1, le=REPLAY_STEP_MS_MAX)] = 1
     """Of each such step of time only the newest fix; 1: every fix."""
     limit: Annotated[int, Field(ge=1, le=REPLAY_FIXES_MAX)] = REPLAY_FIXES_DEFAULT
     cursor: str | None = None
-
-    @model_validator(mode="after")
-    def _has_a_length(self) -> Self:
-        if not timedelta(0) < self.end - self.begin <= timedelta(milliseconds=TRAIL_SPAN_MS_MAX):
-            raise ValueError(f"`from` is before `to`, by {TRAIL_SPAN_MS_MAX // MS_PER_S} seconds at most")
-        return self
 
 
 class ReplayFix(Answer):
@@ -69,30 +60,18 @@ class ReplayPage(Answer):
 async def get_replay(call: Call[NoBody, ReplayQuery]) -> Reply:
     """Return a page of a replay, and record that it was looked at."""
     query, worker_id, principal = call.query, PersonId(call.ids["worker_id"]), call.principal
-    span = Span(query.begin, query.end)
     shown_ms = None if query.cursor is None else decode_number(query.cursor)
     start_ms = 0 if shown_ms is None else (shown_ms // query.step_ms + 1) * query.step_ms
     trail = await read_replay(
         call.conn,
         worker_id=worker_id,
         org_id=principal.org_id,
-        span=span,
-        start=span.begin + timedelta(milliseconds=start_ms),
+        span=query.span,
+        start=query.begin + timedelta(milliseconds=start_ms),
         step_ms=query.step_ms,
         limit=query.limit,
     )
-    await call.note(
-        "trail.read",
-        f"worker:{worker_id}",
-        {
-            "from": rfc3339(span.begin),
-            "to": rfc3339(span.end),
-            "format": "replay",
-            "after_ms": start_ms,
-            "fixes": len(trail),
-            "reason": query.reason,
-        },
-    )
+    await note_read(call, worker_id, {"format": "replay", "after_ms": start_ms, "fixes": len(trail)})
     # Some milliseconds for a large page: not on the loop that answers everybody else.
     return Reply(await asyncio.to_thread(_written, trail, query, worker_id, shown_ms))
 
