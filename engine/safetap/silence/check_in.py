@@ -21,6 +21,7 @@ from engine.safetap.incident_store import add_event, event_body, read_clock
 from engine.safetap.pin_cancel import RaiseDuress, note_duress, raise_if_forced
 from engine.safetap.pins import PinKind, check_right, even_timing, judge_pin
 from engine.safetap.silence.decision import next_check_in_ms
+from engine.safetap.silence.facts_store import POLICY
 from engine.safetap.silence.text_answer import is_first_time
 from engine.safetap.silence.watch_store import read_policy, read_watch
 
@@ -30,14 +31,10 @@ SELECT w.booking_id, w.person_id, w.org_id, w.role, w.phase, w.phase_since, w.ca
   FROM silence_watch w
   JOIN booking b USING (booking_id)
   JOIN service s USING (service_id)
-  LEFT JOIN LATERAL (
-    SELECT body FROM silence_policy
-     WHERE org_id = w.org_id AND (service_id = b.service_id OR service_id IS NULL)
-     ORDER BY service_id NULLS LAST LIMIT 1
-  ) policy ON true
+  LEFT JOIN LATERAL (:policy) policy ON true
  WHERE w.person_id = $1
  ORDER BY w.booking_id
-"""
+""".replace(":policy", POLICY)
 HAS_PINS: Final = "SELECT EXISTS (SELECT FROM safety_pin WHERE person_id = $1)"
 
 # Every watch over the person, in the order of every other writer. An open incident stays open: a human closes it.

@@ -9,7 +9,7 @@ from engine.core.database import Connection
 from engine.core.ids import OrgId
 from engine.core.units import MS_PER_S, ms_from_utc, rfc3339, utc_from_ms
 from engine.core.vocabulary import WatchStage
-from engine.safetap.silence.facts_store import LAST_HEARD
+from engine.safetap.silence.facts_store import LAST_HEARD, POLICY
 from engine.safetap.silence.watch_store import read_policy, read_watch
 
 # Asked and climbed first, then the longest silent against their own usual.
@@ -24,18 +24,14 @@ SELECT w.booking_id, w.person_id, w.org_id, w.role, w.phase, w.phase_since, w.ca
   JOIN service s USING (service_id)
   LEFT JOIN safety_setup setup ON setup.person_id = w.person_id
   LEFT JOIN worker k ON k.worker_id = w.person_id AND w.role = 'worker'
-  LEFT JOIN LATERAL (
-    SELECT body FROM silence_policy
-     WHERE org_id = w.org_id AND (service_id = b.service_id OR service_id IS NULL)
-     ORDER BY service_id NULLS LAST LIMIT 1
-  ) policy ON true
+  LEFT JOIN LATERAL (:policy) policy ON true
   LEFT JOIN LATERAL (:last_heard) heard ON k.slot IS NOT NULL
  WHERE w.org_id = $2 AND (w.due_at IS NOT NULL OR w.stage <> 'calm')
  ORDER BY w.stage = 'calm',
           extract(epoch FROM $1 - greatest(heard.at, w.calm_at)) / coalesce(w.silent_after_s, 600) DESC,
           w.booking_id, w.person_id
  LIMIT $3
-""".replace(":last_heard", LAST_HEARD)
+""".replace(":last_heard", LAST_HEARD).replace(":policy", POLICY)
 OUTAGE: Final = """
 SELECT min(began_at) AS began_at, sum(phones)::integer AS phones, sum(silent)::integer AS silent
   FROM silence_outage o

@@ -88,6 +88,13 @@ SELECT max(at) AS at FROM trail
 """  # noqa: S608 - numbers of our own
 """The newest fix of worker `k` as of $1."""
 
+POLICY: Final = """
+SELECT body FROM silence_policy
+ WHERE org_id = w.org_id AND (service_id = b.service_id OR service_id IS NULL)
+ ORDER BY service_id NULLS LAST LIMIT 1
+"""
+"""The rules of watch `w` over booking `b`: its service's own before the organisation's."""
+
 # The claimed watches, locked in one order, with everything that is known of each.
 CLAIMED: Final = (
     """
@@ -109,11 +116,7 @@ SELECT w.booking_id, w.person_id, w.org_id, w.role, w.phase, w.phase_since, w.ca
   JOIN person p ON p.person_id = w.person_id
   LEFT JOIN safety_setup setup ON setup.person_id = w.person_id
   LEFT JOIN worker k ON k.worker_id = w.person_id AND w.role = 'worker'
-  LEFT JOIN LATERAL (
-    SELECT body FROM silence_policy
-     WHERE org_id = w.org_id AND (service_id = b.service_id OR service_id IS NULL)
-     ORDER BY service_id NULLS LAST LIMIT 1
-  ) policy ON true
+  LEFT JOIN LATERAL (:policy) policy ON true
   LEFT JOIN LATERAL (:ways) way ON k.slot IS NOT NULL
   LEFT JOIN LATERAL (:last_heard) long_ago ON way.heard_at IS NULL
   CROSS JOIN LATERAL (:site) site
@@ -126,5 +129,6 @@ SELECT w.booking_id, w.person_id, w.org_id, w.role, w.phase, w.phase_since, w.ca
    FOR UPDATE OF w
 """.replace(":ways", WAYS)
     .replace(":last_heard", LAST_HEARD)
+    .replace(":policy", POLICY)
     .replace(":site", SITE)
 )
