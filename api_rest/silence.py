@@ -168,6 +168,7 @@ async def post_check_in(call: Call[CheckIn, NoQuery]) -> Reply:
         call.services.clock,
         watch_check_in.CheckIn(call.principal.person_id, body.booking_id, body.pin),
         raise_duress=lambda: raise_duress(call, body.fix),
+        new_id=uuid4,
     )
     return Reply({"items": items})
 

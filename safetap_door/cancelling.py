@@ -16,13 +16,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from config.limits import DOOR_CANCELS_MAX, PIN_DIGITS_MAX, PIN_DIGITS_MIN
 from engine.core.errors import InvalidInput, NotAllowed, Unavailable
-from engine.core.ids import IncidentId
-from engine.core.vocabulary import IncidentKind, Role
+from engine.core.ids import IncidentId, TriggerId
+from engine.core.vocabulary import Role
 from engine.people.accounts import check_standing
 from engine.people.passwords import Passwords
 from engine.people.tokens import Principal, bearer_token
-from engine.safetap.pin_cancel import cancel
-from engine.safetap.trigger import ReceivedTrigger, TokenState, parse_trigger
+from engine.safetap.pin_cancel import Given, cancel
+from engine.safetap.trigger import ReceivedTrigger, TokenState, duress_trigger
 from safetap_door.routes import SERVICES, DoorServices, door_of
 
 CANCEL_PATH: Final = "/v1/safetap/cancel"
@@ -74,10 +74,9 @@ async def cancel_alarm(request: web.Request) -> web.Response:
             services.pool,
             request.app[PASSWORDS],
             services.clock,
-            person_id=principal.person_id,
-            pin=asked.pin,
-            trigger_id=asked.trigger_id,
+            Given(principal.person_id, asked.pin, asked.trigger_id),
             raise_duress=lambda: raise_duress(request, principal, asked.fix),
+            new_id=services.new_id,
         )
     return web.Response(body=CANCELLED, content_type="application/json")
 
@@ -125,8 +124,7 @@ async def raise_duress(request: web.Request, principal: Principal, fix: object) 
     """Raise the alarm of somebody who has given their duress PIN."""
     services = request.app[SERVICES]
     now_ms = services.clock.now_ms()
-    fields = {"trigger_id": str(services.new_id()), "kind": IncidentKind.DURESS_PIN.value, "fix": fix}
-    trigger = parse_trigger(orjson.dumps(fields))
+    trigger = duress_trigger(TriggerId(services.new_id()), fix)
     is_expired = principal.expires_at_ms <= now_ms
     await services.intake.take(
         ReceivedTrigger(

@@ -59,6 +59,7 @@ async def take_check_in(request: web.Request) -> web.Response:
             services.clock,
             CheckIn(principal.person_id, said.booking_id, said.pin),
             raise_duress=lambda: raise_duress(request, principal, said.fix),
+            new_id=services.new_id,
         )
     return web.Response(body=orjson.dumps({"items": items}), content_type="application/json")
 
@@ -99,6 +100,7 @@ async def _take(request: web.Request, asked: Asked, *, pin: str | None, reply_id
                 services.clock,
                 CheckIn(asked.person_id, None, pin, reply_id),
                 raise_duress=lambda: raise_for(asked),
+                new_id=request.app[SERVICES].new_id,
             )
     except (InvalidInput, TooMany):
         return False

@@ -5,7 +5,6 @@ merely helpful (the fix, the booking) is left out when it cannot be read, and no
 still an alarm.
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -132,6 +131,12 @@ def parse_trigger(body: bytes) -> Trigger:
     )
 
 
+def duress_trigger(trigger_id: TriggerId, fix: object) -> Trigger:
+    """Return the trigger of a duress PIN; a `fix` of decoded JSON that cannot be used is left out, whatever it is."""
+    ignored: dict[str, str] = {}
+    return Trigger(trigger_id, IncidentKind.DURESS_PIN, fix=_fix(fix, ignored), ignored=ignored)
+
+
 def to_record(received: ReceivedTrigger) -> bytes:
     """Return the spool's form of a received trigger."""
     return orjson.dumps(received, default=str)
@@ -213,6 +218,6 @@ def _fix(raw: object, ignored: dict[str, str]) -> TriggerFix | None:
 
 
 def _number(raw: object, low: float, high: float) -> float | None:
-    if not isinstance(raw, int | float) or isinstance(raw, bool) or not math.isfinite(raw):
+    if not isinstance(raw, int | float) or isinstance(raw, bool):
         return None
-    return float(raw) if low <= raw <= high else None
+    return float(raw) if low <= raw <= high else None  # what is no number is within no bounds

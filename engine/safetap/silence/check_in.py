@@ -11,14 +11,14 @@ import asyncpg
 
 from engine.core.clock import Clock
 from engine.core.database import Connection, Pool
-from engine.core.errors import InvalidInput, Unavailable
+from engine.core.errors import InvalidInput
 from engine.core.ids import BookingId, PersonId
 from engine.core.units import MS_PER_S, rfc3339, utc_from_ms
 from engine.core.vocabulary import WatchStage
 from engine.people.passwords import Passwords
 from engine.safetap.channels.desk import show_at_desk
 from engine.safetap.incident_store import add_event, event_body, read_clock
-from engine.safetap.pin_cancel import RaiseDuress, note_duress, raise_if_forced
+from engine.safetap.pin_cancel import NewId, RaiseDuress, note_duress, raise_if_forced
 from engine.safetap.pins import PinKind, check_right, even_timing, judge_pin
 from engine.safetap.silence.decision import next_check_in_ms
 from engine.safetap.silence.facts_store import POLICY
@@ -81,17 +81,16 @@ class CheckIn:
 
 
 async def check_in(
-    pool: Pool, passwords: Passwords, clock: Clock, said: CheckIn, *, raise_duress: RaiseDuress
+    pool: Pool, passwords: Passwords, clock: Clock, said: CheckIn, *, raise_duress: RaiseDuress, new_id: NewId
 ) -> list[dict[str, object]]:
     """Take an answer and return what is watched from now on. Returning means: what the screen shows is "noted".
 
     Raises:
         InvalidInput: the PIN is wrong, or there is none and the organisation wants one.
         TooMany: wrong ones before it were too many, whatever this one is.
-        Unavailable: a duress PIN could be told nowhere: the phone sends again.
     """
     if said.pin is not None:
-        return await _by_pin(pool, passwords, clock, said, said.pin, raise_duress=raise_duress)
+        return await _by_pin(pool, passwords, clock, said, said.pin, raise_duress=raise_duress, new_id=new_id)
     async with pool.acquire() as conn, conn.transaction():
         if await _needs_pin(conn, said.person_id):
             raise InvalidInput("Answer with your PIN.", field="pin")
@@ -100,7 +99,14 @@ async def check_in(
 
 
 async def _by_pin(
-    pool: Pool, passwords: Passwords, clock: Clock, said: CheckIn, pin: str, *, raise_duress: RaiseDuress
+    pool: Pool,
+    passwords: Passwords,
+    clock: Clock,
+    said: CheckIn,
+    pin: str,
+    *,
+    raise_duress: RaiseDuress,
+    new_id: NewId,
 ) -> list[dict[str, object]]:
     person_id = said.person_id
     async with even_timing(clock):
@@ -110,10 +116,9 @@ async def _by_pin(
             if verdict.kind is not PinKind.WRONG and not verdict.is_locked:
                 await _note(conn, said, how="pin")
             if verdict.kind is PinKind.DURESS:
-                is_raised |= await note_duress(conn, person_id=person_id, now_ms=await read_clock(conn))
+                now_ms = await read_clock(conn)
+                await note_duress(conn, person_id=person_id, is_raised=is_raised, new_id=new_id, now_ms=now_ms)
             shown = await watches_of(conn, person_id)
-        if not is_raised:
-            raise Unavailable
     check_right(verdict, field="pin")
     return shown
 

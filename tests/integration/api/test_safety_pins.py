@@ -11,9 +11,11 @@ import pytest
 from config.limits import PIN_ANSWER_MS, PIN_FAILURES_MAX, SEVERITY_MAX
 from config.settings import Settings
 from engine.core.clock import SystemClock
+from engine.core.errors import Unavailable
 from engine.core.vocabulary import Role
 from engine.people.passwords import hash_password
 from engine.safetap import pins
+from engine.safetap.forwarding import DoorAnswer, Forwarder
 from tests.conftest import TokenKeys
 from tests.integration.api.conftest import Api, Cast, Person, Said, beside_a_door
 
@@ -46,6 +48,10 @@ async def worker(api: Api, cast: Cast, pool: asyncpg.Pool) -> Person:
 async def set_pins(pool: asyncpg.Pool, person: Person) -> None:
     at = "2023-01-01T00:00:00Z"
     await pool.execute(f"INSERT INTO safety_pin VALUES ($1, $2, $3, '{at}')", person.person_id, SAFE_HASH, DURESS_HASH)
+
+
+async def no_door(*_arguments: object, **_named: object) -> DoorAnswer:
+    raise Unavailable
 
 
 async def press(api: Api, person: Person) -> str:
@@ -190,3 +196,42 @@ async def test_setting_pins_needs_one_of_the_old_ones(api: Api, customer: Person
     assert (await incident_of(pool, customer))["kind"] == "duress_pin"
     assert (await put(safe_pin="2222", duress_pin="3333", current_pin=SAFE)).body == first.body
     assert (await cancel(api, customer, SAFE)).status == 422
+
+
+async def test_duress_opens_a_stood_down_alarm_again_also_where_no_door_answers(
+    api: Api, worker: Person, pool: asyncpg.Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await press(api, worker)
+    await incident_of(pool, worker)
+    await cancel(api, worker, SAFE)
+    assert (await incident_of(pool, worker))["state"] == "acknowledged"
+    monkeypatch.setattr(Forwarder, "forward", no_door)
+    began_ms = CLOCK.now_ms()
+    assert (await cancel(api, worker, DURESS)).body == {"state": "cancelled"}
+    incident = await incident_of(pool, worker)
+    assert (incident["kind"], incident["state"], incident["acknowledged_at"]) == ("duress_pin", "open", None)
+    due_at = await pool.fetchval("SELECT due_at FROM incident_timer")
+    assert (due_at.timestamp() * 1000 - began_ms) < 60_000, "the ladder is climbed from now on"
+
+
+async def test_setting_pins_looks_the_same_under_duress_where_no_door_answers(
+    api: Api, worker: Person, pool: asyncpg.Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await press(api, worker)
+    await incident_of(pool, worker)
+    monkeypatch.setattr(Forwarder, "forward", no_door)
+    fields = {"safe_pin": "2222", "duress_pin": "3333", "current_pin": DURESS}
+    said = await api.call("PUT", "/v1/me/safety/pins", fields, by=worker)
+    assert (said.status, said.body) == (200, {"state": "set"})
+    assert (await incident_of(pool, worker))["kind"] == "duress_pin"
+
+
+@pytest.mark.parametrize("path", ["/v1/safetap/cancel", "/v1/me/check-in"])
+async def test_no_fix_makes_duress_answer_otherwise(api: Api, worker: Person, pool: asyncpg.Pool, path: str) -> None:
+    """A number that JSON can say and no machine's integer holds."""
+    said = []
+    for pin in (SAFE, DURESS):
+        body = f'{{"pin": "{pin}", "fix": {{"lat": 41.1, "lng": -8.6, "ts_ms": {10**30}}}}}'
+        said.append(await api.call("POST", path, body.encode(), by=worker))
+    assert (said[0].status, said[0].body) == (said[1].status, said[1].body) == (200, said[0].body)
+    assert (await incident_of(pool, worker))["kind"] == "duress_pin"

@@ -126,3 +126,30 @@ async def test_only_whose_pin_it_is_may_try(door: OpenDoor, world: World, tokens
     customer = signed_in(world, tokens, world.customer)
     for body in ({}, {"pin": 1234}, {"pin": "12"}, {"pin": SAFE, "more": 1}, {"pin": SAFE, "trigger_id": "x"}):
         assert (await said(door.by_port, customer, **body))[0] == 422
+
+
+@pytest.mark.usefixtures("pins")
+@pytest.mark.parametrize(
+    "fix", [{"ts_ms": 10**30}, {"lat": "x" * 8_140}], ids=["a number of no size", "as long as can be"]
+)
+async def test_line_5_no_fix_makes_duress_answer_otherwise_or_cost_its_alarm(
+    door: OpenDoor, world: World, tokens: AccessTokens, fix: dict[str, object]
+) -> None:
+    worker = signed_in(world, tokens, world.worker)
+    answers = [await said(door.by_port, worker, pin=pin, fix=fix) for pin in (SAFE, DURESS)]
+    assert answers[0] == answers[1]
+    assert (await world.incident())["kind"] == "duress_pin"
+
+
+@pytest.mark.usefixtures("pins")
+async def test_a_safe_pin_again_and_again_puts_off_no_follow_up(
+    door: OpenDoor, world: World, tokens: AccessTokens
+) -> None:
+    """Who has learned the PIN must not be able to keep an alarm silent for as long as they like."""
+    worker = signed_in(world, tokens, world.worker)
+    await door.trigger(worker["Authorization"].removeprefix("Bearer "), {"trigger_id": str(uuid4()), "kind": "hold"})
+    await said(door.by_port, worker, pin=SAFE)
+    due_at = await world.pool.fetchval("SELECT due_at FROM incident_timer")
+    await said(door.by_port, worker, pin=SAFE)
+    assert await world.pool.fetchval("SELECT due_at FROM incident_timer") == due_at
+    assert (await world.events()).count("safe_pin") == 2
