@@ -1,16 +1,19 @@
-"""The outer loop of work that must go on: a store that is away costs a pause, never the process."""
+"""Work that must go on: a store that is away costs a pause, a claim that fails only itself, neither the process."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import Never
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Never, TypeVar
 
 import structlog
 from prometheus_client import Counter
 
 from config.limits import RESTART_BACKOFF_MS_MAX, RESTART_BACKOFF_MS_MIN
 from engine.core.clock import Clock
+from engine.core.database import CONNECTION_LOST
 
 log = structlog.get_logger(__name__)
+
+ClaimT = TypeVar("ClaimT")
 
 LOOP_FAILURES = Counter("clenzy_loop_failures_total", "Rounds of a durable loop that a store cut short.", ["loop"])
 
@@ -34,6 +37,34 @@ async def keep_running(
             LOOP_FAILURES.labels(name).inc()
             log.warning("loop.store_away", loop=name, error=repr(error), failures=failures)
             await clock.sleep_ms(backoff_ms(failures))
+
+
+async def together_or_alone(
+    take: Callable[[Sequence[ClaimT]], Awaitable[object]],
+    claims: Sequence[ClaimT],
+    *,
+    batch_failed: str,
+    claim_failed: str,
+    named: Callable[[ClaimT], Mapping[str, str]],
+) -> None:
+    """Take a batch; when it fails for a reason of its own, each by itself, so that one cannot hold up the rest.
+
+    A failure is logged under the events that are given, a claim with what `named` says of it; its lease runs out and it
+    is tried again. A lost connection is the caller's: it says nothing of any claim.
+    """
+    try:
+        await take(claims)
+    except CONNECTION_LOST:
+        raise
+    except Exception:
+        log.exception(batch_failed, claims=len(claims))
+        for claim in claims:
+            try:
+                await take([claim])
+            except CONNECTION_LOST:
+                raise
+            except Exception:
+                log.exception(claim_failed, **named(claim))
 
 
 def end_if_cancelled() -> None:

@@ -25,11 +25,11 @@ from config.limits import (
 )
 from engine.core.clock import Clock
 from engine.core.crash_point import crash_point
-from engine.core.database import CONNECTION_LOST, POSTGRES_ERRORS, Connection, Pool
+from engine.core.database import POSTGRES_ERRORS, Connection, Pool
 from engine.core.ids import IncidentId
 from engine.core.units import MS_PER_S, ms_from_utc, utc_from_ms
 from engine.core.vocabulary import Channel, IncidentState, NoticeState
-from engine.outbox.durable_loop import LOOP_FAILURES, end_if_cancelled
+from engine.outbox.durable_loop import LOOP_FAILURES, end_if_cancelled, together_or_alone
 from engine.outbox.listener import Wake
 from engine.people.crews import is_on_crew, workers_of
 from engine.safetap.channels.desk import show_at_desk
@@ -230,7 +230,13 @@ class EscalationLoop:
         claims = await self.claim(conn, now_ms)
         if claims:
             crash_point("step_claimed")
-            await self._take_all(conn, claims, now_ms)
+            await together_or_alone(
+                lambda some: self.take(conn, some, now_ms),
+                claims,
+                batch_failed="escalation.batch_failed",
+                claim_failed="escalation.step_failed",
+                named=lambda claim: {"incident_id": str(claim.incident_id)},
+            )
         return len(claims)
 
     async def claim(self, conn: Connection, now_ms: int) -> list[Claim]:
@@ -258,26 +264,6 @@ class EscalationLoop:
         for one, decision in steps:
             _observe(one, decision, now_ms)
         return len(steps)
-
-    async def _take_all(self, conn: Connection, claims: Sequence[Claim], now_ms: int) -> None:
-        """Take a batch; when it fails for a reason of its own, each by itself, so that one cannot hold up the rest."""
-        try:
-            await self.take(conn, claims, now_ms)
-        except CONNECTION_LOST:
-            raise
-        except Exception:
-            log.exception("escalation.batch_failed", claims=len(claims))
-            for claim in claims:
-                await self._take_alone(conn, claim, now_ms)
-
-    async def _take_alone(self, conn: Connection, claim: Claim, now_ms: int) -> None:
-        try:
-            await self.take(conn, [claim], now_ms)
-        except CONNECTION_LOST:
-            raise
-        except Exception:
-            # Its lease runs out and it is tried again; the line below is what an operator's alert looks for.
-            log.exception("escalation.step_failed", incident_id=str(claim.incident_id))
 
     async def _save_notices(self, conn: Connection, steps: Sequence[tuple[Incident, Decision]], now_ms: int) -> None:
         rows = [

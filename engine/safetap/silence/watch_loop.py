@@ -10,16 +10,14 @@ from dataclasses import replace
 from typing import Final, Never, assert_never
 from uuid import UUID
 
-import structlog
-
 from config.limits import OUTAGE_MEASURE_MS, SILENCE_BATCH_MAX, SILENCE_POLL_MS
 from engine.core.clock import Clock
 from engine.core.crash_point import crash_point
-from engine.core.database import CONNECTION_LOST, POSTGRES_ERRORS, Connection, Pool
+from engine.core.database import POSTGRES_ERRORS, Connection, Pool
 from engine.core.ids import IncidentId
 from engine.core.units import MS_PER_S
 from engine.core.vocabulary import WatchStage
-from engine.outbox.durable_loop import keep_running
+from engine.outbox.durable_loop import keep_running, together_or_alone
 from engine.safetap.escalation_loop import ReadClock
 from engine.safetap.incident_store import read_clock
 from engine.safetap.silence import watch_store
@@ -31,8 +29,6 @@ from engine.safetap.silence.outage_store import measure
 from engine.safetap.silence.usual_store import History
 from engine.safetap.silence.watch import Watch
 from engine.safetap.silence.watch_store import Advance, Claim, Due, WatchEvent
-
-log = structlog.get_logger(__name__)
 
 EVENT_OF: Final[dict[type[Decision], str]] = {Ask: "asked", Climb: "climbed", Calm: "calmed", Join: "climbed"}
 
@@ -71,14 +67,13 @@ class WatchLoop:
         crash_point("silence_after_claim")
         await self._history.learn(conn, {one.org_id for one in claims}, now_ms=now_ms)
         await self._look_for_outages(conn, claims, now_ms)
-        try:
-            await self.take(conn, claims, now_ms)
-        except CONNECTION_LOST:
-            raise
-        except Exception:
-            log.exception("silence.batch_failed", claims=len(claims))
-            for claim in claims:
-                await self._take_alone(conn, claim, now_ms)
+        await together_or_alone(
+            lambda some: self.take(conn, some, now_ms),
+            claims,
+            batch_failed="silence.batch_failed",
+            claim_failed="silence.watch_failed",
+            named=lambda claim: {"booking_id": str(claim.booking_id)},
+        )
         return len(claims)
 
     async def take(self, conn: Connection, claims: Sequence[Claim], now_ms: int) -> int:
@@ -94,15 +89,6 @@ class WatchLoop:
             signal = getattr(decision, "signal", None) or due.watch.signal
             DECISIONS.labels(type(decision).__name__.lower(), signal or "").inc()
         return len(every)
-
-    async def _take_alone(self, conn: Connection, claim: Claim, now_ms: int) -> None:
-        try:
-            await self.take(conn, [claim], now_ms)
-        except CONNECTION_LOST:
-            raise
-        except Exception:
-            # Its lease runs out and it is tried again; the line below is what an operator's alert looks for.
-            log.exception("silence.watch_failed", booking_id=str(claim.booking_id))
 
     async def _look_for_outages(self, conn: Connection, claims: Sequence[Claim], now_ms: int) -> None:
         if now_ms - self._measured_ms < OUTAGE_MEASURE_MS:

@@ -1,12 +1,13 @@
-"""The outer loop pauses while a store is away, and ends with a defect."""
+"""The outer loop pauses while a store is away, and ends with a defect; a claim that fails holds up no other."""
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import suppress
 
 import pytest
 
 from config.limits import RESTART_BACKOFF_MS_MAX, RESTART_BACKOFF_MS_MIN
-from engine.outbox.durable_loop import backoff_ms, keep_running
+from engine.outbox.durable_loop import backoff_ms, keep_running, together_or_alone
 from engine.outbox.listener import Wake
 from tests.fakes import ManualClock
 
@@ -104,3 +105,27 @@ async def test_a_wake_before_the_wait_is_not_lost_and_counts_once():
 async def test_without_a_wake_the_poll_ends_the_wait():
     async with asyncio.timeout(5):
         await Wake().wait(1)
+
+
+async def test_a_claim_that_fails_holds_up_no_other_and_a_lost_connection_ends_the_batch():
+    taken: list[list[int]] = []
+
+    async def take(claims: Sequence[int], lost: int | None = None) -> None:
+        if lost in claims and len(claims) == 1:
+            raise ConnectionResetError
+        if 2 in claims:
+            raise AwayError
+        taken.append(list(claims))
+
+    def named(claim: int) -> dict[str, str]:
+        told.append(claim)
+        return {"claim": str(claim)}
+
+    told: list[int] = []
+    words = {"batch_failed": "test.batch_failed", "claim_failed": "test.claim_failed"}
+    await together_or_alone(take, [4, 5], named=named, **words)
+    await together_or_alone(take, [1, 2, 3], named=named, **words)
+    assert (taken, told) == ([[4, 5], [1], [3]], [2])
+    with pytest.raises(ConnectionResetError):
+        await together_or_alone(lambda claims: take(claims, lost=1), [1, 2, 3], named=named, **words)
+    assert (taken[3:], told) == ([], [2])
