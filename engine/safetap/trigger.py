@@ -50,6 +50,11 @@ class Trust(StrEnum):
 TRUSTED: Final = frozenset({TokenState.VALID, TokenState.EXPIRED, TokenState.KEY})
 
 
+def trust_of(token_state: TokenState) -> Trust:
+    """Return what the door knows by a token; Postgres may know of a revocation."""
+    return Trust.VERIFIED if token_state in TRUSTED else Trust.UNVERIFIED
+
+
 @dataclass(frozen=True, slots=True)
 class TriggerFix:
     """Where the device believed to be. Degrees WGS84, metres, Unix milliseconds of the device."""
@@ -100,8 +105,8 @@ class ReceivedTrigger:
 
     @property
     def trust(self) -> Trust:
-        """What the door knows; Postgres may know of a revocation."""
-        return Trust.VERIFIED if self.token_state in TRUSTED else Trust.UNVERIFIED
+        """What the door knows."""
+        return trust_of(self.token_state)
 
 
 def parse_trigger(body: bytes) -> Trigger:

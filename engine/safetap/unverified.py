@@ -17,7 +17,7 @@ from engine.core.ids import IncidentId, OrgId, PersonId
 from engine.core.vocabulary import Door
 from engine.safetap.key_table import keys_by_hash
 from engine.safetap.senders import Stranger
-from engine.safetap.trigger import TRUSTED, TokenState, Trigger, Trust, trigger_of
+from engine.safetap.trigger import TokenState, Trigger, Trust, trigger_of, trust_of
 from engine.safetap.trigger_store import store_triggers
 
 # The organisation is told by the booking that it names, or by its own word where there is such an organisation.
@@ -68,7 +68,7 @@ class _Claim:
 
     @property
     def trust(self) -> Trust:
-        return Trust.VERIFIED if self.token_state in TRUSTED else Trust.UNVERIFIED
+        return trust_of(self.token_state)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,8 @@ from gateway_ws.trackers.reading import (
     TrackedFix,
     fix_or_reason,
     gathered,
-    json_of,
     number,
+    object_of,
     part,
     scaled,
     skipped,
@@ -25,10 +25,10 @@ _CHARGING: Final = ("charging", "full")
 
 def read(body: bytes) -> Report:
     """Return what a POST says. A negative speed, course or accuracy is how iOS writes that it does not know."""
-    said = json_of(body)
+    said = object_of(body)
     if isinstance(said, Skip):
         return skipped(said)
-    features = said.get("locations") if isinstance(said, dict) else None
+    features = said.get("locations")
     if not isinstance(features, list):
         return skipped(Skip.MALFORMED)
     if not features:

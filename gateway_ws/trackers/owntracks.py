@@ -9,8 +9,8 @@ from gateway_ws.trackers.reading import (
     TrackedFix,
     fix_or_reason,
     gathered,
-    json_of,
     number,
+    object_of,
     scaled,
     skipped,
     time_ms,
@@ -22,11 +22,9 @@ _CHARGING: Final = (2, 3)
 
 def read(body: bytes) -> Report:
     """Return what a POST says. Only `location` is a fix; farewells, transitions, waypoints and the like come too."""
-    said = json_of(body)
+    said = object_of(body)
     if isinstance(said, Skip):
         return skipped(said)
-    if not isinstance(said, dict):
-        return skipped(Skip.MALFORMED)
     if said.get("_type") == "encrypted":
         return skipped(Skip.ENCRYPTED)
     if said.get("_type") != "location":

@@ -121,14 +121,15 @@ def payload_of(fixes: Sequence[TrackedFix]) -> bytes:
     return rows.tobytes()
 
 
-def json_of(body: bytes) -> object:
-    """Return what a JSON body says, or why it says nothing."""
+def object_of(body: bytes) -> dict[str, Any] | Skip:
+    """Return the JSON object that a body is, or why it says nothing."""
     if not body.strip():
         return Skip.EMPTY
     try:
-        return orjson.loads(body)
+        said = orjson.loads(body)
     except orjson.JSONDecodeError:
         return Skip.MALFORMED
+    return said if isinstance(said, dict) else Skip.MALFORMED
 
 
 def form_of(body: bytes) -> dict[str, str]:

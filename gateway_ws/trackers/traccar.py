@@ -10,8 +10,8 @@ from gateway_ws.trackers.reading import (
     fix_or_reason,
     gathered,
     is_yes,
-    json_of,
     number,
+    object_of,
     part,
     scaled,
     skipped,
@@ -24,11 +24,9 @@ PERCENT: Final = 100
 
 def read(body: bytes) -> Report:
     """Return what a POST says; the app's SOS shortcut sends a location with `extras: {"alarm": "sos"}`."""
-    said = json_of(body)
+    said = object_of(body)
     if isinstance(said, Skip):
         return skipped(said)
-    if not isinstance(said, dict):
-        return skipped(Skip.MALFORMED)
     credential = text(said.get("device_id"))
     locations = said.get("location")
     every = locations if isinstance(locations, list) else [locations]
