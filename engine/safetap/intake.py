@@ -28,7 +28,7 @@ from config.limits import (
 )
 from engine.core.clock import Clock
 from engine.core.crash_point import crash_point
-from engine.core.database import POSTGRES_ERRORS, Pool
+from engine.core.database import CONNECTION_LOST, Pool
 from engine.core.errors import NotSignedIn, Unavailable
 from engine.core.ids import IncidentId
 from engine.core.units import MS_PER_S
@@ -43,8 +43,13 @@ log = structlog.get_logger(__name__)
 
 NEVER: Final = (asyncpg.IntegrityConstraintViolationError, asyncpg.DataError)
 """What trying again will not mend: the organisation or region of the token is gone."""
+NOT_NOW: Final = (*CONNECTION_LOST, asyncpg.TransactionRollbackError, asyncpg.ReadOnlySQLTransactionError)
+"""What says nothing about the alarm at hand: any other would fare no better."""
 AWAY: Final = Settled(Delivery.AWAY)
+STUCK: Final = Settled(Delivery.STUCK)
 REFUSED: Final = Settled(Delivery.REFUSED)
+LATER: Final = frozenset({Delivery.AWAY, Delivery.STUCK})
+"""Of what has not been taken: it is offered again."""
 SIZE: Final = Size(
     TRIGGERS_WAITING_MAX, TRIGGERS_PER_PERSON_WAITING_MAX, TRIGGERS_PER_COMMIT_MAX, COMMITTERS, COMMIT_PACE_MS
 )
@@ -149,14 +154,14 @@ class Intake:
             if settled is not None and not settled.done():
                 outcomes[position:] = [Delivery.AWAY] * (len(records) - position)
                 break
-            if settled is None or (known := settled.result().delivery) is Delivery.AWAY:
+            if settled is None or (known := settled.result().delivery) in LATER:
                 rest[position] = one
             else:
                 outcomes[position] = known
                 del self._in_both[_key_of(one)]
         for (position, one), outcome in zip(rest.items(), await self._commit(list(rest.values())), strict=True):
             outcomes[position] = outcome.delivery
-            if outcome.delivery is not Delivery.AWAY:
+            if outcome.delivery not in LATER:
                 self._in_both.pop(_key_of(one), None)
         if any(outcomes[position] is Delivery.DONE for position in rest):
             crash_point("after_replay_commit")
@@ -165,7 +170,7 @@ class Intake:
     async def _commit(self, batch: Sequence[ReceivedTrigger]) -> list[Settled]:
         outcomes = await self._try(batch)
         for received, outcome in zip(batch, outcomes, strict=True):
-            if outcome.delivery is not Delivery.AWAY:
+            if outcome.delivery not in LATER:
                 self._tell(lambda: self._watch.settled(received, outcome.incident_id))  # noqa: B023 - called at once
         return outcomes
 
@@ -183,18 +188,16 @@ class Intake:
         try:
             async with self._pool.acquire() as conn:
                 incident_ids = await store_triggers(conn, batch, new_id=self._new_id, in_one=True)
-        except NEVER:
-            if len(batch) > 1:  # one of them; the others must not pay for it
-                return [outcome for one in batch for outcome in await self._try([one])]
-            log.exception("trigger.refused", trigger_id=first)
-            return [REFUSED]
-        except POSTGRES_ERRORS as error:
+        except NOT_NOW as error:
             log.warning("trigger.not_committed", trigger_id=first, count=len(batch), error=repr(error))
             return [AWAY] * len(batch)
-        except Exception:
+        except Exception as error:
+            if len(batch) > 1:  # one of them; the others must not pay for it
+                return [outcome for one in batch for outcome in await self._try([one])]
             # A defect of ours must not cost an alarm: the spool has it, and this line says so until it is mended.
-            log.exception("trigger.not_committed", trigger_id=first, count=len(batch))
-            return [AWAY] * len(batch)
+            is_final = isinstance(error, NEVER)
+            log.exception("trigger.refused" if is_final else "trigger.not_committed", trigger_id=first, count=1)
+            return [REFUSED if is_final else STUCK]
         crash_point("after_commit")
         return [REFUSED if one is None else Settled(Delivery.DONE, one) for one in incident_ids]
 

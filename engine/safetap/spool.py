@@ -4,6 +4,7 @@ An append returns only after `fdatasync`, so what it returned for survives the p
 dies. Each record is framed `length u32, crc32 u32, payload` (little-endian): a kill in mid-write leaves a torn tail,
 which was never acknowledged and is not read. The file is locked while its process lives; the next process takes over
 whatever nobody holds. Delivery is at least once: who delivers must be idempotent. Of one key there is one record.
+A record, or a file, that is stuck for a reason of its own holds up no other.
 """
 
 import asyncio
@@ -53,12 +54,25 @@ class Delivery(Enum):
     DONE = auto()
     AWAY = auto()
     """Not now: this record and those after it stay."""
+    STUCK = auto()
+    """Not this one, for a reason of its own: it stays, those after it are offered."""
     REFUSED = auto()
     """Never: kept aside, the next one is tried."""
 
 
 Deliver = Callable[[Sequence[bytes]], Awaitable[Sequence[Delivery]]]
 """Takes records in their order and says what became of each; those behind one that is `AWAY` are offered again."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Offered:
+    """What became of a file's records: how many bytes of it, from its beginning on, are done with."""
+
+    done_bytes: int
+    read_bytes: int
+    """Where its readable records end, unless the offering ended before."""
+    is_away: bool
+    """The store takes nothing now: no other file is offered either."""
 
 
 class SpoolFull(OSError):  # noqa: N818 - named as the state, as the errors of the core are
@@ -98,6 +112,8 @@ class Spool:
         self._keys: deque[tuple[Hashable, int]] = deque()
         """Key and bytes of each record in this process's own file that is not delivered yet, in the file's order."""
         self._held: set[Hashable] = set()
+        self._aside: set[bytes] = set()
+        """What this process has kept aside: a file that must wait for its other records is offered again whole."""
         self._is_writing = False
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="spool")
 
@@ -147,13 +163,20 @@ class Spool:
 
     async def replay(self, deliver: Deliver) -> bool:
         """Offer what waits to `deliver`, also what killed processes left; return whether nothing waits any more."""
-        own = await self._in_thread(self._read_own)
-        if not await self._deliver_own(own, deliver):
-            return False
-        for path in await self._in_thread(self._others):
-            if not await self._adopt(path, deliver):
+        is_empty = True
+        adoptions = [partial(self._adopt, path) for path in await self._others()]
+        files: list[Callable[[Deliver], Awaitable[_Offered]]] = [self._deliver_own, *adoptions]
+        for deliver_file in files:
+            try:
+                offered = await deliver_file(deliver)
+            except OSError:
+                log.exception("spool.unreadable")
+                is_empty = False
+                continue
+            if offered.is_away:
                 return False
-        return True
+            is_empty &= offered.done_bytes == offered.read_bytes
+        return is_empty
 
     def _write_waiting(self) -> None:
         if self._is_writing or not self._waiting:
@@ -184,47 +207,65 @@ class Spool:
             self._held.discard(key)
             size -= record_size
 
-    async def _deliver_own(self, data: bytes, deliver: Deliver) -> bool:
-        at = 0
-        for payloads in _batches(read_frames(data)):
-            count, is_whole = await self._offer(payloads, deliver)
-            done = sum(FRAME.size + len(payload) for payload in payloads[:count])
-            self._let_go(done)
-            at += done
-            if not is_whole:
-                return False
-        if at < len(data):  # no torn tail here, every record was synced: the disk gave back something else
-            log.error("spool.unreadable", file=self._path.name, bytes=len(data) - at)
-            await self._in_thread(self._keep_aside, data[at:])
-            self._let_go(len(data) - at)
+    async def _deliver_own(self, deliver: Deliver) -> _Offered:
+        data = await self._in_thread(self._read_own)
+        offered = await self._offer(data, deliver)
+        self._let_go(offered.done_bytes)
+        if offered.is_away or offered.done_bytes < offered.read_bytes:
+            return offered
+        if rest := data[offered.read_bytes :]:  # no torn tail here, every record was synced
+            log.error("spool.unreadable", file=self._path.name, bytes=len(rest))
+            await self._in_thread(self._keep_aside, rest)
+            self._let_go(len(rest))
         await self._in_thread(self._truncate_if_delivered)
-        return True
+        return offered
 
-    async def _adopt(self, path: Path, deliver: Deliver) -> bool:
+    async def _adopt(self, path: Path, deliver: Deliver) -> _Offered:
         """Deliver the file of a process that no longer lives, then remove it."""
         fd = await self._in_thread(_lock_orphan, path)
         if fd is None:
-            return True
+            return _Offered(0, 0, is_away=False)
         try:
             data = await self._in_thread(_read_whole, fd)
-            for payloads in _batches(read_frames(data)):
-                _, is_whole = await self._offer(payloads, deliver)
-                if not is_whole:
-                    return False
+            offered = await self._offer(data, deliver)
+            if offered.is_away or offered.done_bytes < offered.read_bytes:
+                return offered
+            if rest := data[offered.read_bytes :]:
+                await self._keep_rest_aside(path, rest)
             await self._in_thread(path.unlink)
             log.info("spool.adopted", file=path.name, bytes=len(data))
         finally:
             os.close(fd)
-        return True
+        return offered
 
-    async def _offer(self, payloads: Sequence[bytes], deliver: Deliver) -> tuple[int, bool]:
-        """Return how many of the first records are done with, and whether that is all of them."""
-        for number, (payload, delivery) in enumerate(zip(payloads, await deliver(payloads), strict=True)):
-            if delivery is Delivery.AWAY:
-                return number, False
-            if delivery is Delivery.REFUSED:
-                await self._in_thread(self._keep_aside, payload)
-        return len(payloads), True
+    async def _keep_rest_aside(self, path: Path, rest: bytes) -> None:
+        """Keep what cannot be read: a torn tail is nobody's, what stands behind a broken record was acknowledged."""
+        told = log.info if _is_torn(rest) else log.error
+        told("spool.unreadable", file=path.name, bytes=len(rest))
+        await self._in_thread(self._keep_aside, rest)
+
+    async def _offer(self, data: bytes, deliver: Deliver) -> _Offered:
+        done = read = 0
+        is_stuck = False
+        for payloads in _batches(read_frames(data)):
+            deliveries = await deliver(payloads)
+            for payload, delivery in zip(payloads, deliveries, strict=True):
+                if delivery is Delivery.AWAY:
+                    return _Offered(done, read, is_away=True)
+                if delivery is Delivery.REFUSED and payload not in self._aside:
+                    await self._in_thread(self._keep_aside, payload)
+                    self._aside.add(payload)
+                read += FRAME.size + len(payload)
+                is_stuck |= delivery is Delivery.STUCK
+                done = done if is_stuck else read
+            if len(payloads) == SPOOL_REPLAY_BATCH and set(deliveries) == {Delivery.STUCK}:
+                # Nobody gets through: that is no record's own reason, and to try all of them would be a flood.
+                return _Offered(done, read, is_away=True)
+        return _Offered(done, read, is_away=False)
+
+    async def _others(self) -> list[Path]:
+        files = await self._in_thread(lambda: sorted(self._folder.glob(f"*{SUFFIX}")))
+        return [path for path in files if path != self._path]
 
     async def _in_thread(self, work: Callable[..., T], *arguments: object) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
@@ -287,9 +328,6 @@ class Spool:
         finally:
             os.close(fd)
 
-    def _others(self) -> list[Path]:
-        return sorted(path for path in self._folder.glob(f"*{SUFFIX}") if path != self._path)
-
     def _close(self) -> None:
         """Leave no empty file behind; one that still holds records stays for the next process."""
         if self._size == self._delivered:
@@ -325,6 +363,14 @@ def _lock_orphan(path: Path) -> int | None:
         os.close(fd)
         return None
     return fd
+
+
+def _is_torn(rest: bytes) -> bool:
+    """Return whether what is left of a file is the beginning of one record."""
+    if len(rest) < FRAME.size:
+        return True
+    length: int = FRAME.unpack_from(rest)[0]
+    return FRAME.size + length > len(rest) and length <= RECORD_BYTES_MAX
 
 
 def _read_whole(fd: int) -> bytes:

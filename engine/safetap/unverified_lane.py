@@ -28,7 +28,7 @@ from engine.core.database import POSTGRES_ERRORS, Pool
 from engine.core.units import utc_from_ms
 from engine.safetap.budget import Budgets, Rate
 from engine.safetap.commit_lane import CommitLane, Settled, Size
-from engine.safetap.intake import AWAY, NEVER, REFUSED
+from engine.safetap.intake import AWAY, LATER, NEVER, NOT_NOW, REFUSED, STUCK
 from engine.safetap.metrics import UNVERIFIED
 from engine.safetap.spool import Delivery, Spool
 from engine.safetap.unverified import DELETE_OLD, UnverifiedTrigger, from_record, store_unverified, to_record
@@ -99,7 +99,7 @@ class UnverifiedLane:
         unverified = [one for _, one in batch]
         outcomes = await self._try(unverified)
         for one, outcome in zip(unverified, outcomes, strict=True):
-            if outcome.delivery is Delivery.AWAY:
+            if outcome.delivery in LATER:
                 await self._keep(one)
         return outcomes
 
@@ -121,17 +121,17 @@ class UnverifiedLane:
         try:
             async with self._pool.acquire() as conn:
                 incident_ids = await store_unverified(conn, batch, new_id=self._new_id)
-        except NEVER as error:
-            if len(batch) > 1:  # one of them; the others must not pay for it
-                return [outcome for one in batch for outcome in await self._try([one])]
-            log.warning("unverified.refused", error=repr(error))
-            return [REFUSED]
-        except POSTGRES_ERRORS as error:
+        except NOT_NOW as error:
             log.warning("unverified.not_committed", count=len(batch), error=repr(error))
             return [AWAY] * len(batch)
-        except Exception:
-            log.exception("unverified.not_committed", count=len(batch))
-            return [AWAY] * len(batch)
+        except Exception as error:
+            if len(batch) > 1:  # one of them; the others must not pay for it
+                return [outcome for one in batch for outcome in await self._try([one])]
+            if isinstance(error, NEVER):
+                log.warning("unverified.refused", error=repr(error))
+                return [REFUSED]
+            log.exception("unverified.not_committed", count=1)
+            return [STUCK]
         return [Settled(Delivery.DONE, one) for one in incident_ids]
 
 

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from config.limits import SPOOL_REPLAY_BATCH
 from engine.safetap.spool import Delivery, Spool, SpoolFull, frame, read_frames
 
 
@@ -22,15 +23,18 @@ class Store:
         self.records: list[bytes] = []
         self.is_away = False
         self.poison: bytes | None = None
+        self.stuck: bytes | None = None
 
     async def deliver(self, records: Sequence[bytes]) -> list[Delivery]:
         return [self.take(record) for record in records]
 
     def take(self, record: bytes) -> Delivery:
-        if self.is_away:
-            return Delivery.AWAY
         if record == self.poison:
             return Delivery.REFUSED
+        if self.is_away:
+            return Delivery.AWAY
+        if record == self.stuck:
+            return Delivery.STUCK
         self.records.append(record)
         return Delivery.DONE
 
@@ -127,6 +131,7 @@ async def test_the_file_of_a_killed_process_is_adopted(tmp_path: Path) -> None:
     program = f"""
 import asyncio, os, signal, sys, uuid
 from pathlib import Path
+from config.limits import SPOOL_REPLAY_BATCH
 from engine.safetap.spool import Spool
 async def main():
     async with Spool(Path({str(tmp_path)!r}), name=uuid.uuid4()) as spool:
@@ -258,3 +263,72 @@ async def test_who_leaves_while_it_is_written_takes_nothing_with_them(tmp_path: 
         await second
         assert await spool.replay(store.deliver)
     assert store.records == [b"alarm"]
+
+
+async def test_who_is_stuck_holds_up_nobody_and_stays(tmp_path: Path) -> None:
+    store = Store()
+    store.stuck = b"stuck"
+    numbers = [b"%d" % number for number in range(2 * SPOOL_REPLAY_BATCH)]
+    for is_adopted in (False, True):
+        async with Spool(tmp_path, name=uuid4()) as spool:
+            for payload in (b"stuck", *numbers) if not is_adopted else ():
+                await spool.append(payload, payload)
+            store.records.clear()
+            assert not await spool.replay(store.deliver)
+            assert store.records[: len(numbers)] == numbers
+            await spool.append(b"later", b"later")
+            assert not await spool.replay(store.deliver)
+            assert b"later" in store.records
+    store.stuck = None
+    async with Spool(tmp_path, name=uuid4()) as spool:
+        assert await spool.replay(store.deliver)
+    assert b"stuck" in store.records
+    assert spool_files(tmp_path) == []
+
+
+async def test_where_nobody_gets_through_not_everybody_is_tried(tmp_path: Path) -> None:
+    tried = 0
+
+    async def stuck(records: Sequence[bytes]) -> list[Delivery]:
+        nonlocal tried
+        tried += len(records)
+        return [Delivery.STUCK] * len(records)
+
+    async with Spool(tmp_path, name=uuid4()) as spool:
+        for number in range(2 * SPOOL_REPLAY_BATCH):
+            await spool.append(b"%d" % number, number)
+        assert not await spool.replay(stuck)
+    assert tried == SPOOL_REPLAY_BATCH
+
+
+async def test_what_stands_behind_a_broken_record_of_a_killed_process_is_kept_aside(tmp_path: Path) -> None:
+    """It was acknowledged: a disk that gave back something else must not make it vanish."""
+    broken = bytearray(frame(b"broken"))
+    broken[-1] ^= 1
+    whole = frame(b"one") + bytes(broken) + frame(b"two")
+    (tmp_path / f"{uuid4()}.spool").write_bytes(whole)
+    store = Store()
+    async with Spool(tmp_path, name=uuid4()) as spool:
+        assert await spool.replay(store.deliver)
+    assert store.records == [b"one"]
+    assert [list(read_frames(data)) for data in kept_aside(tmp_path)] == [[bytes(broken) + frame(b"two")]]
+    assert spool_files(tmp_path) == []
+
+
+async def test_a_file_that_cannot_be_read_holds_up_no_other(tmp_path: Path) -> None:
+    (tmp_path / "00000000.spool").mkdir()
+    (tmp_path / "11111111.spool").write_bytes(frame(b"kept"))
+    store = Store()
+    async with Spool(tmp_path, name=uuid4()) as spool:
+        assert not await spool.replay(store.deliver)
+    assert store.records == [b"kept"]
+
+
+async def test_what_is_refused_is_kept_aside_once_while_postgres_is_away(tmp_path: Path) -> None:
+    store = Store()
+    store.poison, store.is_away = b"poison", True
+    (tmp_path / f"{uuid4()}.spool").write_bytes(frame(b"poison") + frame(b"one"))
+    async with Spool(tmp_path, name=uuid4()) as spool:
+        for _ in range(3):
+            assert not await spool.replay(store.deliver)
+    assert [list(read_frames(data)) for data in kept_aside(tmp_path)] == [[b"poison"]]
