@@ -18,6 +18,7 @@ from config.limits import STOP_TIMEOUT_MS
 from engine.core.clock import SystemClock
 from engine.core.database import Pool
 from engine.core.vocabulary import Door
+from engine.eta.arrivals import Arrivals
 from engine.eta.choice import open_eta_source
 from engine.outbox.durable_loop import keep_running
 from engine.people.passwords import Passwords
@@ -51,7 +52,7 @@ async def root(process: Process) -> None:
             safetap=await stack.enter_async_context(
                 Forwarder(socket_path=settings.safetap_socket_path, url=settings.safetap_url, door=Door.API)
             ),
-            eta=await stack.enter_async_context(open_eta_source(settings, clock)),
+            arrivals=Arrivals(await stack.enter_async_context(open_eta_source(settings, clock)), clock=clock),
             pages_dir=pages_folder(),
             jurisdictions=load_jurisdictions(own=settings.jurisdictions_dir),
         )

@@ -14,7 +14,6 @@ from engine.core.errors import Conflict, NotFound
 from engine.core.ids import BookingId, OfferId, PersonId
 from engine.core.units import DEG_E7
 from engine.core.vocabulary import MatchingRule, MatchingWarning, OfferState, Role, Withdrawal
-from engine.eta.source import arrival
 from engine.geo.cell_index import CellIndex
 from engine.matcher import desk_assignment
 from engine.matcher.desk_assignment import Wish
@@ -179,7 +178,7 @@ async def _way(call: Call[Any, Any]) -> Way:
     if place is None:
         return Way()
     start, goal = (place.lat_deg, place.lng_deg), (ends["lat"], ends["lng"])
-    eta = await arrival(call.services.eta, start, goal, at_ms=call.now_ms)
+    eta = await call.services.arrivals.of(start, goal)
     return Way(place, eta.eta_s)
 
 

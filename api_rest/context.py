@@ -18,7 +18,7 @@ from engine.core.database import Connection, Pool
 from engine.core.errors import ClenzyError
 from engine.core.redis_store import RedisClient
 from engine.core.units import MS_PER_S
-from engine.eta.source import EtaSource
+from engine.eta.arrivals import Arrivals
 from engine.people.audit import append_audit
 from engine.people.passwords import Passwords
 from engine.people.tokens import AccessTokens, Principal
@@ -60,8 +60,8 @@ class Services:
     tokens: AccessTokens
     passwords: Passwords
     safetap: Forwarder
-    eta: EtaSource
-    """The installation's travel times, as the matcher and the gateways have them."""
+    arrivals: Arrivals
+    """By the installation's travel times, as the matcher and the gateways have them."""
     pages_dir: Path
     """The built web pages; the folder may be absent."""
     jurisdictions: Jurisdictions = field(default_factory=load_jurisdictions)

@@ -17,7 +17,6 @@ from engine.core.errors import Conflict, InvalidInput, NotFound
 from engine.core.ids import BookingId
 from engine.core.units import ms_from_utc, rfc3339, utc_from_ms
 from engine.core.vocabulary import BookingState
-from engine.eta.source import arrival
 from engine.eta.straight_line import Eta
 from engine.people.trip_share import end_shares, read_shared, share_trip
 
@@ -109,7 +108,7 @@ async def get_shared(call: Call[NoBody, SharedQuery]) -> Reply:
     eta = None
     if row["at"] is not None:
         place, door = (row["lat"], row["lng"]), (row["door_lat"], row["door_lng"])
-        eta = await arrival(call.services.eta, place, door, at_ms=call.now_ms)
+        eta = await call.services.arrivals.of(place, door)
     shown = _shown(row, eta)
     if call.query.form is ShareFormat.HTML:
         return Reply(_page(shown).encode(), media_type=HTML)

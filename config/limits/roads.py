@@ -27,6 +27,8 @@ LEARNED_WIDE_CELLS_MAX: Final = 300
 """The same for cells of 5 km2, of which there is an entry a pair: 90,000 of them, or half a megabyte in a file."""
 CUSTOMER_ETAS_EVERY_MS: Final = 5_000
 """How old an answer of the source about a job may be before it is asked again; till then it goes by the line."""
+ARRIVALS_KEPT_MAX: Final = 1_024
+"""Answers that an API keeps for those who follow the same trip; beyond it the oldest is asked for again."""
 CUSTOMER_ETA_TURN_MS: Final = 200
 """How often a gateway asks the source about those of its jobs that are due."""
 CUSTOMER_ETAS_A_TURN_MAX: Final = 64

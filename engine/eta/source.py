@@ -9,12 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.eta import straight_line
-from engine.eta.straight_line import Eta
 
 Floats: TypeAlias = NDArray[np.float64]
 Outcomes: TypeAlias = NDArray[np.uint8]
-LatLng: TypeAlias = tuple[float, float]
-"""Degrees."""
 
 
 class EtaOutcome(IntEnum):
@@ -128,15 +125,6 @@ class StraightLineSource:
         """Return the times of each question."""
         del at_ms
         return [straight_answer(each) for each in questions]
-
-
-async def arrival(source: EtaSource, start: LatLng, goal: LatLng, *, at_ms: int) -> Eta:
-    """Return what a source says of one trip that begins at `at_ms` (Unix), in whole seconds.
-
-    It may take as long as a router may: no caller holds a transaction, or a connection that others wait for.
-    """
-    found = await source.arrivals(np.array([start[0]]), np.array([start[1]]), *goal, at_ms=at_ms)
-    return Eta(*(round(float(each[0])) for each in (found.eta_s, found.low_s, found.high_s)))
 
 
 def straight_arrivals(

@@ -26,6 +26,7 @@ from engine.core.ids import OrgId, PersonId, RegionId, WorkerSlot
 from engine.core.problem import PROBLEM_TYPE
 from engine.core.units import DEG_E7
 from engine.core.vocabulary import Door, Role
+from engine.eta.arrivals import Arrivals
 from engine.eta.source import EtaSource, StraightLineSource
 from engine.geo.cell_index import CellIndex
 from engine.geo.cells import cell_of
@@ -230,7 +231,7 @@ async def services(
             tokens=access_tokens,
             passwords=passwords,
             safetap=forwarder,
-            eta=eta,
+            arrivals=Arrivals(eta, clock=clock),
             pages_dir=tmp_path / "dist",
         )
     passwords.close()
