@@ -15,7 +15,10 @@ DECIMALS: Final = 4
 def detail_of(
     decision: Decision, *, worker_id: Callable[[int], PersonId], bookings: Sequence[UUID] = ()
 ) -> dict[str, object]:
-    """Return what is kept; `bookings` are those that were decided together, by seat."""
+    """Return what is kept; `bookings` are those that were decided together, by seat.
+
+    Of a booking that nobody is found for only what does not change with each window: the log tells it once.
+    """
     ranking, said = decision.ranking, decision.circumstances
     risk = said.risk
     return {
@@ -37,7 +40,7 @@ def detail_of(
         "risk": {"score": round(risk.score, DECIMALS), "terms": {k: round(v, DECIMALS) for k, v in risk.terms.items()}},
         "asks_again": said.asks_again,
         "eta": {} if decision.arrivals is None else dict(outcomes_of(decision.arrivals)),
-        "plan": _plan(decision.share, worker_id, bookings),
+        "plan": _plan(decision.share, worker_id, bookings) if decision.to_ask else _waiting(decision.share, worker_id),
     }
 
 
@@ -46,12 +49,14 @@ def waiting_detail_of(decision: Decision, *, worker_id: Callable[[int], PersonId
 
     A window is planned every second or two; what changes with each is left out, so that the log tells once.
     """
-    share = decision.share
+    return {"policy": decision.circumstances.policy, "plan": _waiting(decision.share, worker_id)}
+
+
+def _waiting(share: Share, worker_id: Callable[[int], PersonId]) -> dict[str, object]:
+    if share.mode is Mode.IMMEDIATE:
+        return {"mode": share.mode.value}
     waits_for = None if share.reserved_slot is None else str(worker_id(share.reserved_slot))
-    return {
-        "policy": decision.circumstances.policy,
-        "plan": {"mode": share.mode.value, "outcome": str(share.outcome), "waits_for": waits_for},
-    }
+    return {"mode": share.mode.value, "outcome": str(share.outcome), "waits_for": waits_for}
 
 
 def _plan(share: Share, worker_id: Callable[[int], PersonId], bookings: Sequence[UUID]) -> dict[str, object]:

@@ -19,7 +19,6 @@ from config.limits import (
     DISPATCH_BATCH_MAX,
     DISPATCH_PARALLEL_MAX,
     DISPATCH_POLL_MS,
-    DISPATCH_RETRY_MS,
     WINDOW_BOOKINGS_MAX,
 )
 from engine.core.clock import Clock
@@ -232,7 +231,8 @@ class Dispatcher:
         async with self._pool.acquire() as conn:
             regions = None if self._regions is None else self._regions.store
             claims = await claim_due(conn, now_ms=now_ms, limit=limit, regions=regions)
-            asked_before = [claim.booking_id for claim in claims if claim.version > NEW_VERSION]
+            # Of a crew somebody may have had, or have left, another seat.
+            asked_before = [each.booking_id for each in claims if each.version > NEW_VERSION or each.crew_id]
             past = await past_offers(conn, asked_before) if asked_before else {}
             policy = self._policy()
             if claims:
@@ -299,10 +299,12 @@ class Dispatcher:
             window_id = self._new_id()
             work.append(self.recorder.keep_window(self._pool, window_id, decisions[0].share))
             # Nothing is awaited between here and the last reservation: nobody of the plan is given away twice.
-            for (job, _), decision in zip(whole, decisions, strict=True):
-                work.append(
-                    self._guarded(job, self._carried_out(job, decision, self._taken(job, decision), names, window_id))
-                )
+            pairs = [(job, decision) for (job, _), decision in zip(whole, decisions, strict=True)]
+            gone = {job.claim.crew_id for job, decision in pairs if decision.to_ask and not self._free(decision)}
+            for job, decision in pairs:
+                is_left = job.claim.crew_id is not None and job.claim.crew_id in gone
+                to_ask = () if is_left else self._taken(job, decision)
+                work.append(self._guarded(job, self._carried_out(job, decision, to_ask, names, window_id)))
         else:  # a crew is asked for together or not at all: it is left to its leases
             work += [self._guarded(job, self._outcome(job)) for job, _ in whole if job.claim.crew_id is None]
         await asyncio.gather(*work)
@@ -357,10 +359,13 @@ class Dispatcher:
 
     def _taken(self, job: Job, decision: Decision) -> tuple[Choice, ...]:
         """Reserve whom to ask first, of those who are still free, and return all of these."""
-        free = tuple(each for each in decision.to_ask if self.table.is_free(each.slot))
+        free = self._free(decision)
         for each in free[: job.asking.at_once]:
             self.table.reserve(each.slot)
         return free
+
+    def _free(self, decision: Decision) -> tuple[Choice, ...]:
+        return tuple(each for each in decision.to_ask if self.table.is_free(each.slot))
 
     async def _carried_out(
         self,
@@ -375,8 +380,8 @@ class Dispatcher:
             return await self._give_back(job, VANISHED)
         with self._reserved(job, to_ask) as asked:
             kept = self.recorder.made(decision, window_id=window_id)
-            waits = not to_ask and decision.share.mode is Mode.WINDOW and bool(decision.ranking.ranked)
-            if waits:
+            is_for_somebody = bool(decision.ranking.ranked) or decision.share.reserved_slot is not None
+            if not to_ask and decision.share.mode is Mode.WINDOW and is_for_somebody:
                 outcome, detail = str(decision.share.outcome), waiting_detail_of(decision, worker_id=worker_id)
                 return await self._postpone(job, LogEntry(outcome, detail, self._took_us(job), kept))
             detail = detail_of(decision, worker_id=worker_id, bookings=together)
@@ -432,10 +437,7 @@ class Dispatcher:
 
     async def _postpone(self, job: Job, entry: LogEntry) -> str:
         now_ms = self._clock.now_ms()
-        again_ms = now_ms + retry_after_ms(job.claim.searched_ms(now_ms))
-        if job.claim.crew_id is not None:  # all its seats at the same instant, to be claimed and planned together
-            again_ms = window_begin_ms(again_ms, DISPATCH_RETRY_MS) + DISPATCH_RETRY_MS
-        until_ms = self._demand.aligned_ms(job.claim.org_id, again_ms)
+        until_ms = self._demand.aligned_ms(job.claim.org_id, now_ms + retry_after_ms(job.claim.searched_ms(now_ms)))
         async with self._pool.acquire() as conn:
             await postpone(conn, job.claim, until_ms=until_ms, entry=entry, now_ms=now_ms)
         return entry.outcome

@@ -5,14 +5,14 @@ fence has moved on and saves nothing.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 from uuid import UUID
 
 import asyncpg
 import orjson
 
-from config.limits import BOOKING_SEARCH_MS_MAX, CLAIM_LEASE_MS
+from config.limits import BOOKING_SEARCH_MS_MAX, CLAIM_LEASE_MS, CREW_WORKERS_MAX
 from engine.booking.booking_store import STANDING_COLUMNS, transition
 from engine.core.crash_point import crash_point
 from engine.core.database import Connection
@@ -46,6 +46,8 @@ RETURNING b.booking_id, b.org_id, b.version, b.fence, b.created_at, b.search_unt
           b.pinned_worker_id, b.crew_id, due.region_fence, :held AS is_held, :wants
 """.replace(":held", held(people="b.customer_id")).replace(":wants", WANTS_COLUMNS.strip())
 CLAIM_ANYWHERE: Final = CLAIM.replace(":regions", "").replace(":region_fence", "NULL::bigint")
+# Seats of one crew are planned together, however far apart they became due.
+CLAIM_MATES: Final = CLAIM_ANYWHERE.replace("b.next_attempt_at <= $1", "b.crew_id = ANY($4::uuid[])")
 
 # A region that has changed hands since has another fence. A fence that Postgres forgot is given again: its booking's
 # version tells the two apart. What is saved waits for no disk either, for the relay does: its numbers do, and with them
@@ -133,12 +135,20 @@ class Proposal:
 
 
 async def claim_due(conn: Connection, *, now_ms: int, limit: int, regions: RegionStore | None = None) -> list[Claim]:
-    """Lease the bookings that are due in this matcher's `regions` (`None`: everywhere), the longest due first."""
+    """Lease the bookings that are due in this matcher's `regions` (`None`: everywhere), the longest due first.
+
+    Beyond `limit` only the open seats of crews of which one is among them.
+    """
     statement, holder = (CLAIM_ANYWHERE, []) if regions is None else (regions.within(CLAIM), [regions.matcher_id])
-    rows = await conn.fetch(statement, utc_from_ms(now_ms), utc_from_ms(now_ms + CLAIM_LEASE_MS), limit, *holder)
-    if rows:
+    until = utc_from_ms(now_ms), utc_from_ms(now_ms + CLAIM_LEASE_MS)
+    claims = [_claim(row) for row in await conn.fetch(statement, *until, limit, *holder)]
+    # They have one door, and so one region.
+    fences: dict[UUID | None, int | None] = {claim.crew_id: claim.region_fence for claim in claims if claim.crew_id}
+    if fences:
+        rows = await conn.fetch(CLAIM_MATES, *until, CREW_WORKERS_MAX * len(fences), list(fences))
+        claims += [replace(mate, region_fence=fences[mate.crew_id]) for mate in map(_claim, rows)]
+    if claims:
         crash_point("booking_claimed")
-    claims = [_claim(row) for row in rows]
     return sorted(claims, key=lambda claim: (claim.created_at_ms, claim.booking_id))
 
 

@@ -122,7 +122,7 @@ def decisions_of(
             outcome=outcome,
             solver_us=solver_us,
             reserved_slot=slot if outcome is Outcome.RESERVED else None,
-            gave_way=_gave_way(cheapest, chosen, seat_of),
+            gave_way=_gave_way(cheapest, chosen, seat, seat_of),
             problem=problem,
             plan=plan,
         )
@@ -207,12 +207,14 @@ def _cheapest(prices: PriceList) -> list[tuple[int, float] | None]:
     return cheapest
 
 
-def _gave_way(cheapest: tuple[int, float] | None, chosen: Choice | None, seat_of: dict[int, int]) -> GaveWay | None:
-    """Return the cheapest worker of a booking that was not sent that one."""
+def _gave_way(
+    cheapest: tuple[int, float] | None, chosen: Choice | None, seat: int, seat_of: dict[int, int]
+) -> GaveWay | None:
+    """Return the cheapest worker of a booking that did not get that one."""
     if cheapest is None:
         return None
     slot, cost_min = cheapest
-    if chosen is not None and slot == chosen.slot:
+    if seat_of.get(slot) == seat:
         return None
     more_min = None if chosen is None else chosen.cost_min - cost_min
     return GaveWay(slot, cost_min, more_min, seat_of.get(slot))

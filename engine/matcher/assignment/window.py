@@ -60,6 +60,8 @@ class Outcome(StrEnum):
     """The candidates are of more use elsewhere."""
     CREW_INCOMPLETE = "crew_incomplete"
     """Not enough workers for all seats of the job."""
+    CREW_WAITS = "crew_waits"
+    """There is a free worker, but another seat's of the job is still at another one: all go, or nobody yet."""
     RESOURCE_SHORT = "resource_short"
     """Something that the job needs is in use; `WindowPlan.short` names it."""
     PIN_TAKEN = "pin_taken"
@@ -140,10 +142,11 @@ def plan_window(
     arrival_min[got] = usable.arrival_min[found.entry[got]]
     free_in_min = (workers.free_at_ms - now_ms) / MS_PER_MIN
     short = _short(seats, found, resources)
+    waits = set(seats.job[got][free_in_min[found.worker[got]] > 0].tolist())
     outcome = []
     for seat in range(len(seats.job)):
         if got[seat]:
-            outcome.append(_outcome_with(seats, found, free_in_min, seat))
+            outcome.append(_outcome_with(seats, found, free_in_min, waits, seat))
         elif seat in pin_out:
             outcome.append(pin_out[seat])
         elif seat in short:
@@ -281,13 +284,16 @@ def _short(seats: Seats, found: JobAssignment, resources: tuple[Resource, ...]) 
     return short
 
 
-def _outcome_with(seats: Seats, found: JobAssignment, free_in_min: DoubleArray, seat: int) -> Outcome:
+def _outcome_with(seats: Seats, found: JobAssignment, free_in_min: DoubleArray, waits: set[int], seat: int) -> Outcome:
+    """Return what becomes of a seat that has a worker; `waits`: the jobs some of whose workers are not free yet."""
     worker = found.worker[seat]
     if seats.held_by[seat] == worker:
         return Outcome.KEPT
     if seats.held_by[seat] != UNASSIGNED:
         return Outcome.REMATCHED
-    return Outcome.RESERVED if free_in_min[worker] > 0 else Outcome.SENT
+    if free_in_min[worker] > 0:
+        return Outcome.RESERVED
+    return Outcome.CREW_WAITS if seats.job[seat] in waits else Outcome.SENT
 
 
 def _outcome_without(seats: Seats, usable: _Entries, listed: IntArray, seat: int) -> Outcome:

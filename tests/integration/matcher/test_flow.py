@@ -7,7 +7,7 @@ import numpy as np
 import orjson
 import pytest
 
-from config.limits import CLAIM_LEASE_MS, PRESSURE_BOOKINGS_MIN, WINDOW_BUSY_MS
+from config.limits import CLAIM_LEASE_MS, DISPATCH_RETRY_MS, PRESSURE_BOOKINGS_MIN, WINDOW_BUSY_MS
 from engine.core.ids import BookingId
 from engine.core.units import utc_from_ms
 from engine.core.vocabulary import BookingState
@@ -307,3 +307,22 @@ async def test_a_decision_that_cannot_be_kept_reserves_nobody(town: Town, dispat
     await dispatcher.feed.read()
     await dispatcher.dispatch_due()
     assert await town.open_offer(booking_id) is not None
+
+
+async def test_windows_in_which_nobody_is_found_are_told_once(town: Town, clock: ManualClock):
+    """However long the solver takes, and however many others were planned with it."""
+
+    class Moving(ManualClock):
+        def steady_ns(self) -> int:
+            self._steady_ns += 1_234_567
+            return self._steady_ns
+
+    await town.add_worker(0.5, skills=0b10)
+    moving = Moving(clock.now_ms())
+    dispatcher = Dispatcher(pool=town.pool, redis=town.redis, clock=moving, fix_clock=clock)
+    first = await town.book()
+    for _ in range(3):
+        await town.book()
+        await dispatcher.dispatch_due()
+        moving.step_ms(DISPATCH_RETRY_MS)
+    assert [entry["outcome"] for entry in await town.log(first)] == ["nobody"]

@@ -168,9 +168,14 @@ def test_a_window_is_the_cheapest_for_all_and_gives_nobody_twice(drawn: tuple[li
         else:
             assert decision.to_ask == ()
         assert (share.reserved_slot is not None) == (share.outcome == Outcome.RESERVED)
+        mine = problem.slots[plan.worker[seat]] if plan.worker[seat] != sparse.UNASSIGNED else None
         best = prices.best(1)
         cheapest = prices.choices(best[prices.list_of(best) == seat])
-        if cheapest and decision.to_ask[:1] != cheapest:
+        if share.outcome == Outcome.CREW_WAITS:
+            mates = [Outcome(each.share.outcome) for each, of in zip(decisions, job, strict=True) if of == job[seat]]
+            assert Outcome.RESERVED in mates
+            assert Outcome.SENT not in mates
+        if cheapest and cheapest[0].slot != mine:
             assert share.gave_way is not None
             assert share.gave_way.slot == cheapest[0].slot
 
