@@ -24,6 +24,8 @@ FULL_MARKS: Final = frozenset({
 """Weights that say where a term is at its full or at none; the rest are minutes."""
 ABOVE_ZERO: Final = (FULL_MARKS - {"fix_fresh_s"}) | {"eta_cap_min", "on_time_min", "short_reach_min"}
 MARK_MAX: Final = 1e9
+VERSION_MAX: Final = 10**15 - 1
+"""Every program reads a number of JSON of so many digits exactly."""
 
 
 class PolicyError(ValueError):
@@ -101,8 +103,8 @@ def parse_policy(said: Mapping[str, object]) -> CostPolicy:
     name, version = said.get("name"), said.get("version")
     if not isinstance(name, str) or not NAME.fullmatch(name):
         problems.append("name: lower-case letters, digits and hyphens, 32 at most, a letter first")
-    if not isinstance(version, int) or isinstance(version, bool) or version < 1:
-        problems.append("version: a whole number from 1 on")
+    if not isinstance(version, int) or isinstance(version, bool) or not 1 <= version <= VERSION_MAX:
+        problems.append("version: a whole number from 1 on, of 15 digits at most")
     weights = _weights(said.get("weights", {}), DEFAULT_WEIGHTS, "weights", problems)
     own = {place: _own(said.get(place, {}), weights, place, problems) for place in _OVERRIDES}
     offers = parse_offers(said.get("offers", {}), problems)
@@ -175,11 +177,13 @@ def _weights(said: object, base: CostWeights, place: str, problems: list[str]) -
 def _broken_rule(name: str, value: object) -> str | None:
     if name not in WEIGHT_NAMES:
         return "unknown; the weights are " + ", ".join(WEIGHT_NAMES)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return "a finite number"
+    if isinstance(value, float) and not math.isfinite(value):  # a whole number may be too long to be asked
         return "a finite number"
     if value < 0:
         return f"{value} is negative: a search stops where nobody beyond can be cheaper, so no term may be below zero"
     if name in ABOVE_ZERO and value == 0:
         return "must be above zero"
     most = MARK_MAX if name in FULL_MARKS else WEIGHT_MIN_MAX
-    return None if value <= most else f"{value} is above {most:g}"
+    return None if value <= most else f"above {most:g}"

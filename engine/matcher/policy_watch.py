@@ -33,7 +33,7 @@ def read_policy(path: Path) -> CostPolicy:
     """
     try:
         policy = parse_policy(tomllib.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # the last: tables or lists in one another, too deep
         raise PolicyError(f"{path.name}: {error}") from error
     if len(policy_text(policy)) > COST_POLICY_BYTES_MAX:
         raise PolicyError(f"{path.name}: more than {COST_POLICY_BYTES_MAX} bytes with all its overrides")

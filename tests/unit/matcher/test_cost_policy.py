@@ -106,6 +106,26 @@ def test_a_wrong_file_keeps_the_policy_in_force_until_it_is_mended(tmp_path: Pat
     assert (watch.policy.label, watch.problem) == ("own@12", None)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        'name = "own"\nversion = 99999999999999999999\n',
+        'name = "own"\nversion = 1\n[weights]\nrating_min_per_star = 1' + "0" * 400,
+        'name = "own"\nversion = 1\ndeep = ' + "[" * 5_000,
+        'name = "own"\nversion = 1\ndeep = ' + "{a = " * 5_000,
+    ],
+    ids=["version", "weight", "lists", "tables"],
+)
+def test_what_no_program_can_read_is_a_wrong_file_too(tmp_path: Path, text: str):
+    path = tmp_path / "policy.toml"
+    path.write_text(text)
+    with pytest.raises(PolicyError):
+        read_policy(path)
+    watch = PolicyWatch(path, clock=ManualClock())
+    watch.load()
+    assert (watch.policy, watch.problem is not None) == (DEFAULT_POLICY, True)
+
+
 def test_the_doctor_names_a_wrong_file(tmp_path: Path):
     assert check_cost_policy(SHIPPED).verdict is Verdict.OK
     path = tmp_path / "own.toml"
