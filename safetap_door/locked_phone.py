@@ -1,26 +1,30 @@
 """Doors for a phone that is locked, and for things that are no phone: text message, call, hardware button, Shortcut.
 
 All of them make the same trigger and go the same two ways as every other: who is known is committed or spooled before
-the answer; for whom nothing vouches is marked, and dropped by nobody. One sender's alarms within one minute are one
-trigger. No answer makes a sound on the phone that it goes to.
+the answer; for whom nothing vouches is marked, and dropped by nobody. One sender's alarms of a kind within one minute
+are one trigger until its incident is closed. No answer makes a sound on the phone that it goes to.
 """
 
+import asyncio
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 from uuid import UUID
 
 import orjson
+import structlog
 from aiohttp import web
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
+from config.limits import DEVICE_LOOKUP_MS
 from engine.core.database import POSTGRES_ERRORS
 from engine.core.errors import NotAllowed, NotFound
-from engine.core.ids import IncidentId
+from engine.core.ids import IncidentId, TriggerId
+from engine.core.units import MS_PER_S
 from engine.core.vocabulary import Acknowledgement, Channel, Door, IncidentKind
 from engine.outbox.durable_loop import end_if_cancelled
-from engine.safetap.alarm_id import alarm_id, message_alarm_id
+from engine.safetap.alarm_id import alarm_id, alarm_id_after, message_alarm_id
 from engine.safetap.bare_trigger import bare_trigger
 from engine.safetap.button_secret import button_secret
 from engine.safetap.channels.phone_number import e164
@@ -37,6 +41,12 @@ from safetap_door.check_ins import take_text_answer
 from safetap_door.provider_requests import NOTHING_TO_SAY, PROVIDERS, signed_fields, xml
 from safetap_door.routes import SERVICES, STATUS_OF, TRIGGERING_ROLES, DoorServices, source_of
 
+log = structlog.get_logger(__name__)
+
+IS_CLOSED: Final = """
+SELECT EXISTS (SELECT FROM safetap_trigger t JOIN incident i USING (incident_id)
+                WHERE t.person_id = $1 AND t.trigger_id = $2 AND i.state = 'closed')
+"""
 SMS_PATH: Final = "/v1/safetap/doors/sms"
 VOICE_PATH: Final = "/v1/safetap/doors/voice"
 BUTTON_PATH: Final = "/v1/safetap/doors/button"
@@ -76,7 +86,7 @@ async def take_text_message(request: web.Request) -> web.Response:
     meant = [owner for owner in owners if owner.is_meant_by(text)]
     is_answer = not meant and (
         await _is_check_in(request, phone, text, fields.get("MessageSid", ""), owners)
-        or await _is_answer(request, phone, text)
+        or await _is_answer(request, phone, text, owners)
     )
     if not is_answer:
         await _by_phone(request, Door.SMS, fields.get("From", ""), meant, owners)
@@ -112,7 +122,7 @@ async def take_button(request: web.Request) -> web.Response:
         sender = Stranger(state, digest, holder.person_id, holder.org_id)
     else:
         sender = Sender(holder.person_id, holder.role, holder.org_id, holder.region_id, TokenState.KEY, None)
-    return await _answer(request, sender, Door.BUTTON, _trigger(request, body, str(key_id)))
+    return await _answer(request, sender, Door.BUTTON, body, str(key_id))
 
 
 async def take_shortcut(request: web.Request) -> web.Response:
@@ -123,7 +133,7 @@ async def take_shortcut(request: web.Request) -> web.Response:
     shown = Shown(scheme or KEY_SCHEME, credential.strip(), body, source)
     sender = await request.app[LOCKED].senders.tell(shown, request.app[SERVICES].clock.now_ms())
     device = hashlib.sha256(credential.strip().encode(errors="surrogateescape")).hexdigest()
-    return await _answer(request, sender, Door.SHORTCUT, _trigger(request, body, device))
+    return await _answer(request, sender, Door.SHORTCUT, body, device)
 
 
 async def _is_check_in(
@@ -146,8 +156,11 @@ async def _is_check_in(
     )
 
 
-async def _is_answer(request: web.Request, phone: str, text: str) -> bool:
+async def _is_answer(request: web.Request, phone: str, text: str, owners: Sequence[PhoneDoor]) -> bool:
     """Return whether a message is a responder's, and act on it.
+
+    Digits that stand for nothing, from a number that was told of nothing, are no answer of who registered that number:
+    it may be a PIN, typed in the place of a word.
 
     Raises:
         POSTGRES_ERRORS: a code came, and nobody can look it up now: the provider is told to come again.
@@ -159,7 +172,7 @@ async def _is_answer(request: web.Request, phone: str, text: str) -> bool:
     async with services.pool.acquire() as conn:
         is_right = await acknowledge_by_code(conn, phone=phone, code=code, now_ms=services.clock.now_ms())
     REPLIES.labels(Channel.SMS.value, "acknowledged" if is_right else "wrong").inc()
-    return True
+    return is_right or not owners or await _is_responder(request, phone)
 
 
 async def _is_responder(request: web.Request, phone: str) -> bool:
@@ -187,9 +200,10 @@ async def _by_phone(
         senders.append(Stranger(TokenState.UNKNOWN, digest, owners[0].person_id, owners[0].org_id))
     elif not senders:
         senders.append(Stranger(TokenState.UNKNOWN, digest))
-    now_ms = request.app[SERVICES].clock.now_ms()
+    first = alarm_id(digest, request.app[SERVICES].clock.now_ms())
     for sender in senders:
-        await _take(request, sender, door, Trigger(alarm_id(digest, now_ms), IncidentKind.BUTTON), source=digest)
+        trigger = Trigger(await _live_id(request, sender, first), IncidentKind.BUTTON)
+        await _take(request, sender, door, trigger, source=digest)
 
 
 async def _take(
@@ -229,16 +243,37 @@ def _received(services: DoorServices, sender: Sender, door: Door, trigger: Trigg
     )
 
 
-async def _answer(request: web.Request, sender: Sender | Stranger, door: Door, trigger: Trigger) -> web.Response:
+async def _answer(
+    request: web.Request, sender: Sender | Stranger, door: Door, body: bytes, device: str
+) -> web.Response:
+    """Take what a thing posts, under the name that it chose, else under that of its minute."""
+    now_ms = request.app[SERVICES].clock.now_ms()
+    trigger = bare_trigger(body, trigger_id=alarm_id(device, now_ms), now_ms=now_ms)
+    if trigger.trigger_id == alarm_id(device, now_ms):
+        first = alarm_id(device, now_ms, trigger.kind)
+        trigger = replace(trigger, trigger_id=await _live_id(request, sender, first))
     source = None if request.remote is None else source_of(request.remote)
     acknowledgement = await _take(request, sender, door, trigger, source=source)
-    body = {"trigger_id": trigger.trigger_id, "state": acknowledgement.value}
-    return web.Response(body=orjson.dumps(body), status=STATUS_OF[acknowledgement], content_type="application/json")
+    said = {"trigger_id": trigger.trigger_id, "state": acknowledgement.value}
+    return web.Response(body=orjson.dumps(said), status=STATUS_OF[acknowledgement], content_type="application/json")
 
 
-def _trigger(request: web.Request, body: bytes, device: str) -> Trigger:
-    now_ms = request.app[SERVICES].clock.now_ms()
-    return bare_trigger(body, trigger_id=alarm_id(device, now_ms), now_ms=now_ms)
+async def _live_id(request: web.Request, sender: Sender | Stranger, first: TriggerId) -> TriggerId:
+    """Return what the alarm of this minute is called by now: one whose incident is closed is over, this is another.
+
+    While Postgres is away it is the first one's name. A request that its sender repeats after the close raises another
+    alarm, too: better one too many than none.
+    """
+    person_id = sender.person_id if isinstance(sender, Sender) else sender.claimed_person_id
+    trigger_id = first
+    try:
+        async with asyncio.timeout(DEVICE_LOOKUP_MS / MS_PER_S), request.app[SERVICES].pool.acquire() as conn:
+            while await conn.fetchval(IS_CLOSED, person_id, trigger_id):
+                trigger_id = alarm_id_after(trigger_id)
+    except POSTGRES_ERRORS as error:
+        end_if_cancelled()
+        log.warning("alarm.not_looked_up", error=type(error).__name__)
+    return trigger_id
 
 
 def _key_id(text: str) -> UUID:

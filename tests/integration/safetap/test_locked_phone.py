@@ -14,11 +14,13 @@ import pytest
 from pydantic import SecretStr
 from standardwebhooks.webhooks import Webhook
 
+from config.limits import TRACKER_ALARM_MS
 from engine.core.ids import PersonId
 from engine.core.units import utc_from_ms
 from engine.core.vocabulary import Channel
 from engine.safetap.alarm_id import alarm_id
 from engine.safetap.button_secret import button_secret
+from engine.safetap.desk import close
 from engine.safetap.phone_doors import set_phone_door
 from engine.safetap.reply_codes import allot_code, random_code
 from engine.safetap.trigger_keys import add_trigger_key, new_secret
@@ -286,3 +288,63 @@ async def test_the_word_counts_while_postgres_is_away_and_a_code_is_asked_for_ag
 
     await eventually(committed, 1)
     assert (await street.triggers())[0]["trust"] == "verified"
+
+
+async def test_digits_that_nobody_waits_for_are_marked_and_not_dropped(street: Street) -> None:
+    """Somebody types a PIN instead of their word: four digits are a responder's answer from a responder alone."""
+    await street.world.pool.execute("DELETE FROM silence_watch")  # off the job: no question is there to be answered
+    await street.registers(street.world.worker)
+    assert await street.twilio.text_in(PHONE, "4321") == SILENT
+
+    async def incidents() -> int:
+        return int(await street.world.pool.fetchval("SELECT count(*) FROM incident"))
+
+    await eventually(incidents, 1)
+    incident = await street.world.incident()
+    assert (incident["trust"], incident["person_id"]) == ("unverified", street.world.worker)
+
+
+async def test_an_alarm_within_the_minute_of_a_drill_is_an_alarm(street: Street) -> None:
+    _key_id, secret = await street.key(street.world.worker)
+    await not_at_the_end_of_a_minute()
+    assert (await street.shortcut(f"Trigger-Key {secret}", b'{"kind": "drill"}'))[1]["state"] == "committed"
+    assert (await street.world.incident())["is_drill"]
+    assert (await street.shortcut(f"Trigger-Key {secret}", b""))[1]["state"] == "committed"
+    incident = await street.world.incident()
+    assert (incident["is_drill"], incident["kind"]) == (False, "button")
+
+
+async def test_an_alarm_within_the_minute_of_one_that_was_closed_is_another(street: Street) -> None:
+    """An incident may be closed under somebody's eyes seconds after the press, and they press again."""
+    world = street.world
+    _key_id, secret = await street.key(world.worker)
+    await not_at_the_end_of_a_minute()
+    await street.registers(world.worker)
+    raise_again: list[Callable[[], Awaitable[object]]] = [
+        lambda: street.shortcut(f"Trigger-Key {secret}", b""),
+        lambda: street.twilio.text_in(PHONE, "blue heron"),
+    ]
+    for number, press in enumerate(raise_again):
+        await press()
+        await close_all(world)
+        await press()
+        assert await world.pool.fetchval("SELECT count(*) FROM incident WHERE state = 'open'") == 1, number
+        await close_all(world)
+
+
+async def not_at_the_end_of_a_minute() -> None:
+    """Wait where the test could see two minutes."""
+    while CLOCK.now_ms() % TRACKER_ALARM_MS > TRACKER_ALARM_MS - 5_000:
+        await CLOCK.sleep_ms(100)
+
+
+async def close_all(world: World) -> None:
+    async with world.pool.acquire() as conn:
+        for row in await conn.fetch("SELECT incident_id FROM incident WHERE state <> 'closed'"):
+            await close(
+                conn,
+                incident_id=row["incident_id"],
+                actor=world.principal(world.dispatcher),
+                reason="false alarm",
+                now_ms=CLOCK.now_ms(),
+            )
