@@ -64,7 +64,7 @@ class Windows:
         """Return the seconds to the next plan."""
         for job in range(self._told, city.arrived):
             asked_ms, work_min = round(city.asked_s[job] * MS_PER_S), city.expected_s[job] / 60
-            self._demand.came(BookingId(UUID(int=job)), ORG, at_ms=asked_ms, job_min=work_min)
+            self._demand.came(BookingId(UUID(int=job)), ORG, at_ms=asked_ms, job_min=work_min, now_ms=asked_ms)
         self._told = city.arrived
         staff = Staff(len(city.xy), int((city.state == IDLE).sum()))
         waiting = int((city.job_state == WAITING).sum())

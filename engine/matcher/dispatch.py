@@ -240,9 +240,15 @@ class Dispatcher:
         search = self._search(policy)
         jobs = [self._job(claim, past.get(claim.booking_id, []), search) for claim in claims]
         for job in jobs:
-            if job.claim.version == NEW_VERSION:
-                came_ms = job.claim.created_at_ms
-                self._demand.came(job.claim.booking_id, job.claim.org_id, at_ms=came_ms, job_min=job.wants.duration_min)
+            claim = job.claim
+            if claim.version == NEW_VERSION:
+                self._demand.came(
+                    claim.booking_id,
+                    claim.org_id,
+                    at_ms=claim.created_at_ms,
+                    job_min=job.wants.duration_min,
+                    now_ms=now_ms,
+                )
         return jobs
 
     def _job(self, claim: Claim, past: Sequence[PastOffer], search: CandidateSearch) -> Job:

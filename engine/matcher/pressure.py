@@ -40,10 +40,10 @@ class Demand:
     def __init__(self) -> None:
         self._of: dict[OrgId, _Demand] = {}
 
-    def came(self, booking_id: BookingId, org_id: OrgId, *, at_ms: int, job_min: float) -> None:
-        """Take note of a new booking; of one that is known already, nothing."""
+    def came(self, booking_id: BookingId, org_id: OrgId, *, at_ms: int, job_min: float, now_ms: int) -> None:
+        """Take note of a booking that came at `at_ms`; of one that is known, or came long ago, nothing."""
         demand = self._of.setdefault(org_id, _Demand())
-        if booking_id in demand.known:
+        if booking_id in demand.known or at_ms <= now_ms - PRESSURE_OVER_MS:
             return
         if len(demand.asked) == PRESSURE_BOOKINGS_MAX:
             demand.forget_oldest()

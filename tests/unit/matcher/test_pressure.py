@@ -13,7 +13,7 @@ ORG, OTHER = OrgId(uuid4()), OrgId(uuid4())
 def asked(count: int, *, job_min: float = 60) -> Demand:
     demand = Demand()
     for number in range(count):
-        demand.came(BookingId(UUID(int=number)), ORG, at_ms=NOW_MS, job_min=job_min)
+        demand.came(BookingId(UUID(int=number)), ORG, at_ms=NOW_MS, job_min=job_min, now_ms=NOW_MS)
     return demand
 
 
@@ -57,17 +57,28 @@ def test_what_was_asked_long_ago_does_not_count():
     assert demand.window_ms(ORG, Staff(500, 9), waiting=1, now_ms=NOW_MS + PRESSURE_OVER_MS) == 0
 
 
+def test_a_booking_that_has_waited_long_is_not_asked_anew_with_each_claim():
+    """As those for whom nobody has the skill: they are claimed again and again among new ones."""
+    demand, waiting = Demand(), [BookingId(uuid4()) for _ in range(500)]
+    for now_ms in range(NOW_MS, NOW_MS + 4 * PRESSURE_OVER_MS, PRESSURE_OVER_MS // 30):
+        for each in (*waiting, BookingId(uuid4())):
+            at_ms = NOW_MS if each in waiting else now_ms
+            demand.came(each, ORG, at_ms=at_ms, job_min=60, now_ms=now_ms)
+        window_ms = demand.window_ms(ORG, Staff(800, 600), waiting=1, now_ms=now_ms)
+        assert (window_ms > 0) == demand.is_short(ORG) == (now_ms < NOW_MS + PRESSURE_OVER_MS)
+
+
 def test_a_booking_that_is_claimed_twice_counts_once():
     demand = asked(5)
     for _ in range(20):
-        demand.came(BookingId(UUID(int=1)), ORG, at_ms=NOW_MS, job_min=60)
+        demand.came(BookingId(UUID(int=1)), ORG, at_ms=NOW_MS, job_min=60, now_ms=NOW_MS)
     assert demand.window_ms(ORG, Staff(1, 1), waiting=1, now_ms=NOW_MS) == 0
 
 
 def test_a_flood_is_counted_up_to_the_limit():
     demand = asked(PRESSURE_BOOKINGS_MAX + 10)
     again = BookingId(UUID(int=0))
-    demand.came(again, ORG, at_ms=NOW_MS, job_min=60)
+    demand.came(again, ORG, at_ms=NOW_MS, job_min=60, now_ms=NOW_MS)
     assert demand.window_ms(ORG, Staff(10**9, 10), waiting=1, now_ms=NOW_MS) == 0
 
 
