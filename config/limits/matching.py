@@ -84,6 +84,8 @@ POLICY_CHECK_MS: Final = 2_000
 """How often the matcher looks whether its cost policy's file has changed."""
 FRAME_REFRESH_MS: Final = 1_000
 """What ages by itself (waiting, fixes, shifts) is at most this old in a kept frame; who changed is written at once."""
+FRAME_CHANGES_MAX: Final = 4_096
+"""Changed workers that a frame keeps count of between two questions; after more it is built anew."""
 KIT_BITS: Final = 30
 """Certificates, tools, parts, vehicles and languages that one organisation may name."""
 ACCEPTANCE_REFRESH_MS: Final = 300_000

@@ -10,7 +10,7 @@ from typing import Final
 
 import numpy as np
 
-from config.limits import FRAME_REFRESH_MS, SLAB_PAGE_SLOTS, WORKER_SILENT_MS
+from config.limits import FRAME_CHANGES_MAX, FRAME_REFRESH_MS, SLAB_PAGE_SLOTS, WORKER_SILENT_MS
 from engine.core.ids import OrgId
 from engine.core.units import DEG_E7
 from engine.geo.fixes import RecordArray
@@ -23,6 +23,8 @@ from engine.matcher.region_cover import RegionCover
 from engine.matcher.worker_table import WorkerTable
 
 NOBODY: Final = -1
+NOWHERE_DEG: Final = (0.0, 0.0)
+"""The origin while nobody has a place."""
 EVERYWHERE: Final = RegionCover()
 """Of a matcher that shares with nobody."""
 
@@ -49,16 +51,18 @@ class LiveFrame:
         self._org_id, self._weights = org_id, weights
         self._row_of = np.zeros(0, np.int32)
         self._frame: Frame | None = None
+        self._origin_deg: tuple[float, float] | None = None
         self._dirty: set[int] = set()
 
     def changed(self, slots: Iterable[int]) -> None:
-        """Note workers whose columns are no longer true."""
-        self._dirty.update(slots)
+        """Note workers whose columns are no longer true; of an organisation that nobody asks about not for ever."""
+        if len(self._dirty) < FRAME_CHANGES_MAX:
+            self._dirty.update(slots)
 
     def at(self, moment: Moment) -> Frame:
         """Return the frame, true for this moment; the next call may write to it."""
         frame = self._frame
-        if frame is None or self._covered != self._cover.version:
+        if frame is None or self._covered != self._cover.version or len(self._dirty) >= FRAME_CHANGES_MAX:
             return self._rebuild(moment)
         if not 0 <= moment.now_ms - frame.epoch_ms < FRAME_REFRESH_MS:
             return self._rebuild(moment)
@@ -81,19 +85,24 @@ class LiveFrame:
 
     def _rebuild(self, moment: Moment) -> Frame:
         slots = self._cover.of(self._table.of_org(np.arange(len(self._table)), self._org_id))
-        frame = self._built(slots, moment, moment.now_ms)
+        places = self._mirror.places(slots)
+        self._origin_deg = self._origin_deg or _origin_among(places)
+        frame = self._built(slots, places, moment, epoch_ms=moment.now_ms, origin_deg=self._origin_deg or NOWHERE_DEG)
         self._row_of = np.full(len(self._table), NOBODY, np.int32)
         self._row_of[slots] = np.arange(len(slots))
         self._frame, self._dirty, self._covered = frame, set(), self._cover.version
         return frame
 
     def _write(self, frame: Frame, slots: SlotArray, moment: Moment) -> None:
-        part, rows = self._built(slots, moment, frame.epoch_ms), self._row_of[slots]
+        origin_deg = frame.origin_lat_deg, frame.origin_lng_deg
+        places, rows = self._mirror.places(slots), self._row_of[slots]
+        part = self._built(slots, places, moment, epoch_ms=frame.epoch_ms, origin_deg=origin_deg)
         frame.matrix[:, rows], frame.mask[:, rows], frame.fixed[:, rows] = part.matrix, part.mask, part.fixed
         self._dirty = set()
 
-    def _built(self, slots: SlotArray, moment: Moment, epoch_ms: int) -> Frame:
-        places = self._mirror.places(slots)
+    def _built(
+        self, slots: SlotArray, places: RecordArray, moment: Moment, *, epoch_ms: int, origin_deg: tuple[float, float]
+    ) -> Frame:
         candidates = self._table.candidates(
             slots,
             places,
@@ -102,7 +111,7 @@ class LiveFrame:
             fix_now_ms=moment.fix_now_ms,
             silent_ms=WORKER_SILENT_MS,
         )
-        lat_deg, lng_deg = self._origin(places)
+        lat_deg, lng_deg = origin_deg
         return build_frame(
             candidates,
             origin_lat_deg=lat_deg,
@@ -112,14 +121,16 @@ class LiveFrame:
             epoch_ms=epoch_ms,
         )
 
-    def _origin(self, places: RecordArray) -> tuple[float, float]:
-        """Return the origin that the frame has; for the first one somewhere among its workers."""
-        if self._frame is not None:
-            return self._frame.origin_lat_deg, self._frame.origin_lng_deg
-        placed = places[places["cell"] != 0]
-        if not len(placed):
-            return 0.0, 0.0
-        return float(np.median(placed["lat_e7"])) / DEG_E7, float(np.median(placed["lng_e7"])) / DEG_E7
+
+def _origin_among(places: RecordArray) -> tuple[float, float] | None:
+    """Return latitude and longitude in the middle of these places; `None`: nobody has one."""
+    placed = places[places["cell"] != 0]
+    if not len(placed):
+        return None
+    lat_deg, lng_deg = (placed[name] / DEG_E7 for name in ("lat_e7", "lng_e7"))
+    # Counted from one of them: the middle of both sides of the 180th meridian is not the other side of the earth.
+    east_deg = (lng_deg - lng_deg[0] + 180) % 360 - 180
+    return float(np.median(lat_deg)), float((lng_deg[0] + np.median(east_deg) + 180) % 360 - 180)
 
 
 class LiveFrames:

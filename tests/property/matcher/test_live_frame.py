@@ -1,5 +1,6 @@
 """The frame that is kept is the frame that would be built anew, whatever happened to its workers."""
 
+import tracemalloc
 from uuid import UUID
 
 import numpy as np
@@ -135,3 +136,52 @@ def test_what_is_special_to_a_booking_leaves_no_trace() -> None:
     assert ranking.ruled_out == {"blocked": 1, "declined_before": 1}
     assert [each.terms["preference"] for each in ranking.ranked] == [0]
     assert all(np.array_equal(was, now) for was, now in zip(before, (frame.matrix, frame.mask), strict=True))
+
+
+def found_at(world: World, lat_deg: float, lng_deg: float) -> tuple[list[int], float]:
+    """The slots of those who could go there, and the frame's origin."""
+    frame = world.frames.of(OURS, DEFAULT_WEIGHTS).at(Moment(world.now_ms, world.now_ms))
+    ranking = rank_frame(frame, Ask(lat_deg, lng_deg, 0, 0.0), Apart.nobody(), now_ms=world.now_ms)
+    return sorted(each.slot for each in ranking.ranked), frame.origin_lng_deg
+
+
+def placed(world: World, slot: int, lat_deg: float, lng_deg: float) -> None:
+    world.read(slot, WorkerStatus.FREE, False, Matching())
+    world.moved(slot, lat_deg - 41.15, lng_deg + 8.61, 0)
+
+
+def test_workers_on_both_sides_of_the_180th_meridian_are_near_each_other() -> None:
+    world = World()
+    placed(world, 0, -16.8, 179.97)
+    placed(world, 1, -16.8, -179.97)
+    for lng_deg in (179.98, -179.98):
+        slots_found, origin_deg = found_at(world, -16.8, lng_deg)
+        assert slots_found == [0, 1]
+        assert abs(origin_deg) > 179.9
+
+
+def test_a_frame_of_workers_without_places_takes_its_origin_from_the_first_who_have_one() -> None:
+    world = World()
+    world.read(0, WorkerStatus.FREE, False, Matching())
+    assert found_at(world, 41.15, -8.61) == ([], 0.0)
+    placed(world, 0, 41.15, -8.61)
+    assert found_at(world, 41.15, -8.61)[0] == [0]
+    world.now_ms += FRAME_REFRESH_MS
+    slots_found, origin_deg = found_at(world, 41.15, -8.61)
+    assert slots_found == [0]
+    assert origin_deg == pytest.approx(-8.61, abs=1e-6), "float32 keys places to centimetres near the origin alone"
+
+
+def test_a_frame_that_nobody_asks_for_does_not_list_everybody_who_moves() -> None:
+    world = World()
+    placed(world, 0, 41.15, -8.61)
+    assert found_at(world, 41.15, -8.61)[0] == [0]
+    records = np.zeros(256, RECORD)
+    tracemalloc.start()
+    for first in range(1_000, 200_000, 256):
+        world.frames.moved(np.arange(first, first + 256), records)
+    kept_bytes, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert kept_bytes < 1_000_000
+    placed(world, 1, 41.15, -8.61)
+    assert found_at(world, 41.15, -8.61)[0] == [0, 1]
