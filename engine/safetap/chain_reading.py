@@ -39,6 +39,18 @@ SELECT (body ->> 'chunks')::integer AS chunks, body ->> 'sha256' AS head, body -
   FROM incident_event WHERE incident_id = $1 AND kind = 'evidence_complete' AND body ->> 'evidence_id' = $2::text
 """
 
+# What the history tells of and is not there, unless the audit log tells that its time was up.
+VANISHED: Final = """
+SELECT e.body ->> 'evidence_id' AS evidence_id
+  FROM incident_event e
+ WHERE e.incident_id = $1 AND e.kind = 'evidence'
+   AND NOT EXISTS (SELECT FROM evidence p
+                    WHERE p.incident_id = e.incident_id AND p.evidence_id::text = e.body ->> 'evidence_id')
+   AND NOT EXISTS (SELECT FROM audit_log a
+                    WHERE a.subject = 'incident:' || e.incident_id AND a.action = 'incident.evidence_expired')
+ ORDER BY e.version
+"""
+
 AUDIT_ENTRIES: Final = """
 SELECT c.position, c.prev_hash, c.hash, a.audit_id, a.org_id, a.actor_id, a.action, a.subject,
        (extract(epoch FROM a.at) * 1000000)::bigint AS at_us, a.detail::text AS detail
@@ -102,6 +114,8 @@ async def _verify_incidents(
         verified.events += len(links[incident_id])
         if found is not None:
             verified.broken.append(found)
+        for gone in await conn.fetch(VANISHED, incident_id):
+            verified.broken.append(BrokenLink(f"evidence {gone['evidence_id']}", 0, "is missing"))
         for piece in await conn.fetch(PIECES, incident_id) if with_evidence else ():
             await _verify_evidence(conn, incident_id, piece["evidence_id"], verified)
 

@@ -15,7 +15,7 @@ from config.limits import ASK_ATTEMPTS_MAX, ASK_BATCH_MAX, ASK_LEASE_MS, ASK_RET
 from engine.core.clock import Clock
 from engine.core.database import POSTGRES_ERRORS, Pool
 from engine.core.units import utc_from_ms
-from engine.outbox.durable_loop import keep_running
+from engine.outbox.durable_loop import end_if_cancelled, keep_running
 from engine.safetap.channels.notifier import NotSent
 from engine.safetap.channels.phone_api import PhoneApi
 from engine.safetap.channels.phone_number import e164
@@ -83,6 +83,16 @@ class AskSender:
         return len(rows)
 
     async def _send(self, row: asyncpg.Record, now_ms: int) -> None:
+        """Try once; whatever goes wrong, the lease lets another attempt follow, and nothing else ends."""
+        try:
+            await self._attempt(row, now_ms)
+        except POSTGRES_ERRORS as error:
+            end_if_cancelled()
+            log.warning("silence.ask_not_recorded", ask_id=str(row["ask_id"]), error=repr(error))
+        except Exception:
+            log.exception("silence.ask_failed", ask_id=str(row["ask_id"]))
+
+    async def _attempt(self, row: asyncpg.Record, now_ms: int) -> None:
         try:
             number = _wanted_number(row)
             await self._api.create("Messages", _message(row, number, self._api), key=str(row["ask_id"]))

@@ -4,12 +4,13 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
 from pydantic import SecretStr
 
+from config.jurisdictions import load_jurisdictions
 from config.settings import Settings
 from engine.core.ids import IncidentId
 from engine.core.units import utc_from_ms
@@ -18,7 +19,9 @@ from engine.run_safetap_verify import describe, look
 from engine.safetap.chain import GENESIS
 from engine.safetap.chain_reading import verify_everything, verify_incident
 from engine.safetap.desk import acknowledge, close
+from engine.safetap.evidence import Chunk, add_chunk
 from engine.safetap.incident_store import add_event
+from engine.safetap.retention import expire
 from engine.safetap.trigger_store import store_trigger
 from tests.integration.safetap.world import NOW_MS, World
 
@@ -185,3 +188,40 @@ async def test_the_command_names_the_broken_link(world: World, incident_id: Inci
         await conn.execute("UPDATE incident_event SET kind = 'x' WHERE version = 2")
     for found in (await look(settings, incident_id), await look(settings, None)):
         assert describe(*found).splitlines()[0] == f"BROKEN: incident {incident_id}, entry 2 is not what was written"
+
+
+@pytest.mark.parametrize("part", ["evidence", "evidence_chunk"])
+async def test_a_piece_of_evidence_that_vanished_is_found(world: World, incident_id: IncidentId, part: str) -> None:
+    evidence_id = uuid4()
+    await add_piece(world, incident_id, evidence_id)
+    assert await broken(world, incident_id) == []
+    async with tampering(world) as conn:
+        await conn.execute("DELETE FROM evidence_chunk")
+        if part == "evidence":
+            await conn.execute("DELETE FROM evidence")
+    async with world.pool.acquire() as conn:
+        (found,) = (await verify_incident(conn, incident_id)).broken
+    assert found.chain == f"evidence {evidence_id}"
+
+
+async def test_evidence_whose_time_was_up_is_not_missed(world: World, incident_id: IncidentId) -> None:
+    await add_piece(world, incident_id, uuid4())
+    await world.pool.execute("UPDATE safety_hold SET released_at = created_at")
+    async with world.pool.acquire() as conn:
+        rules = load_jurisdictions()
+        days = rules.of("PT").retention.days_of("evidence")
+        expired = await expire(conn, rules, now_ms=NOW_MS + (days + 1) * 86_400_000)
+    assert (expired["evidence"], expired["all"]) == (1, 0)
+    assert await broken(world, incident_id) == []
+
+
+async def add_piece(world: World, incident_id: IncidentId, evidence_id: UUID) -> None:
+    """Add a whole piece of evidence of one chunk."""
+    async with world.pool.acquire() as conn, conn.transaction():
+        await add_chunk(
+            conn,
+            incident_id=incident_id,
+            actor=world.principal(world.dispatcher),
+            chunk=Chunk(evidence_id, 0, GENESIS, b"sound", "audio/webm", is_last=True),
+            now_ms=NOW_MS + 5,
+        )

@@ -84,12 +84,15 @@ class Scene:
             )  # fmt: skip
 
     async def ask(self) -> None:
-        """Let the time of a check-in come, for both of them."""
+        """Let the time of a check-in come, for both of them, and their messages go out."""
+        await self.ask_only()
+        await self.asks.round()
+
+    async def ask_only(self) -> None:
         for column in ("phase_since", "calm_at"):
             await self.pool.execute(f"UPDATE silence_watch SET {column} = {column} - interval '700 s'")
         await self.pool.execute("UPDATE silence_watch SET due_at = calm_at")
         await WatchLoop(pool=self.pool, new_id=uuid4).round()
-        await self.asks.round()
 
     async def stage_of(self, person_id: UUID) -> str:
         return str(await self.pool.fetchval("SELECT stage FROM silence_watch WHERE person_id = $1", person_id))
@@ -302,6 +305,41 @@ async def test_a_tap_is_enough_where_no_pin_is_wanted_and_of_many_answers_one_co
     assert [one for one in await scene.answered() if one[1] is not None] == [(1, "check_in_missed")] * 2
     assert await scene.stage_of(scene.worker) == "calm"
     assert await scene.live() == []
+
+
+class LosesOneLine:
+    """A pool that loses the line to Postgres behind the first message that was sent."""
+
+    def __init__(self, pool: asyncpg.Pool) -> None:
+        self.acquire = pool.acquire
+        self._pool = pool
+        self.lost = 0
+
+    async def execute(self, *arguments: Any) -> str:
+        if not self.lost:
+            self.lost += 1
+            raise asyncpg.ConnectionDoesNotExistError("connection was closed in the middle of operation")
+        return str(await self._pool.execute(*arguments))
+
+
+async def test_a_line_that_is_lost_behind_a_question_ends_nothing(scene: Scene) -> None:
+    """The process that asks sends every notice too: it must not go because of one message."""
+    pool: Any = LosesOneLine(scene.pool)
+    scene.asks = AskSender(pool=pool, api=scene.asks._api)
+    await scene.rules()
+    await scene.decoy(scene.worker)
+    running = asyncio.create_task(scene.asks.run(CLOCK))
+    try:
+        await scene.ask_only()
+        await eventually(lambda: pool.lost == 1)
+        await scene.pool.execute("UPDATE silence_ask SET lease_until = NULL")
+        async with asyncio.timeout(10):
+            while await scene.pool.fetchval("SELECT state FROM silence_ask") != "sent":
+                assert not running.done(), running
+                await CLOCK.sleep_ms(20)
+    finally:
+        running.cancel()
+        await asyncio.wait({running})
 
 
 @pytest.mark.parametrize(
