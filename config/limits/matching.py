@@ -158,6 +158,9 @@ REMATCH_NEARER_S: Final = 30
 """Who has come nearer by less than this counts as standing: estimates tremble."""
 CREW_STEPS_MAX: Final = 200
 """Steps of the search for crews and shared resources; beyond it the best found is taken and its gap is told."""
+CREW_WORK_MAX: Final = 4_000
+"""Steps times seats of it in a window: a step solves all of the window several times, 20 ms of one of 500 seats, and
+whoever books meanwhile waits for it."""
 
 # Crews and resources
 CREW_WORKERS_MAX: Final = 4

@@ -14,7 +14,7 @@ from uuid import UUID
 import numpy as np
 from numpy.typing import NDArray
 
-from config.limits import WHY_CANDIDATES_MAX
+from config.limits import CREW_WORK_MAX, WHY_CANDIDATES_MAX
 from engine.eta.source import EtaMatrix
 from engine.matcher.assignment.sparse import UNASSIGNED
 from engine.matcher.assignment.window import DEFAULT_RULES, Outcome, WindowPlan, WindowRules
@@ -90,7 +90,7 @@ def problem_of(
         workers=Workers(free_at_ms, sd_min, likely_at_ms),
         slots=slots,
         now_ms=now_ms,
-        rules=rules,
+        rules=replace(rules, crew_steps_max=min(rules.crew_steps_max, max(1, CREW_WORK_MAX // len(bookings)))),
     )
 
 

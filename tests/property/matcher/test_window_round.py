@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from config.limits import CREW_STEPS_MAX, CREW_WORK_MAX
 from engine.eta.source import EtaMatrix, EtaOutcome
 from engine.matcher import kernels
 from engine.matcher.ask import Ask
@@ -178,6 +179,21 @@ def test_a_window_is_the_cheapest_for_all_and_gives_nobody_twice(drawn: tuple[li
         if cheapest and cheapest[0].slot != mine:
             assert share.gave_way is not None
             assert share.gave_way.slot == cheapest[0].slot
+
+
+def test_many_crews_that_cannot_all_be_filled_do_not_hold_up_a_window() -> None:
+    random = np.random.default_rng(5)
+    slots = np.arange(60, dtype=np.int64)
+    bookings = []
+    for seat in range(120):
+        free = shortlist(random, slots, cap_min=45.0)
+        crew_id = UUID(int=1 + seat // 3)
+        bookings.append(Open(free, arrivals(random, free), None, None, 1.0, CALM, crew_id=crew_id))
+    problem, _, decisions = decided(bookings, Soon.nobody())
+    assert problem.rules.crew_steps_max * len(bookings) <= CREW_WORK_MAX < CREW_STEPS_MAX * len(bookings)
+    sent = [bool(decision.to_ask) for decision in decisions]
+    assert is_whole(sent, problem.seats.job.tolist())
+    assert 30 <= sum(sent) <= len(slots)
 
 
 @settings(max_examples=20)
