@@ -8,10 +8,14 @@ import orjson
 import pytest
 
 from config.limits import SEVERITY_MAX
+from engine.core.clock import SystemClock
 from engine.core.ids import BookingId, PersonId
 from engine.core.units import ms_from_utc, utc_from_ms
 from engine.core.vocabulary import IncidentKind
+from engine.outbox.listener import Wake
 from engine.safetap.desk import acknowledge
+from engine.safetap.escalation_loop import EscalationLoop
+from engine.safetap.incident_store import read_clock
 from engine.safetap.incident_views import incident_detail, incident_view
 from engine.safetap.policy import default_policy
 from engine.safetap.trigger import ReceivedTrigger, TokenState, TriggerFix
@@ -245,3 +249,21 @@ async def test_a_duress_pin_stays_one_whatever_the_incident_was_before(world: Wo
         assert (await world.incident())["kind"] == "duress_pin"
         await store_trigger(conn, world.received(kind=IncidentKind.HOLD), new_id=uuid4)
         assert (await world.incident())["kind"] == "duress_pin"
+
+
+async def test_no_doors_clock_puts_a_step_off(world: World) -> None:
+    """Escalators go by the database's clock; a machine whose own is ahead must not keep an alarm waiting."""
+    ahead_ms = SystemClock().now_ms() + 600_000
+    loop = EscalationLoop(pool=world.pool, wake=Wake(), new_id=uuid4)
+    await take(world, world.received(at_ms=ahead_ms))
+    await loop.round()
+    incident = await world.incident()
+    assert incident["step"] == 1
+    async with world.pool.acquire() as conn:
+        actor = world.principal(world.dispatcher)
+        now_ms = await read_clock(conn)
+        await acknowledge(conn, incident_id=incident["incident_id"], actor=actor, now_ms=now_ms)
+    await take(world, world.received(at_ms=ahead_ms))
+    await loop.round()
+    assert (await world.events())[-1] == "step"
+    assert (await world.incident())["opened_at"] <= utc_from_ms(now_ms)
