@@ -13,6 +13,7 @@ import numpy as np
 
 from config.limits import CUSTOMER_ETA_KEPT_MS, CUSTOMER_ETA_TURN_MS, CUSTOMER_ETAS_A_TURN_MAX, CUSTOMER_ETAS_EVERY_MS
 from engine.core.clock import Clock
+from engine.eta.road_source import BASE_S_MIN
 from engine.eta.source import EtaOutcome, EtaSource, Question
 from engine.eta.straight_line import Eta, estimate
 from gateway_ws.jobs import Job
@@ -22,8 +23,8 @@ EtaOf: TypeAlias = Callable[[int, Job, float, float], Eta]
 
 KNOWN_WAYS = (EtaOutcome.ROADS, EtaOutcome.ROUTER)
 """All other outcomes are the straight line itself, which nothing is to be rounded into twice."""
-LINE_S_MIN = 1.0
-"""At the door a straight line of no seconds is in proportion to nothing."""
+LINE_S_MIN = BASE_S_MIN
+"""At the door a straight line of no seconds is in proportion to nothing, and no trip by road is shorter."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from config.limits import CUSTOMER_ETA_KEPT_MS, CUSTOMER_ETAS_A_TURN_MAX, CUSTOMER_ETAS_EVERY_MS
+from engine.eta.road_source import BASE_S_MIN
 from engine.eta.source import EtaMatrix, EtaOutcome, Question, StraightLineSource, straight_answer
 from engine.eta.straight_line import estimate
 from gateway_ws.customer_etas import CustomerEtas
@@ -88,6 +89,21 @@ async def test_at_the_door_there_is_still_a_time() -> None:
     etas.of(1, JOB, *DOOR)
     await etas.turn()
     assert etas.of(1, JOB, *DOOR).eta_s == 0
+
+
+async def test_who_passes_the_door_is_not_told_to_be_far_away_a_moment_later() -> None:
+    """No trip by road takes less than some seconds, and these are in proportion to nothing."""
+
+    class Roads(SlowRoads):
+        async def answers(self, questions: Sequence[Question], *, at_ms: int) -> list[EtaMatrix]:
+            found = await super().answers(questions, at_ms=at_ms)
+            return [replace(each, eta_s=np.maximum(each.eta_s, BASE_S_MIN)) for each in found]
+
+    etas, further = CustomerEtas(Roads(), clock=ManualClock()), (DOOR[0] + 5e-4, DOOR[1])
+    etas.of(1, JOB, *DOOR)
+    await etas.turn()
+    assert etas.of(1, JOB, *DOOR).eta_s == BASE_S_MIN
+    assert etas.of(1, JOB, *further).eta_s <= 2 * estimate(*further, *DOOR).eta_s
 
 
 async def test_a_source_that_falls_back_changes_not_a_second_of_what_the_line_says() -> None:
