@@ -68,6 +68,7 @@ def main() -> None:
 def demo(  # noqa: PLR0913, PLR0917 - the options of a command
     workers: Annotated[int, typer.Option(min=0, help="Simulated workers.")] = 2_000,
     bookings_per_min: Annotated[float, typer.Option(min=0, help="Simulated bookings a minute.")] = 20,
+    alarms_per_hour: Annotated[float, typer.Option(min=0, help="Simulated calls for help an hour.")] = 4,
     seed: Annotated[int, typer.Option(help="The same seed makes the same city.")] = 7,
     port: Annotated[int | None, typer.Option(help="Port of the web pages and the API. Default: 8080")] = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on. Default: 127.0.0.1")] = None,
@@ -84,7 +85,7 @@ def demo(  # noqa: PLR0913, PLR0917 - the options of a command
     given: dict[str, Any] = {"mode": "demo"}
     given |= {name: value for name, value in (("api_port", port), ("host", host)) if value is not None}
     settings = _settings(state_dir, **given)
-    city = None if no_sim else City(workers, bookings_per_min, seed)
+    city = None if no_sim else City(workers, bookings_per_min, alarms_per_hour, seed)
     with _demo_folder(settings, screen, is_fixed=state_dir is not None) as own:
         _raise_open_files()
         plan = Plan(own, shifts_ports=True, has_mailbox=True)

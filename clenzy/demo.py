@@ -23,6 +23,7 @@ class City:
 
     workers: int
     bookings_per_min: float
+    alarms_per_hour: float
     seed: int
 
 
@@ -52,7 +53,7 @@ class Demo:
             *("--password-file", str(admin_password_file(folder, password))),
             *("--cache", str(folder / "sim" / "sign-ins.json")),
             *("--workers", str(city.workers), "--bookings-per-min", f"{city.bookings_per_min:g}"),
-            *("--seed", str(city.seed)),
+            *("--alarms-per-hour", f"{city.alarms_per_hour:g}", "--seed", str(city.seed)),
         )
 
 

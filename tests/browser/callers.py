@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID, uuid4
 
-from tests.browser.demo_city import DemoCity, send
+from tests.browser.demo_city import ANSWER_TIMEOUT_S, DemoCity, send
 
 PASSWORD = "correct horse battery"
 PLACE = {"lat": 41.15, "lng": -8.61}
@@ -44,7 +44,7 @@ class Caller:
         request = urllib.request.Request(
             f"{self.city.url}/v1/safetap", method="POST", data=json.dumps(a_trigger("button")).encode(), headers=headers
         )
-        with urllib.request.urlopen(request, timeout=10) as response:
+        with urllib.request.urlopen(request, timeout=ANSWER_TIMEOUT_S) as response:
             assert response.status == 202
         return self.incident_id()
 

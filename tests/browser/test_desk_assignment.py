@@ -75,7 +75,7 @@ def test_the_desk_pins_a_booking_and_lets_go(city: DemoCity, open_page: OpenPage
     page.reload()
     desk.expect_data("pinned", "worker", worker_id)
     page.get_by_test_id("pinned").get_by_role("button", name="Unpin").click()
-    expect(page.get_by_test_id("pinned")).to_have_count(0, timeout=15_000)
+    expect(page.get_by_test_id("pinned")).to_have_count(0)
     assert pinned_to() is None
 
     city.call("worker", "PUT", "/v1/me/duty", {"duty": "on"})

@@ -228,7 +228,7 @@ def test_a_lost_line_to_safetap_is_told_and_what_only_a_disk_has_is_shown(
 
     page.evaluate("() => { window.before = true; }")
     is_cut = True
-    expect(page.get_by_test_id("link-notice")).to_contain_text("SafeTap lost", timeout=3_500)
+    expect(page.get_by_test_id("link-notice")).to_contain_text("SafeTap lost")
     city.call("admin", "POST", f"/v1/incidents/{incident_id}/acknowledge", {})
     is_cut = False
     desk.expect_data("link-safetap", "health", "live", timeout_s=20)

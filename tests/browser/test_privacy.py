@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from tests.browser.conftest import OpenPage
-from tests.browser.demo_city import OUT_AT_SEA, DemoCity
+from tests.browser.demo_city import ANSWER_TIMEOUT_S, OUT_AT_SEA, DemoCity
 from tests.browser.test_phones import PHONE
 from tests.browser.watched_page import WatchedPage
 
@@ -175,7 +175,7 @@ def hold_unseen(page: Page) -> None:
 
 def press_shortcut(url: str, key: str) -> dict[str, str]:
     request = urllib.request.Request(url, method="POST", headers={"Authorization": key}, data=b"")
-    with urllib.request.urlopen(request, timeout=10) as response:
+    with urllib.request.urlopen(request, timeout=ANSWER_TIMEOUT_S) as response:
         answer: dict[str, str] = json.load(response)
         return answer
 

@@ -12,7 +12,7 @@ from playwright.sync_api import Route, expect
 
 from tests.browser.callers import Callers
 from tests.browser.conftest import OpenPage
-from tests.browser.demo_city import CONSENT_BASIS, OUT_AT_SEA, DemoCity
+from tests.browser.demo_city import ANSWER_TIMEOUT_S, CONSENT_BASIS, OUT_AT_SEA, DemoCity
 from tests.browser.test_phones import PHONE
 from tests.browser.test_privacy import STORAGE, TELLING, hold_unseen, live_incident, part, review
 from tests.browser.watched_page import WatchedPage
@@ -196,8 +196,8 @@ def check_whole(city: DemoCity, piece: dict[str, Any]) -> None:
     head, data = bytes(32), b""
     for n in range(piece["chunks"]):
         url = f"{city.url}/v1/incidents/{incident_id}/evidence/{piece['evidence_id']}?n={n}"
-        request = urllib.request.Request(url, headers={"Authorization": f"Bearer {city.tokens['dispatcher']}"})
-        with urllib.request.urlopen(request, timeout=10) as response:
+        request = urllib.request.Request(url, headers={"Authorization": f"Bearer {city.token('dispatcher')}"})
+        with urllib.request.urlopen(request, timeout=ANSWER_TIMEOUT_S) as response:
             chunk = response.read()
         head, data = hashlib.sha256(head + chunk).digest(), data + chunk
     assert (head.hex(), piece["media_type"]) == (piece["sha256"], "audio/webm")
