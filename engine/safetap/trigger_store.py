@@ -71,7 +71,8 @@ NEWER: Final = """
 # that comes again verified (`vouched`) does the same. Then the ladder begins anew: what it told so far was for the
 # desk alone, or was told as practice. Nobody is held back from work on an unverified word.
 # Of one person at most one trigger is in a batch: no row is changed twice.
-# A trigger came no later than now by the clock that escalators go by: a door whose own is ahead puts no step off.
+# A trigger came no later than now by the clock that escalators go by: a door whose own is ahead puts no step off. Nor
+# is a fix newer than its trigger: a phone whose clock is ahead would hold on to its first place, and call it new.
 TAKE_TRIGGERS: Final = (
     """
 WITH turn AS MATERIALIZED (
@@ -83,14 +84,15 @@ WITH turn AS MATERIALIZED (
               ELSE g.shown_state END AS token_state,
          CASE WHEN p.tokens_valid_after > to_timestamp(g.issued_ms / 1000.0) THEN 'unverified'
               ELSE g.shown_trust END AS trust,
-         to_timestamp(g.fix_ms / 1000.0) AS fix_at,
-         least(to_timestamp(g.received_ms / 1000.0), clock_timestamp()) AS received_at
+         CASE WHEN g.fix_ms IS NOT NULL THEN least(to_timestamp(g.fix_ms / 1000.0), at.received) END AS fix_at,
+         at.received AS received_at
     FROM jsonb_to_recordset($1::text::jsonb) AS g (
            position integer, trigger_id uuid, incident_id uuid, spare_id uuid, hold_id uuid, person_id uuid,
            kind text, is_drill boolean, severity integer, booking_id uuid, lat double precision, lng double precision,
            accuracy_m real, fix_ms bigint, received_ms bigint, door text, shown_state text, shown_trust text,
            issued_ms bigint, note jsonb)
     JOIN person p USING (person_id)
+    CROSS JOIN LATERAL (SELECT least(to_timestamp(g.received_ms / 1000.0), clock_timestamp()) AS received) AS at
    WHERE (g.shown_trust = 'verified' OR p.role IN ('customer', 'worker')) AND (SELECT taken FROM turn) >= 0
 ), known AS (
   SELECT s.position, t.incident_id

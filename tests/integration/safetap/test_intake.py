@@ -267,3 +267,13 @@ async def test_no_doors_clock_puts_a_step_off(world: World) -> None:
     await loop.round()
     assert (await world.events())[-1] == "step"
     assert (await world.incident())["opened_at"] <= utc_from_ms(now_ms)
+
+
+async def test_a_phone_whose_clock_is_ahead_does_not_hold_on_to_its_first_place(world: World) -> None:
+    """What it says is from tomorrow is as new as its alarm, and what comes afterwards is newer."""
+    tomorrow = TriggerFix(41.0, -8.0, 5.0, NOW_MS + 86_400_000)
+    await take(world, world.received(fix=tomorrow))
+    assert ms_from_utc((await world.incident())["fix_at"]) == NOW_MS
+    await take(world, world.received(fix=TriggerFix(42.0, -9.0, 5.0, NOW_MS + 4_000), at_ms=NOW_MS + 5_000))
+    incident = await world.incident()
+    assert (incident["lat"], incident["lng"]) == (42.0, -9.0)
