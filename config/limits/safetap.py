@@ -56,7 +56,7 @@ POLICY_REPEAT_S_MIN: Final = 10
 FOLLOW_UP_MS: Final = 600_000
 """An acknowledged incident that nobody closed asks again after this long."""
 RESPONDERS_MAX: Final = 500
-"""People of one organisation whom one step tells, dispatchers first; those beyond are left out and logged."""
+"""Dispatchers of one organisation whom one step tells, and as many admins; those beyond are left out and logged."""
 CLOSE_REASON_CHARS_MAX: Final = 1_000
 """A longer reason is refused with 422."""
 LIVE_FRAMES_MAX: Final = 256

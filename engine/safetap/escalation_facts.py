@@ -4,7 +4,7 @@ Places come from the trail in Postgres, never from the cell index: SafeTap needs
 """
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -144,8 +144,11 @@ async def load_responders(conn: Connection, org_ids: Sequence[OrgId]) -> dict[Or
     for row in await conn.fetch(RESPONDERS, org_ids):
         found[row["org_id"]].append(Responder(row["person_id"], Role(row["role"]), _addresses(row)))
     for org_id, responders in found.items():
-        if len(responders) > RESPONDERS_MAX:
-            log.warning("escalation.responders_left_out", org_id=str(org_id), count=len(responders) - RESPONDERS_MAX)
+        for role, count in Counter(one.role for one in responders).items():
+            if count > RESPONDERS_MAX:
+                log.warning(
+                    "escalation.responders_left_out", org_id=str(org_id), role=role, count=count - RESPONDERS_MAX
+                )
     return found
 
 

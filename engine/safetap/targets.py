@@ -83,7 +83,7 @@ class Notice:
 
 def resolve(routes: Sequence[Route], subject: Subject, facts: Facts) -> tuple[Notice, ...]:
     """Return what `routes` send, each address once, in the order of the routes."""
-    allowed = [one for one in facts.responders if one.person_id not in subject.excluded][:RESPONDERS_MAX]
+    allowed = [one for one in facts.responders if one.person_id not in subject.excluded]
     found = (notice for route in routes for notice in _notices(route, subject, facts, allowed))
     return tuple(dict.fromkeys(found))
 
@@ -115,8 +115,9 @@ def _person_ids(route: Route, facts: Facts, allowed: Sequence[Responder]) -> fro
             assert route.person_id is not None
             return frozenset({route.person_id})
         case _:
+            # Only a crowd is bounded: who is on call, or named, is told in an organisation of any size.
             role = Role.ADMIN if route.target is Target.ADMINS else Role.DISPATCHER
-            return frozenset(one.person_id for one in allowed if one.role is role)
+            return frozenset([one.person_id for one in allowed if one.role is role][:RESPONDERS_MAX])
 
 
 def _people(allowed: Sequence[Responder], person_ids: frozenset[PersonId], channel: Channel) -> Iterator[Notice]:

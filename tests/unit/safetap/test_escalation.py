@@ -99,6 +99,21 @@ def test_the_number_of_people_told_is_bounded() -> None:
     assert len(decision.notices) == RESPONDERS_MAX + 1
 
 
+def test_who_is_on_call_or_an_admin_is_told_however_many_dispatchers_there_are() -> None:
+    crowd = [
+        Responder(PersonId(uuid4()), Role.DISPATCHER, {Channel.EMAIL: [f"{n}@clenzy.test"]})
+        for n in range(RESPONDERS_MAX + 7)
+    ]
+    schedule_id = ScheduleId(UUID(int=7))
+    notify = [
+        {"target": "on_call", "schedule_id": str(schedule_id), "channels": ["email"]},
+        {"target": "admins", "channels": ["email"]},
+    ]
+    policy = parse_policy({**default_policy(), "steps": [{"delay_s": 0, "notify": notify}]})
+    facts = Facts(responders=[*crowd, ADA], on_call={schedule_id: [crowd[-1].person_id]})
+    assert decide(incident(1), policy, NOW, facts=facts).notices == (mail(crowd[-1]), mail(ADA))
+
+
 def test_a_closed_incident_and_a_timer_of_the_future_are_defects() -> None:
     with pytest.raises(AssertionError):
         decide(incident(1, state=IncidentState.CLOSED), POLICY, NOW)
