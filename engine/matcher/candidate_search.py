@@ -21,7 +21,7 @@ from engine.geo.fixes import RECORD, RecordArray
 from engine.geo.mirror import Mirror, Wanted
 from engine.matcher.ask import Ask
 from engine.matcher.cost_policy import DEFAULT_POLICY, CostPolicy, CostWeights
-from engine.matcher.decision import SEARCH_RADII_M, Ranking, is_surely_best, ranking_of
+from engine.matcher.decision import SEARCH_RADII_M, Ranking, are_surely_best, ranking_of
 from engine.matcher.finishing import Soon
 from engine.matcher.frame import Apart, Candidates, Frame, Ready, SlotArray, build_frame, part_of
 from engine.matcher.kernels import IntArray
@@ -37,13 +37,14 @@ MIRROR_REACH: Final = 1.002
 
 @dataclass(frozen=True, slots=True)
 class Sought:
-    """What is asked for: the cheapest within `radius_m` for a booking; of `only`, if that is given."""
+    """What is asked for: the cheapest within `radius_m` for a booking, at least `count`; of `only`, if given."""
 
     ask: Ask
     org_id: OrgId
     not_to_ask: frozenset[PersonId]
     radius_m: int = SEARCH_RADIUS_M_MAX
     only: PersonId | None = None
+    count: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +100,8 @@ class CandidateSearch:
     async def find(self, sought: Sequence[Sought]) -> list[Found]:
         """Return the cheapest workers for each of these bookings, none of which knows of the others.
 
-        By the straight line the first of them is the cheapest of all; those after it are the cheapest of the part that
-        had to be looked at.
+        By the straight line the first `count` of them are the cheapest of all; those after them are the cheapest of
+        the part that had to be looked at.
 
         Raises:
             RedisError: Redis did not answer.
@@ -183,7 +184,8 @@ class CandidateSearch:
         for step_m in (each for each in SEARCH_RADII_M if each < radius_m):
             slots = await self._widen(slots, ask, org_id=org_id, radius_m=step_m)
             found = await self._rank(slots, sought, searched_m=step_m)
-            if is_surely_best(found.ranking, searched_m=step_m) or len(slots) >= CANDIDATES_MAX:
+            is_done = are_surely_best(found.ranking, count=sought.count, searched_m=step_m)
+            if is_done or len(slots) >= CANDIDATES_MAX:
                 return found
         slots = await self._widen(slots, ask, org_id=org_id, radius_m=radius_m)
         return await self._rank(slots, sought, searched_m=radius_m)

@@ -203,24 +203,24 @@ class _Step:
     asks_again: bool
 
 
-def _steps(job: Job, ask: Ask, now_ms: int) -> Iterator[_Step]:
-    """Yield how a booking looks until somebody is found: within each of its radii, then among who said no long ago."""
+def _steps(job: Job, ask: Ask, needed: int, now_ms: int) -> Iterator[_Step]:
+    """Yield how a booking looks until enough are found: within each of its radii, then among who said no long ago."""
     org_id, only = job.claim.org_id, job.claim.pinned_worker_id
     not_yet = not_even_again = NOBODY
     if job.past:
         not_yet = workers_not_to_ask(job.past, ask_again=False, now_ms=now_ms)
         not_even_again = workers_not_to_ask(job.past, ask_again=True, now_ms=now_ms)
     for radius_m in job.asking.radii_m:
-        yield _Step(Sought(ask, org_id, not_yet, radius_m, only), asks_again=False)
+        yield _Step(Sought(ask, org_id, not_yet, radius_m, only, needed), asks_again=False)
     if not_even_again != not_yet:
-        yield _Step(Sought(ask, org_id, not_even_again, job.asking.radii_m[-1], only), asks_again=True)
+        yield _Step(Sought(ask, org_id, not_even_again, job.asking.radii_m[-1], only, needed), asks_again=True)
 
 
 async def _found(jobs: Sequence[Job], asked: Sequence[_Asked], *, now_ms: int) -> list[tuple[Found, bool]]:
     """Look for all bookings at once, then a step further for those who found too few; a round has one search."""
     needed = _needed(jobs)
     found: dict[int, tuple[Found, bool]] = {}
-    steps = [_steps(job, each.ask, now_ms) for job, each in zip(jobs, asked, strict=True)]
+    steps = [_steps(job, each.ask, count, now_ms) for job, each, count in zip(jobs, asked, needed, strict=True)]
     looking: Sequence[int] = range(len(jobs))
     while taken := [(at, step) for at in looking if (step := next(steps[at], None)) is not None]:
         answers = await jobs[0].search.find([step.sought for _, step in taken])

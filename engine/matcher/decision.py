@@ -145,6 +145,7 @@ def warm_up() -> None:
     rank(Candidates(np.zeros(1, np.int64), np.zeros(1, np.int32), one, one, one, one, one, one), Ask(0.0, 0.0, 0, 0.0))
 
 
-def is_surely_best(ranking: Ranking, *, searched_m: float) -> bool:
-    """Whether nobody beyond `searched_m` can be cheaper than the first of this ranking, by the straight line."""
-    return bool(ranking.ranked) and ranking.ranked[0].cost_min <= least_cost_min(searched_m)
+def are_surely_best(ranking: Ranking, *, count: int, searched_m: float) -> bool:
+    """Whether nobody beyond `searched_m` can be cheaper than any of the first `count`, by the straight line."""
+    ranked = ranking.ranked
+    return len(ranked) >= count and ranked[count - 1].cost_min <= least_cost_min(searched_m)

@@ -108,3 +108,16 @@ async def test_who_dropped_out_of_one_seat_is_not_asked_for_a_seat_that_nobody_w
     await town.add_worker(2, skills=0b10)
     await crews.round()
     assert [await town.open_offer(seat) for seat in (first, second)] == [None, None]
+
+
+@pytest.mark.parametrize("further_km", [3.0, 5.0, 7.0, 11.0])
+async def test_seats_look_further_than_the_one_who_is_surely_cheapest(
+    town: Town, dispatcher: Dispatcher, further_km: float
+) -> None:
+    """Also while the cells are read instead of the frame, and the search could end with the first."""
+    crews = Crews(town, dispatcher)
+    await crews.want(same=True)
+    workers = [await town.add_worker(km) for km in (0.3, further_km)]
+    seats = await crews.book()
+    await crews.round()
+    assert {(await town.asked(seat)).person_id for seat in seats} == {worker.person_id for worker in workers}

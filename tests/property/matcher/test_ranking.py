@@ -12,7 +12,7 @@ from config.limits import SEARCH_RADIUS_M_MAX
 from engine.eta.straight_line import estimate
 from engine.matcher import kernels, reference
 from engine.matcher.ask import Ask
-from engine.matcher.decision import is_surely_best, rank
+from engine.matcher.decision import are_surely_best, rank
 from engine.matcher.frame import ALL_READY, Candidates, Ready, least_cost_min, need_of
 
 LAT_DEG, LNG_DEG = 41.15, -8.61
@@ -98,14 +98,14 @@ def test_eta_is_the_one_that_customers_are_told(candidates: Candidates):
         assert abs(each.eta_s - told.eta_s) <= 1
 
 
-@given(crowds(), st.sampled_from([500, 1_500, 3_000]))
-def test_a_search_may_stop_where_it_says_so(candidates: Candidates, searched_m: int):
-    """Who is best among the near ones, and surely so, is best among all."""
+@given(crowds(), st.sampled_from([500, 1_500, 3_000]), st.integers(1, 4))
+def test_a_search_may_stop_where_it_says_so(candidates: Candidates, searched_m: int, count: int):
+    """Those who are best among the near ones, and surely so, are best among all."""
     ask = Ask(LAT_DEG, LNG_DEG, skill_bit=0, risk=0.5)
     every = rank(candidates, ask)
     near = rank(candidates, ask, radius_m=searched_m)
-    if is_surely_best(near, searched_m=searched_m):
-        assert near.ranked[0].cost_min == every.ranked[0].cost_min
+    if are_surely_best(near, count=count, searched_m=searched_m):
+        assert [each.cost_min for each in near.ranked[:count]] == [each.cost_min for each in every.ranked[:count]]
 
 
 def test_equal_costs_rank_by_slot():
