@@ -4,9 +4,10 @@ The same deed in the same silence as the API's: see `engine.safetap.pin_cancel`.
 one at a time: whoever calls for help meanwhile waits for none of it.
 """
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Final
 from uuid import UUID
 
@@ -14,9 +15,9 @@ import orjson
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from config.limits import DOOR_CANCELS_MAX, PIN_DIGITS_MAX, PIN_DIGITS_MIN
+from config.limits import DOOR_CANCELS_MAX, DOOR_CANCELS_PER_PERSON_MAX, PIN_DIGITS_MAX, PIN_DIGITS_MIN
 from engine.core.errors import InvalidInput, NotAllowed, Unavailable
-from engine.core.ids import IncidentId, TriggerId
+from engine.core.ids import IncidentId, PersonId, TriggerId
 from engine.core.vocabulary import Role
 from engine.people.accounts import check_standing
 from engine.people.passwords import Passwords
@@ -42,19 +43,21 @@ class Cancel(BaseModel):
 
 
 @dataclass(slots=True)
-class Turns:
-    """How many PINs are being judged."""
+class Queue:
+    """One person's PINs: each is judged after the one before it."""
 
-    taken: int = 0
+    judging: asyncio.Lock = field(default_factory=asyncio.Lock)
+    waiting: int = 0
 
 
-TURNS: Final = web.AppKey("turns", Turns)
+TURNS: Final = web.AppKey("turns", dict[PersonId, Queue])
+"""Whose PINs are being judged. Whoever sends many is one of them."""
 
 
 def add_cancel_route(app: web.Application, passwords: Passwords) -> None:
     """Let `app`, which has the door's requests, take PINs too."""
     app[PASSWORDS] = passwords
-    app[TURNS] = Turns()
+    app[TURNS] = {}
     app.router.add_post(CANCEL_PATH, cancel_alarm)
 
 
@@ -67,7 +70,7 @@ async def cancel_alarm(request: web.Request) -> web.Response:
     services = request.app[SERVICES]
     principal = protected(services, request)
     asked = _parse(await request.read())
-    async with turn(request):
+    async with turn(request, principal.person_id):
         async with services.pool.acquire() as conn:
             await check_standing(conn, principal)
         await cancel(
@@ -82,20 +85,26 @@ async def cancel_alarm(request: web.Request) -> web.Response:
 
 
 @asynccontextmanager
-async def turn(request: web.Request) -> AsyncIterator[None]:
-    """Hold one of the places of those whose PINs are judged.
+async def turn(request: web.Request, person_id: PersonId) -> AsyncIterator[None]:
+    """Hold a place of those whose PINs are judged: each person has one, and waits in it for their own.
 
     Raises:
-        Unavailable: all are taken.
+        Unavailable: all are taken, or this person's queue is full.
     """
     turns = request.app[TURNS]
-    if turns.taken >= DOOR_CANCELS_MAX:
+    if person_id not in turns and len(turns) >= DOOR_CANCELS_MAX:
         raise Unavailable
-    turns.taken += 1
+    queue = turns.setdefault(person_id, Queue())
+    if queue.waiting >= DOOR_CANCELS_PER_PERSON_MAX:
+        raise Unavailable
+    queue.waiting += 1
     try:
-        yield
+        async with queue.judging:
+            yield
     finally:
-        turns.taken -= 1
+        queue.waiting -= 1
+        if not queue.waiting:
+            del turns[person_id]
 
 
 def protected(services: DoorServices, request: web.Request) -> Principal:

@@ -50,7 +50,7 @@ async def take_check_in(request: web.Request) -> web.Response:
     services = request.app[SERVICES]
     principal = protected(services, request)
     said = _parse(await request.read())
-    async with turn(request):
+    async with turn(request, principal.person_id):
         async with services.pool.acquire() as conn:
             await check_standing(conn, principal)
         items = await check_in(
@@ -93,7 +93,7 @@ async def take_text_answer(
 async def _take(request: web.Request, asked: Asked, *, pin: str | None, reply_id: str, raise_for: RaiseFor) -> bool:
     services = request.app[PROVIDERS]
     try:
-        async with turn(request):
+        async with turn(request, asked.person_id):
             await check_in(
                 services.pool,
                 request.app[PASSWORDS],

@@ -13,7 +13,9 @@ PIN_WINDOW_MS: Final = 900_000
 PIN_ANSWER_MS: Final = 400
 """What a PIN is answered with leaves at the next multiple of this, so that the time tells nothing of what was done."""
 DOOR_CANCELS_MAX: Final = 32
-"""PINs that SafeTap's own door judges at once, one after the other; one more is answered 503 and sent again."""
+"""People whose PINs SafeTap's own door judges at once; more are answered 503, and a phone sends again."""
+DOOR_CANCELS_PER_PERSON_MAX: Final = 8
+"""PINs of one person that wait for each other there; more are answered 503."""
 NOTE_CHARS_MAX: Final = 4_000
 """A longer note or message on an incident is refused with 422."""
 POLICE_REFERENCE_CHARS_MAX: Final = 100

@@ -9,7 +9,7 @@ from uuid import uuid4
 import aiohttp
 import pytest
 
-from config.limits import ACCESS_TOKEN_MS, PIN_ANSWER_MS, PIN_FAILURES_MAX, SEVERITY_MAX
+from config.limits import ACCESS_TOKEN_MS, DOOR_CANCELS_MAX, PIN_ANSWER_MS, PIN_FAILURES_MAX, SEVERITY_MAX
 from engine.core.ids import PersonId
 from engine.core.units import utc_from_ms
 from engine.people.passwords import hash_password
@@ -153,3 +153,18 @@ async def test_a_safe_pin_again_and_again_puts_off_no_follow_up(
     await said(door.by_port, worker, pin=SAFE)
     assert await world.pool.fetchval("SELECT due_at FROM incident_timer") == due_at
     assert (await world.events()).count("safe_pin") == 2
+
+
+@pytest.mark.usefixtures("pins")
+async def test_nobodys_guesses_keep_another_persons_pin_from_being_heard(
+    door: OpenDoor, world: World, tokens: AccessTokens
+) -> None:
+    """Whoever is with somebody in danger may have an account too, and time to send."""
+    customer = signed_in(world, tokens, world.customer)
+    async with asyncio.TaskGroup() as tasks:
+        guesses = [tasks.create_task(said(door.by_port, customer, pin=WRONG)) for _ in range(2 * DOOR_CANCELS_MAX)]
+        await CLOCK.sleep_ms(PIN_ANSWER_MS / 4)
+        answer = await said(door.by_port, signed_in(world, tokens, world.worker), pin=DURESS)
+    assert answer[0] == 200
+    assert (await world.incident())["person_id"] == world.worker
+    assert {guess.result()[0] for guess in guesses} == {422, 429, 503}
