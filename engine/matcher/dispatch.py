@@ -125,11 +125,11 @@ class Dispatcher:
         self._cover = RegionCover()
         if regions is not None:
             self._cover, regions.moved = regions.cover, self._due.set
-        self._frames: LiveFrames | None = None
+        self.frames: LiveFrames | None = None
         if places is not None:
-            self._frames = LiveFrames(self.table, places.mirror, self._cover)
+            self.frames = LiveFrames(self.table, places.mirror, self._cover)
             places.tell(self._cover)
-            places.tell(self._frames)
+            places.tell(self.frames)
         self.feed = WorkerFeed(pool=pool, redis=redis, table=self.table, clock=clock)
         self.recorder = Recorder(clock=clock, worker_id=self.table.worker_id)
         self.rematcher = Rematcher(
@@ -209,7 +209,7 @@ class Dispatcher:
     def _live_frames(self) -> LiveFrames | None:
         """The frames that are kept, while everything that was written is in them."""
         is_whole = self._followed is not None and self._followed.whole is not None
-        return self._frames if is_whole else None
+        return self.frames if is_whole else None
 
     async def _dispatch_round(self) -> None:
         while await self.dispatch_due() >= DISPATCH_BATCH_MAX:
@@ -235,6 +235,8 @@ class Dispatcher:
             asked_before = [each.booking_id for each in claims if each.version > NEW_VERSION or each.crew_id]
             past = await past_offers(conn, asked_before) if asked_before else {}
             policy = self._policy()
+            if self.frames is not None:
+                self.frames.keep_only(policy)
             if claims:
                 await self.recorder.begin(conn, policy, now_ms=now_ms)
         search = self._search(policy)

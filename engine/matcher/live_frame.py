@@ -16,7 +16,7 @@ from engine.core.units import DEG_E7
 from engine.geo.fixes import RecordArray
 from engine.geo.mirror import Mirror
 from engine.matcher.ask import Ask
-from engine.matcher.cost_policy import CostWeights
+from engine.matcher.cost_policy import CostPolicy, CostWeights
 from engine.matcher.frame import Frame, SlotArray, build_frame
 from engine.matcher.kernels import IntArray
 from engine.matcher.region_cover import RegionCover
@@ -142,6 +142,12 @@ class LiveFrames:
     def __init__(self, table: WorkerTable, mirror: Mirror, cover: RegionCover = EVERYWHERE) -> None:
         self._table, self._mirror, self._cover = table, mirror, cover
         self._frames: dict[tuple[OrgId, CostWeights], LiveFrame] = {}
+        self._policy: CostPolicy | None = None
+
+    @property
+    def count(self) -> int:
+        """How many frames are kept."""
+        return len(self._frames)
 
     def moved(self, slots: SlotArray, records: RecordArray) -> None:
         """Take that workers moved."""
@@ -167,9 +173,12 @@ class LiveFrames:
             self._frames[key] = LiveFrame(self._table, self._mirror, self._cover, org_id=org_id, weights=weights)
         return self._frames[key]
 
-    def keep_only(self, weights: Iterable[CostWeights]) -> None:
-        """Forget the frames under weights that no policy has any more."""
-        kept = set(weights)
+    def keep_only(self, policy: CostPolicy) -> None:
+        """Forget the frames under weights that a policy, when it is another one, does not have any more."""
+        if policy is self._policy:
+            return
+        self._policy = policy
+        kept = {policy.weights, *policy.organisations.values(), *policy.services.values()}
         self._frames = {key: frame for key, frame in self._frames.items() if key[1] in kept}
 
     def _tell(self, slots: Iterable[int]) -> None:

@@ -3,7 +3,9 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Self
+from uuid import uuid4
 
 import asyncpg
 import orjson
@@ -17,6 +19,7 @@ from engine.geo.cell_index import STATUS_KEY, CellIndex
 from engine.geo.cell_sets import CELL_KEYS
 from engine.geo.followed_mirror import FollowedMirror
 from engine.matcher import decision as deciding
+from engine.matcher.cost_policy import DEFAULT_POLICY, DEFAULT_WEIGHTS
 from engine.matcher.dispatch import Dispatcher
 from engine.matcher.offer_answers import answer_offer
 from engine.matcher.offer_store import current_offer, worker_state
@@ -199,6 +202,32 @@ async def test_a_matcher_with_a_mirror_finds_workers_without_the_cells(town: Tow
 
             await until(is_offered, "offered")
             assert (await town.asked(booking_id)).person_id == expected.person_id
+
+
+async def test_frames_under_weights_that_no_policy_has_any_more_are_forgotten(
+    town: Town, pool: asyncpg.Pool, redis: Redis
+):
+    policy = DEFAULT_POLICY
+    mirror.warm_up()
+    clock, places = SystemClock(), FollowedMirror(redis, CellIndex(redis), clock=SystemClock())
+    matcher = Dispatcher(pool=pool, redis=redis, clock=clock, fix_clock=clock, places=places, policy=lambda: policy)
+    for north_km in (0.1, 0.2, 0.3):
+        await town.add_worker(north_km)
+    async with running(matcher):
+        async with asyncio.timeout(WAIT_S):
+            await places.until_whole()
+        for version in (1, 2, 3):
+            own = replace(DEFAULT_WEIGHTS, fairness_min=version)
+            service = {uuid4(): replace(own, parts_min=1.0)}
+            policy = replace(DEFAULT_POLICY, version=version, weights=own, services=service)
+            booking_id = await town.book()
+
+            async def is_offered(booking_id=booking_id) -> bool:
+                return await town.open_offer(booking_id) is not None
+
+            await until(is_offered, "offered")
+        assert matcher.frames is not None
+        assert matcher.frames.count == 1
 
 
 async def test_a_worker_who_leaves_takes_the_offer_back(town: Town, matcher: Dispatcher):
