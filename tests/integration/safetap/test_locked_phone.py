@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 from uuid import UUID, uuid4
 
@@ -21,9 +22,11 @@ from engine.core.vocabulary import Channel
 from engine.safetap.alarm_id import alarm_id
 from engine.safetap.button_secret import button_secret
 from engine.safetap.desk import close
-from engine.safetap.phone_doors import set_phone_door
+from engine.safetap.key_table import KeyTable
+from engine.safetap.phone_doors import PhoneDoors, set_phone_door
 from engine.safetap.reply_codes import allot_code, random_code
 from engine.safetap.trigger_keys import add_trigger_key, new_secret
+from safetap_door import __main__ as composition
 from tests.conftest import TokenKeys
 from tests.integration.safetap.doors import CLOCK, OpenDoor, door_settings, open_door
 from tests.integration.safetap.senders import add_notice
@@ -38,6 +41,7 @@ STRANGER = "+351910000003"
 DOOR = "safetap_door"
 """How the door's connections call themselves."""
 SILENT = (200, "<Response />")
+Kept = TypeVar("Kept", PhoneDoors, KeyTable)
 BUSY = (200, '<Response><Reject reason="busy" /></Response>')
 
 
@@ -48,6 +52,8 @@ class Street:
     world: World
     door: OpenDoor
     twilio: FakeTwilio
+    phones: PhoneDoors
+    keys: KeyTable
 
     async def registers(self, person_id: PersonId, *, phone: str = PHONE, calls: bool = False) -> None:
         """Register a number with the word `blue heron`, and wait until the door knows it."""
@@ -55,16 +61,17 @@ class Street:
             await set_phone_door(
                 conn, person_id=person_id, phone=phone, word="Blue Heron", is_call_alarm=calls, now_ms=CLOCK.now_ms()
             )
-        await CLOCK.sleep_ms(150)  # the door reads it at the notification; nothing tells that it has
+        await until(lambda: any(one.person_id == person_id for one in self.phones.of(phone)))
 
     async def key(self, person_id: PersonId) -> tuple[UUID, str]:
-        """Give somebody a trigger key."""
+        """Give somebody a trigger key, and wait until the door knows it."""
         key_id, secret = uuid4(), new_secret()
         async with self.world.pool.acquire() as conn, conn.transaction():
             await add_trigger_key(
                 conn, key_id=key_id, secret=secret, org_id=self.world.org_id, owner_id=person_id, label="",
                 now_ms=CLOCK.now_ms(),
             )  # fmt: skip
+        await until(lambda: self.keys.with_id(key_id) is not None)
         return key_id, secret
 
     async def triggers(self) -> list[asyncpg.Record]:
@@ -90,11 +97,34 @@ class Street:
 
 
 @pytest.fixture
-async def street(tmp_path: Path, database_url: str, token_keys: TokenKeys, world: World) -> AsyncIterator[Street]:
+async def street(
+    tmp_path: Path, database_url: str, token_keys: TokenKeys, world: World, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Street]:
+    phones = built_by_the_door(monkeypatch, PhoneDoors)
+    keys = built_by_the_door(monkeypatch, KeyTable)
     chosen = {"phone_account": ACCOUNT, "phone_secret": SecretStr(SECRET), "webhook_secret": SecretStr(MASTER)}
     settings = door_settings(tmp_path, database_url, token_keys.public_pem).model_copy(update=chosen)
     async with open_door(settings) as door, open_twilio(door_url=settings.safetap_url) as twilio:
-        yield Street(world, door, twilio)
+        yield Street(world, door, twilio, phones[-1], keys[-1])
+
+
+def built_by_the_door(monkeypatch: pytest.MonkeyPatch, kind: type[Kept]) -> list[Kept]:
+    """Let the door's composition root leave what it makes of a kind where a test can ask it."""
+    built: list[Kept] = []
+
+    def build(**parts: Any) -> Kept:
+        built.append(kind(**parts))
+        return built[-1]
+
+    monkeypatch.setattr(composition, kind.__name__, build)
+    return built
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    """Wait for what the door reads when it is notified."""
+    async with asyncio.timeout(20):
+        while not holds():
+            await CLOCK.sleep_ms(10)
 
 
 async def eventually(count: Callable[[], Awaitable[int]], expected: int) -> None:
@@ -228,7 +258,6 @@ async def test_a_number_that_guesses_is_not_listened_to(street: Street) -> None:
 
 async def test_a_button_signs_and_a_replay_is_the_same_alarm(street: Street) -> None:
     key_id, _secret = await street.key(street.world.worker)
-    await CLOCK.sleep_ms(150)
     status, said = await street.press(key_id, b'{"battery": 80}')
     assert (status, said["state"]) == (200, "committed")
     assert said["trigger_id"] in {str(alarm_id(str(key_id), CLOCK.now_ms() - ago)) for ago in (0, 60_000)}

@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -92,6 +92,12 @@ def trip(name: str, end_ms: int = 0) -> Trip:
     return Trip(name, 0, 0, end_ms, 41.15, -8.61, 41.16, -8.61)
 
 
+async def until(holds: Callable[[], bool]) -> None:
+    """Return once a condition holds; the test's own timeout ends the wait."""
+    while not holds():  # noqa: ASYNC110 - the phone tells nobody
+        await asyncio.sleep(0)
+
+
 async def test_a_trip_is_booked_when_its_first_fix_is_in_its_cell_and_not_before() -> None:
     async with asyncio.TaskGroup() as group:
         taxi, phone, heard = hired(group)
@@ -112,10 +118,10 @@ async def test_the_job_lasts_until_the_recorded_trip_ends() -> None:
     async with asyncio.TaskGroup() as group:
         taxi, phone, heard = hired(group)
         ends_in_ms = 12_000  # of the time of fixes: a fifth of a second here
-        taxi.drive(rows(0), shift_ms=taxi._clock.now_ms(), beginning=[trip("t1", ends_in_ms)])
         started_s = asyncio.get_running_loop().time()
+        taxi.drive(rows(0), shift_ms=taxi._clock.now_ms(), beginning=[trip("t1", ends_in_ms)])
         taxi.on_event("offer", OFFER)
-        await asyncio.sleep(0.05)
+        await until(lambda: len(phone.commands) == 2)
         assert [body.get("to") for _, body in phone.commands] == [None, "en_route"]
         assert not taxi.free.is_set()
     assert asyncio.get_running_loop().time() - started_s >= 0.19
@@ -147,7 +153,7 @@ async def test_a_job_is_taken_up_where_the_welcome_says_it_stands() -> None:
         taxi, phone, _ = hired(group)
         phone.troubles["arrived"] = [Disconnected("lost")]
         taxi.on_event("offer", OFFER)
-        await asyncio.sleep(0.05)
+        await until(lambda: not phone.troubles["arrived"])
         taxi.on_welcome({"duty": "on", "offer": None, "booking": {"booking_id": "b1", "state": "arrived"}})
     assert [body.get("to") for _, body in phone.commands[1:]] == ["en_route", "arrived", "in_progress", "completed"]
 
