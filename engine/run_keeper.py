@@ -44,7 +44,7 @@ from engine.geo.trail_partitions import Kept, keep_days
 from engine.matcher.record_keeping import Cleared, keep_records
 from engine.outbox.durable_loop import keep_running
 from engine.people.sealing_backlog import seal_backlog
-from engine.safetap.retention import expire, keep_trails
+from engine.safetap.retention import expire, keep_live_trails, keep_trails
 from engine.wiring import open_database, open_fix_clock, open_redis
 from ops.http import ops_server
 from ops.probe import keep_checked
@@ -280,6 +280,8 @@ class PersonalKeeper:
     async def run_once(self) -> dict[str, int]:
         """Do all that is to be done now; return of how much."""
         done: Tally[str] = Tally()
+        async with self._pool.acquire() as conn:
+            await keep_live_trails(conn, now_ms=self._clock.now_ms())
         while (batch := await self._batch()).total():
             done += batch
             if batch.total() >= EXPIRY_BATCH_MAX:

@@ -15,7 +15,7 @@ from config.jurisdictions import Jurisdictions
 from config.limits import EXPIRY_BATCH_MAX, INCIDENT_TRAIL_LEAD_MS
 from engine.core.database import Connection
 from engine.core.ids import OrgId
-from engine.core.units import utc_from_ms
+from engine.core.units import MS_PER_DAY, utc_from_ms
 from engine.people.audit import append_audit
 from engine.people.crews import is_on_crew
 
@@ -96,6 +96,21 @@ UPDATE incident SET trail_kept_at = $1 WHERE incident_id IN (SELECT incident_id 
 """
 
 
+# What has come so far of an incident that is not closed soon: its first days would be dropped before its close. What
+# comes late of a day that was copied is copied at the close.
+KEEP_LIVE_TRAILS: Final = """
+INSERT INTO incident_trail (incident_id, at, lat_e7, lng_e7, accuracy_dm, speed_cm_s, heading_ddeg)
+SELECT i.incident_id, t.at, t.lat_e7, t.lng_e7, t.accuracy_dm, t.speed_cm_s, t.heading_ddeg
+  FROM incident i
+  JOIN worker w ON w.worker_id = i.person_id
+  LEFT JOIN LATERAL (SELECT max(at) AS at FROM incident_trail k WHERE k.incident_id = i.incident_id) kept ON true
+  JOIN trail t ON t.slot = w.slot AND t.org_id = i.org_id
+   AND t.at >= greatest(i.opened_at - $2::interval, kept.at - $2::interval)
+ WHERE i.state <> 'closed' AND i.opened_at <= $1
+ON CONFLICT DO NOTHING
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class Cutoffs:
     """Before when something must have been closed to be deleted, by country."""
@@ -122,6 +137,12 @@ async def keep_trails(conn: Connection, *, now_ms: int) -> int:
     """Copy the places of closed incidents out of the days that are dropped; return of how many."""
     lead = timedelta(milliseconds=INCIDENT_TRAIL_LEAD_MS)
     return int((await conn.execute(KEEP_TRAILS, utc_from_ms(now_ms), EXPIRY_BATCH_MAX, lead)).split()[1])
+
+
+async def keep_live_trails(conn: Connection, *, now_ms: int) -> None:
+    """Copy the places of incidents that have been open for a day, as far as they are there."""
+    lead = timedelta(milliseconds=INCIDENT_TRAIL_LEAD_MS)
+    await conn.execute(KEEP_LIVE_TRAILS, utc_from_ms(now_ms - MS_PER_DAY), lead)
 
 
 async def _expire_part(conn: Connection, jurisdictions: Jurisdictions, part: str, *, now_ms: int) -> int:

@@ -190,3 +190,23 @@ async def test_a_phones_sound_takes_the_law_and_the_persons_own_word(world: Worl
                 world.worker, utc_from_ms(NOW_MS), agrees,
             )  # fmt: skip
             assert await kept(conn, world.worker) is agrees
+
+
+async def test_the_places_of_an_incident_outlive_their_days_also_while_it_is_open(world: World) -> None:
+    incident_id, _ = await ended(world)
+    await world.pool.execute("UPDATE incident SET state = 'acknowledged', closed_at = NULL")
+    await keep(world, NOW_MS + MS_PER_DAY - 1)
+    assert await world.pool.fetchval("SELECT count(*) FROM incident_trail") == 0, (
+        "their days are far from being dropped"
+    )
+    await keep(world, NOW_MS + MS_PER_DAY)
+    await add_trail(world, since_ms=NOW_MS + MS_PER_DAY + 60_000, fixes=2)
+    await keep(world, NOW_MS + 2 * MS_PER_DAY)
+    await world.pool.execute("DELETE FROM trail")  # the days were dropped
+    async with world.pool.acquire() as conn:
+        assert len(await read_incident_trail(conn, incident_id, now_ms=NOW_MS + 3 * MS_PER_DAY)) == 7
+        desk = world.principal(world.dispatcher)
+        await close(conn, incident_id=incident_id, actor=desk, reason="reviewed", now_ms=NOW_MS + 3 * MS_PER_DAY)
+    await keep(world, NOW_MS + 4 * MS_PER_DAY)
+    async with world.pool.acquire() as conn:
+        assert len(await read_incident_trail(conn, incident_id, now_ms=NOW_MS + 4 * MS_PER_DAY)) == 7
