@@ -15,16 +15,16 @@ export class AlarmSound {
   private context: AudioContext | null = null;
   private timer: ReturnType<typeof setInterval> | undefined;
 
-  /** Wait for the first touch or key: until then the rail says that sound is off. */
+  /**
+   * Wait for the first touch or key: until then the rail says that sound is off. So it does when the browser takes the
+   * sound away again, in sleep or for a call: a desk that cannot be heard must not count as armed.
+   */
   arm(): () => void {
     const stop = new AbortController();
     const allow = (): void => {
-      this.context ??= new AudioContext();
-      void this.context.resume().then(() => {
-        if (this.context?.state !== "running") return;
-        this.state.setState({ isAllowed: true });
-        stop.abort();
-      });
+      if (this.context?.state === "running") return;
+      this.context ??= this.opened();
+      void this.context.resume().then(() => this.tellAllowed(), () => undefined);
     };
     for (const name of ["pointerdown", "keydown"] as const) addEventListener(name, allow, { signal: stop.signal });
     // A sign-in a moment ago was such a touch.
@@ -46,6 +46,17 @@ export class AlarmSound {
     if (!isRinging) return;
     this.chime();
     this.timer = setInterval(() => this.chime(), REPEAT_MS);
+  }
+
+  private opened(): AudioContext {
+    const context = new AudioContext();
+    context.onstatechange = () => this.tellAllowed();
+    return context;
+  }
+
+  private tellAllowed(): void {
+    const isAllowed = this.context?.state === "running";
+    if (isAllowed !== this.state.getState().isAllowed) this.state.setState({ isAllowed });
   }
 
   private chime(): void {
