@@ -11,7 +11,7 @@ from api_rest.context import Body, Call, NoQuery, Reply
 from api_rest.route import PROTECTED, AnyRoute, Route, Uses
 from api_rest.safetap import FORWARDED_HEADERS, TriggerFix
 from api_rest.schemas import Answer
-from config.limits import PIN_DIGITS_MAX, PIN_DIGITS_MIN
+from config.limits import DURESS_FORWARD_MS, PIN_DIGITS_MAX, PIN_DIGITS_MIN
 from engine.core.errors import InvalidInput, NotAllowed, TooMany, Unavailable
 from engine.core.vocabulary import Acknowledgement, IncidentKind
 from engine.people.audit import append_audit
@@ -111,14 +111,16 @@ async def cancel_alarm(call: Call[Cancel, NoQuery]) -> Reply:
 async def raise_duress(call: Call[Any, NoQuery], fix: TriggerFix | None) -> None:
     """Send the trigger through SafeTap's door: it is spooled there even when Postgres has just gone away.
 
+    It is not waited for longer than the answer may take: who watches the screen must not see a door that hangs.
+
     Raises:
-        Unavailable: no door makes it durable as theirs.
+        Unavailable: no door makes it durable as theirs in time.
     """
     trigger: dict[str, object] = {"trigger_id": str(uuid4()), "kind": IncidentKind.DURESS_PIN.value}
     if fix is not None and 0 < fix.ts_ms <= TS_MS_MAX:  # no other is of use, and not every one can be written
         trigger["fix"] = fix.model_dump()
     headers = {name: call.request.headers[name] for name in FORWARDED_HEADERS if name in call.request.headers}
-    answer = await call.services.safetap.forward(orjson.dumps(trigger), headers=headers)
+    answer = await call.services.safetap.forward(orjson.dumps(trigger), headers=headers, within_ms=DURESS_FORWARD_MS)
     if answer.status not in {HTTPStatus.OK, HTTPStatus.ACCEPTED} or _is_strangers(answer):
         raise Unavailable
 

@@ -12,6 +12,8 @@ PIN_WINDOW_MS: Final = 900_000
 """How long a wrong PIN counts."""
 PIN_ANSWER_MS: Final = 400
 """What a PIN is answered with leaves at the next multiple of this, so that the time tells nothing of what was done."""
+DURESS_FORWARD_MS: Final = 250
+"""How long the API waits for each way to SafeTap's door with the alarm of a duress PIN; then it stores it itself."""
 DOOR_CANCELS_MAX: Final = 32
 """People whose PINs SafeTap's own door judges at once; more are answered 503, and a phone sends again."""
 DOOR_CANCELS_PER_PERSON_MAX: Final = 8

@@ -235,3 +235,19 @@ async def test_no_fix_makes_duress_answer_otherwise(api: Api, worker: Person, po
         said.append(await api.call("POST", path, body.encode(), by=worker))
     assert (said[0].status, said[0].body) == (said[1].status, said[1].body) == (200, said[0].body)
     assert (await incident_of(pool, worker))["kind"] == "duress_pin"
+
+
+async def test_a_door_that_hangs_does_not_make_duress_slow(
+    api: Api, worker: Person, pool: asyncpg.Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody watches the screen: it says "cancelled" when the safe PIN would have, within a tick or two."""
+
+    async def hang(*_arguments: object, within_ms: int) -> DoorAnswer:
+        await CLOCK.sleep_ms(within_ms)
+        raise TimeoutError
+
+    monkeypatch.setattr(Forwarder, "_post", hang)
+    began_ms = CLOCK.now_ms()
+    assert (await cancel(api, worker, DURESS)).status == 200
+    assert CLOCK.now_ms() - began_ms < 4 * PIN_ANSWER_MS
+    assert (await incident_of(pool, worker))["kind"] == "duress_pin"
