@@ -148,8 +148,10 @@ async def test_a_door_killed_at_each_place_where_it_takes_an_alarm(
     for case, phone in zip(CASES, phones, strict=True):
         # Where nobody knows (None), another door of this disk may have brought it to Postgres already.
         assert case.is_on_disk is not False or not await phone.rows(), case
-    async with open_door(settings) as successor:
-        for case, phone in zip(CASES, phones, strict=True):
+    for door, case, phone in zip(doors, CASES, phones, strict=True):
+        # On the same disk: where Postgres was slow to answer, the alarm may be there and not in Postgres.
+        after = settings.model_copy(update={"safetap_port": any_free(), "state_dir": door.state_dir})
+        async with open_door(after) as successor:
             async with asyncio.timeout(20):
                 while case.is_on_disk and not await phone.rows():  # before the phone sends again
                     await CLOCK.sleep_ms(20)
