@@ -28,6 +28,7 @@ IN_DANGER: Final = 6
 SEED: Final = 20
 VICTIMS: Final = ("gateway_ws", "redis", "matcher", "api_rest", "safetap_door", "notify", "postgres", "zones", "keeper")
 SETTLE_S: Final = 120
+PRESENT_S: Final = 20
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.chaos, pytest.mark.timeout(300)]
 
@@ -62,8 +63,9 @@ async def test_nothing_acknowledged_is_lost_whatever_is_killed(stack: stacks.Sta
                 for number, account in enumerate(in_danger):
                     day.create_task(_alarm_day(http, rest, config["safetap_url"], account, history, number))
                 day.create_task(_kill_everything(stack))
-            connected = [phone for phone in phones if phone.socket.connected.is_set()]
-            assert len(connected) == WORKERS
+            await stacks.wait_for(
+                lambda: all(phone.socket.connected.is_set() for phone in phones), what="everybody at the gateway"
+            )
             await _check_presence(environment["REDIS_URL"], phones)
         await _check_ledger(environment["DATABASE_URL"], history)
     assert len(history.bookings) == CUSTOMERS * BOOKINGS_EACH
@@ -129,10 +131,9 @@ async def _check_presence(redis_url: str, phones: Sequence[ChaosWorker]) -> None
     try:
         await asyncio.sleep(2 * 0.5 + 0.2)  # one ping interval: the promise that is tested
         slots = [phone.socket.slot for phone in phones]
-        report = await verify(client)
-        async with asyncio.timeout(5):  # they drive on: a look may fall between a record and its set
-            while not report.is_right:
-                report = await verify(client)
+        async with asyncio.timeout(PRESENT_S):  # they drive on: a look may fall between a record and its set
+            while not (report := await verify(client)).is_right or report.slots < WORKERS:
+                continue
         assert report.slots == WORKERS
         records = await CellIndex(client).records([slot for slot in slots if slot is not None])
         now_ms = SystemClock().now_ms()
