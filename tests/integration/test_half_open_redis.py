@@ -39,8 +39,8 @@ async def far_redis(redis_url: str, line: TcpProxy) -> AsyncIterator[Redis]:
 async def test_a_dead_fan_out_is_opened_anew_and_tells_of_the_gap(
     redis: Redis, far_redis: Redis, line: TcpProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fanout, "FANOUT_PING_MS", 50)
-    monkeypatch.setattr(fanout, "FANOUT_SILENCE_MS", 300)
+    monkeypatch.setattr(fanout, "FANOUT_PING_MS", 150)
+    monkeypatch.setattr(fanout, "FANOUT_SILENCE_MS", 1_000)
     gap, broken = asyncio.Event(), asyncio.Event()
     heard: asyncio.Queue[Message] = asyncio.Queue()
     fan_out = FanOut(far_redis, clock=SystemClock(), on_break=broken.set, on_gap=gap.set)
@@ -65,14 +65,14 @@ async def test_a_dead_fan_out_is_opened_anew_and_tells_of_the_gap(
 async def test_a_quiet_fan_out_is_not_taken_for_dead(
     far_redis: Redis, line: TcpProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fanout, "FANOUT_PING_MS", 50)
-    monkeypatch.setattr(fanout, "FANOUT_SILENCE_MS", 300)
+    monkeypatch.setattr(fanout, "FANOUT_PING_MS", 150)
+    monkeypatch.setattr(fanout, "FANOUT_SILENCE_MS", 1_000)
     gap = asyncio.Event()
     fan_out = FanOut(far_redis, clock=SystemClock(), on_break=lambda: None, on_gap=gap.set)
     running = asyncio.ensure_future(fan_out.run())
     async with asyncio.timeout(UNTIL_S):
         await gap.wait()
-    await asyncio.sleep(1)  # three times as long as a silence may last
+    await asyncio.sleep(3)  # three times as long as a silence may last
     assert (fan_out.is_connected, line.opened) == (True, 1)
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
@@ -81,8 +81,8 @@ async def test_a_quiet_fan_out_is_not_taken_for_dead(
 async def test_a_dead_feed_is_followed_anew(
     redis: Redis, far_redis: Redis, line: TcpProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(feed_follower, "FEED_PING_MS", 50)
-    monkeypatch.setattr(feed_follower, "FEED_SILENCE_MS", 300)
+    monkeypatch.setattr(feed_follower, "FEED_PING_MS", 150)
+    monkeypatch.setattr(feed_follower, "FEED_SILENCE_MS", 1_000)
     mirror.warm_up()
     fleet = Fleet(redis)
     await fleet.move(200)

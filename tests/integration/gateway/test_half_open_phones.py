@@ -21,7 +21,7 @@ from tests.tcp_proxy import TcpProxy
 
 pytestmark = pytest.mark.integration
 
-INTERVAL_MS, TIMEOUT_MS = 400, 300
+INTERVAL_MS, TIMEOUT_MS = 1_000, 700
 LATE_MS = 1_500
 """For a machine that is busy with other tests."""
 AT_ONCE = aiohttp.ClientWSTimeout(ws_close=0.1)
