@@ -27,7 +27,7 @@ from clenzy.stores.home import StoreHome, store_home
 from clenzy.stores.postgres import Postgres
 from clenzy.stores.redis import Redis
 
-START_TIMEOUT_S = 30
+START_TIMEOUT_S = 60
 TEMPLATE = "clenzy_template"
 
 

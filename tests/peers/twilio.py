@@ -19,6 +19,8 @@ import aiohttp
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
+WAIT_S = 40
+"""The sender may be a process that is still starting."""
 ACCOUNT = "AC00000000000000000000000000000000"
 SECRET = "the account's secret"
 NUMBER = "+15005550006"
@@ -104,14 +106,14 @@ class FakeTwilio:
 
     async def was_asked(self, count: int) -> None:
         """Wait for so many requests, whatever becomes of them."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(WAIT_S):
             while self.requests < count:
                 self.called.clear()
                 await self.called.wait()
 
     async def has(self, count: int) -> None:
         """Wait for so many messages and calls."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(WAIT_S):
             while len(self.messages) + len(self.calls) < count:
                 self.taken.clear()
                 await self.taken.wait()

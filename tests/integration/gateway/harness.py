@@ -32,7 +32,7 @@ from gateway_ws.safetap_client import SafeTapClient
 from ops.http import app_runner
 from ops.readiness import Readiness
 
-TIMEOUT_S = 10
+TIMEOUT_S = 20
 PORTO = (41.15, -8.61)
 ORG, REGION, SERVICE = OrgId(UUID(int=1)), RegionId(UUID(int=2)), UUID(int=3)
 
