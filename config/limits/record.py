@@ -32,6 +32,8 @@ REPORT_TRAIL_FIXES_MAX: Final = 500
 """Fixes in a report; more are thinned evenly."""
 EVIDENCE_CHUNK_BYTES_MAX: Final = 131_072
 """A larger chunk is refused with 422."""
+EVIDENCE_BYTES_MAX: Final = 2 * 1024 * 1024 * 1024
+"""Evidence of one incident as it is kept; more is refused with 409. It lies where every alarm is committed."""
 EVIDENCE_CHUNKS_MAX: Final = 2_000
 """Chunks of one piece of evidence; one more is refused with 422: begin another piece."""
 EVIDENCE_PIECES_MAX: Final = 100

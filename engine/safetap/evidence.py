@@ -14,7 +14,7 @@ from uuid import UUID
 
 import asyncpg
 
-from config.limits import EVIDENCE_CHUNK_BYTES_MAX, EVIDENCE_CHUNKS_MAX, EVIDENCE_PIECES_MAX
+from config.limits import EVIDENCE_BYTES_MAX, EVIDENCE_CHUNK_BYTES_MAX, EVIDENCE_CHUNKS_MAX, EVIDENCE_PIECES_MAX
 from engine.core.database import Connection
 from engine.core.errors import Conflict, InvalidInput, NotFound, Unavailable
 from engine.core.ids import IncidentId, PersonId
@@ -34,6 +34,10 @@ SELECT i.incident_id FROM safetap_trigger t JOIN incident i USING (incident_id)
 """
 PIECE: Final = "SELECT incident_id, uploaded_by FROM evidence WHERE evidence_id = $1"
 COUNT_PIECES: Final = "SELECT count(*) FROM evidence WHERE incident_id = $1"
+COUNT_BYTES: Final = """
+SELECT coalesce(sum(length(c.data)), 0) FROM evidence e JOIN evidence_chunk c USING (evidence_id)
+ WHERE e.incident_id = $1
+"""
 ADD_PIECE: Final = "INSERT INTO evidence VALUES ($1, $2, $3, $4, $5)"
 LAST_CHUNK: Final = "SELECT n, hash, is_last FROM evidence_chunk WHERE evidence_id = $1 ORDER BY n DESC LIMIT 1"
 HASH_OF_CHUNK: Final = "SELECT hash FROM evidence_chunk WHERE evidence_id = $1 AND n = $2"
@@ -105,7 +109,8 @@ async def add_chunk(conn: Connection, *, incident_id: IncidentId, actor: Princip
 
     Raises:
         InvalidInput: it is too large, or one too many.
-        Conflict: it is not the next one, does not follow the one before, or the piece is complete or somebody else's.
+        Conflict: it is not the next one, does not follow the one before, the piece is complete or somebody else's, or
+            the incident has as much evidence as it may have.
     """
     if not 1 <= len(chunk.data) <= EVIDENCE_CHUNK_BYTES_MAX:
         raise InvalidInput(f"1 to {EVIDENCE_CHUNK_BYTES_MAX} bytes.", field="data")
@@ -119,6 +124,8 @@ async def add_chunk(conn: Connection, *, incident_id: IncidentId, actor: Princip
             raise Conflict("Another chunk has this number.")
         return digest
     _check_follows(await conn.fetchrow(LAST_CHUNK, chunk.evidence_id), chunk)
+    if await conn.fetchval(COUNT_BYTES, incident_id) + len(chunk.data) + OVERHEAD_BYTES > EVIDENCE_BYTES_MAX:
+        raise Conflict(f"An incident has {EVIDENCE_BYTES_MAX >> 20} MiB of evidence at most.")
     at = utc_from_ms(now_ms)
     key = await person_key(conn, PersonId(await conn.fetchval(PERSON_OF, incident_id)), now_ms=now_ms)
     sealed = Sealed(key, chunk.data)

@@ -14,6 +14,7 @@ from engine.core.units import ms_from_utc, utc_from_ms
 from engine.core.vocabulary import IncidentKind
 from engine.geo.trail_partitions import keep_days
 from engine.people.audit import append_audit
+from engine.safetap import evidence
 from engine.safetap import incident_work as work
 from engine.safetap.call_card import read_call_card
 from engine.safetap.cap import NAMESPACE
@@ -308,6 +309,24 @@ async def test_evidence_is_a_chain_that_ends_in_the_history(world: World, incide
         verified = await verify_incident(conn, incident_id)
         assert (verified.chunks, verified.broken) == (3, [])
     assert await kinds(world) == ["evidence", "evidence_complete"]
+
+
+async def test_one_incident_does_not_fill_the_disk_that_every_alarm_needs(
+    world: World, incident_id: IncidentId, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evidence, "EVIDENCE_BYTES_MAX", 3 * EVIDENCE_CHUNK_BYTES_MAX)
+    phone, whole = world.principal(world.worker), bytes(EVIDENCE_CHUNK_BYTES_MAX)
+
+    async def send(size: int) -> None:
+        async with world.pool.acquire() as conn, conn.transaction():
+            chunk = Chunk(uuid4(), 0, GENESIS, whole[:size], "image/jpeg", is_last=True)
+            await add_chunk(conn, incident_id=incident_id, actor=phone, chunk=chunk, now_ms=LATER_MS)
+
+    for _ in range(2):
+        await send(EVIDENCE_CHUNK_BYTES_MAX)
+    with pytest.raises(Conflict):  # an envelope is larger than what is in it
+        await send(EVIDENCE_CHUNK_BYTES_MAX)
+    assert await world.pool.fetchval("SELECT sum(length(data)) FROM evidence_chunk") <= 3 * EVIDENCE_CHUNK_BYTES_MAX
 
 
 @pytest.mark.parametrize(
