@@ -14,7 +14,7 @@ import redis.asyncio
 from blockbuster import BlockBuster
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from pydantic import SecretStr
 
 from config.settings import Settings
@@ -28,9 +28,9 @@ from tests.lanes import OneProductAtATime, lane
 from tests.servers import RedisNodes, Servers
 
 # CI judges a change, so it draws the same examples each time; people's runs look for new ones. No deadline: the
-# first call of a kernel compiles it, and a busy machine is not a fault.
-settings.register_profile("people", deadline=None)
-settings.register_profile("ci", deadline=None, derandomize=True)
+# first call of a kernel compiles it, and a busy machine is not a fault. Nor is one that draws examples slowly.
+settings.register_profile("people", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("ci", settings.get_profile("people"), derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") else "people")
 
 
