@@ -73,8 +73,9 @@ ZONES_POOL_MAX: Final = 3
 """The same of the zone watch: its turn, its listener, its probe."""
 STATEMENT_TIMEOUT_MS: Final = 5_000
 """A statement that Postgres has not done by then is given up; the store counts as away."""
-READY_TIMEOUT_MS: Final = 60_000
-"""A program that is not ready by then ends the start of the installation, with the reason."""
+READY_TIMEOUT_MS: Final = 180_000
+"""A program that is not ready by then ends the start of the installation, with the reason. The first start compiles the
+kernels: half a minute of a processor, of which a small machine has one for everything that starts."""
 STOP_TIMEOUT_MS: Final = 10_000
 """A process that was told to stop and still runs by then is killed."""
 RESTART_BACKOFF_MS_MIN: Final = 200

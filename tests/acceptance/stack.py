@@ -17,7 +17,8 @@ from pathlib import Path
 import aiohttp
 import psutil
 
-START_TIMEOUT_S = 90
+START_TIMEOUT_S = 200
+"""The first start of a checkout compiles the kernels."""
 STOP_TIMEOUT_S = 30
 MODULES = {
     "gateway_ws": "gateway_ws",

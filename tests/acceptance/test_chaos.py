@@ -30,7 +30,7 @@ VICTIMS: Final = ("gateway_ws", "redis", "matcher", "api_rest", "safetap_door", 
 SETTLE_S: Final = 120
 PRESENT_S: Final = 20
 
-pytestmark = [pytest.mark.acceptance, pytest.mark.chaos, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.acceptance, pytest.mark.chaos, pytest.mark.timeout(420)]
 
 
 @pytest.fixture

@@ -37,7 +37,6 @@ EVERYBODY: Final = [
     Who("Desk", "dispatcher"),
     Who("Olga", "dispatcher", OLGAS_PHONE),
 ]
-START_TIMEOUT_S: Final = 150
 STEP_S: Final = 5
 FOLLOW_UP_S: Final = 12
 TRAIL_FIXES: Final = 3
@@ -53,7 +52,7 @@ CARLOS_STARTS: Final = (41.1795, -8.610)
 HELENA_STARTS: Final = (41.163, -8.610)
 ANAS_LINE: Final = "Rua das Flores 12"
 
-pytestmark = [pytest.mark.acceptance, pytest.mark.browser, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.acceptance, pytest.mark.browser, pytest.mark.timeout(420)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +95,7 @@ async def scene(chromium: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator
         with stacks.state_folder() as folder:
             stack = stacks.start(folder)
             try:
-                await stacks.wait_ready(stack, timeout_s=START_TIMEOUT_S)
+                await stacks.wait_ready(stack)
                 async with _settled(stack, http, twilio, browser) as scene:
                     yield scene
             finally:

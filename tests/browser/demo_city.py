@@ -23,7 +23,7 @@ one place, because the demo's worker cannot jump."""
 
 CONSENT_BASIS = "clause 9 of both contracts"
 
-START_TIMEOUT_S = 150
+START_TIMEOUT_S = 200
 STOP_TIMEOUT_S = 30
 ANSWER_TIMEOUT_S = 30
 

@@ -9,7 +9,7 @@ from tests.browser.conftest import OpenPage
 from tests.browser.demo_city import DemoCity
 from tests.browser.test_console import DESK, booking_request
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(420)]
 
 
 @pytest.fixture

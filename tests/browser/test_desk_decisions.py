@@ -16,7 +16,7 @@ from tests.browser.watched_page import WatchedPage
 
 __all__ = ["callers"]
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(420)]
 
 STRICT = {
     "steps": [{"delay_s": 0, "notify": [{"target": "desk", "channels": ["desk"]}]}],

@@ -15,7 +15,7 @@ from tests.browser.conftest import OpenPage
 from tests.browser.demo_city import DemoCity
 from tests.browser.watched_page import WatchedPage
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(420)]
 
 DESK = {"width": 1440, "height": 900}
 PLAIN_MAP = "/?map=canvas"

@@ -12,7 +12,7 @@ from tests.browser.conftest import OpenPage
 from tests.browser.demo_city import OUT_AT_SEA, DemoCity
 from tests.browser.watched_page import WatchedPage
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(420)]
 
 PING, ALARM = b"\xc1", b"\xc0"
 FRAME_HEAD_BYTES, FIX_BYTES = 9, 24

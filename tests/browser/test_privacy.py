@@ -14,7 +14,7 @@ from tests.browser.demo_city import ANSWER_TIMEOUT_S, OUT_AT_SEA, DemoCity
 from tests.browser.test_phones import PHONE
 from tests.browser.watched_page import WatchedPage
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(420)]
 
 CANCEL = "/v1/safetap/cancel"
 SAFE_PIN, DURESS_PIN = "1357", "8642"

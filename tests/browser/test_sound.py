@@ -17,7 +17,7 @@ from tests.browser.test_phones import PHONE
 from tests.browser.test_privacy import STORAGE, TELLING, hold_unseen, live_incident, part, review
 from tests.browser.watched_page import WatchedPage
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(420)]
 
 EVIDENCE = "**/v1/safetap/evidence"
 DEADLINE_S = 40

@@ -28,7 +28,7 @@ from sim.client.worker_socket import WorkerSocket
 from tests.conftest import TokenKeys
 from tests.integration.gateway.harness import ORG, PORTO, REGION, City, eventually
 
-READY_TIMEOUT_S = 40
+READY_TIMEOUT_S = 80
 
 
 @dataclass

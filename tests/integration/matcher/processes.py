@@ -13,7 +13,8 @@ import pytest
 from clenzy.ports import any_free
 from config.limits import STOP_TIMEOUT_MS
 
-START_S = 40
+START_S = 100
+"""The first start of a checkout compiles the kernels."""
 
 
 class Program:

@@ -34,7 +34,7 @@ from tests.integration.matcher.nursery import Nursery
 from tests.integration.matcher.offer_history import SETTLED, faults, read_history
 from tests.integration.matcher.town import Town
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(420)]
 
 MATCHER_POINTS = (
     "booking_claimed:2", "offer_chosen:2", "offer_written:2", "offer_saved:3", "postponement_written",
@@ -63,8 +63,8 @@ better_min = 1
 near_min = 3
 """
 CLOCK = SystemClock()
-DEATH_S = 45
-"""Within this a victim must have come by its point."""
+DEATH_S = 90
+"""Within this a victim must have come by its point; the first one of a checkout compiles the kernels."""
 SILENT, SAYS_NO, DROPS_OUT, DAWDLES = 0.2, 0.45, 0.5, 0.9
 DAWDLERS_MAX = 4
 DAWDLE_MS = 6_000
