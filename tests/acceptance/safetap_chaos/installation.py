@@ -5,6 +5,7 @@ import secrets
 import shutil
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from itertools import count
 from pathlib import Path
 
 import psycopg
@@ -29,6 +30,8 @@ OTHERS: Mapping[str, tuple[str, str]] = {
     "keeper": ("engine.run_keeper", "CLENZY_OPS_PORT"),
 }
 """Module and the variable of its port."""
+PORTS = 6 + len(OTHERS)
+"""Of two stores, two doors, two senders and the others."""
 
 # Written by Postgres itself, so that no process of ours is asked how late it was.
 TIMER_LOG = """
@@ -53,15 +56,17 @@ class Installation:
         self.log = folder / "processes.log"
         self._folder = folder
         home = store_home(folder, store_account())
-        server = Postgres(home, password=secrets.token_urlsafe(16), port=any_free(), durable=DURABLE_POSTGRES)
-        cache = Redis(home, password=secrets.token_urlsafe(16), port=any_free())
+        # In a row: one by one, two of them might be the same free port.
+        ports = count(any_free(together=PORTS))
+        server = Postgres(home, password=secrets.token_urlsafe(16), port=next(ports), durable=DURABLE_POSTGRES)
+        cache = Redis(home, password=secrets.token_urlsafe(16), port=next(ports))
         self.database_url = server.url
         self.postgres = StoreVictim(server, name="postgres", log=self.log, kills=self.kills)
         self.redis = StoreVictim(cache, name="redis", log=self.log, kills=self.kills)
         (folder / "public.pem").write_bytes(keys.public_pem)
         (folder / "private.pem").write_bytes(keys.private_pem)
         (folder / "private.pem").chmod(0o600)
-        door_ports = [any_free(), any_free()]
+        door_ports = [next(ports), next(ports)]
         self._common = {
             **providers,
             "DATABASE_URL": server.url,
@@ -75,9 +80,11 @@ class Installation:
             "CLENZY_LOG_LEVEL": "WARNING",
         }
         self.doors = [self._door(number, port) for number, port in enumerate(door_ports)]
-        self.senders = [self._process(f"notify-{n}", "notify", "engine.run_notify", "CLENZY_OPS_PORT") for n in (0, 1)]
+        self.senders = [
+            self._process(f"notify-{n}", "notify", "engine.run_notify", "CLENZY_OPS_PORT", next(ports)) for n in (0, 1)
+        ]
         chosen = OTHERS if is_whole else {}
-        self.others = {name: self._process(name, name, *how) for name, how in chosen.items()}
+        self.others = {name: self._process(name, name, *how, next(ports)) for name, how in chosen.items()}
 
     @property
     def processes(self) -> list[Victim]:
@@ -134,8 +141,7 @@ class Installation:
             "safetap_door", port, self._common | own, name=f"door-{number}", kind="door", log=self.log, kills=self.kills
         )
 
-    def _process(self, name: str, kind: str, module: str, port_variable: str) -> ProcessVictim:
-        port = any_free()
+    def _process(self, name: str, kind: str, module: str, port_variable: str, port: int) -> ProcessVictim:
         own = {port_variable: str(port)}
         if name == "api":
             own["CLENZY_JWT_PRIVATE_KEY_FILE"] = str(self._folder / "private.pem")
