@@ -115,7 +115,12 @@ class Chooser:
         waited_ms = [now_ms - job.claim.created_at_ms for job in jobs]
         ahead: dict[int, Shortlist] = {}
         if len(soon.slots):
-            young = [at for at, waited in enumerate(waited_ms) if waited < LOOK_AHEAD_MS]
+            # Who is pinned is asked or waited for, and nobody else.
+            young = [
+                at
+                for at, (job, waited) in enumerate(zip(jobs, waited_ms, strict=True))
+                if waited < LOOK_AHEAD_MS and job.claim.pinned_worker_id is None
+            ]
             ahead = dict(
                 zip(young, await self._soon_free([(jobs[at], asked[at]) for at in young], soon, now_ms), strict=True)
             )

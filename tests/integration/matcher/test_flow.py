@@ -326,3 +326,16 @@ async def test_windows_in_which_nobody_is_found_are_told_once(town: Town, clock:
         await dispatcher.dispatch_due()
         moving.step_ms(DISPATCH_RETRY_MS)
     assert [entry["outcome"] for entry in await town.log(first)] == ["nobody"]
+
+
+async def test_who_is_pinned_is_asked_whoever_else_is_about_to_finish_next_door(town: Town, clock: ManualClock):
+    weights = replace(DEFAULT_POLICY.weights, late_min=0.0)
+    dispatcher = matcher(town, policy=lambda: replace(DEFAULT_POLICY, weights=weights))
+    far, next_door = await town.add_worker(9.0), await town.add_worker(0.1)
+    await busy(town, next_door, for_min=59, north_km=0.1)
+    await rush(town, dispatcher)
+    booking_id = await town.book()
+    await town.pool.execute("UPDATE booking SET pinned_worker_id = $2 WHERE booking_id = $1", booking_id, far.person_id)
+    clock.step_ms(2 * WINDOW_BUSY_MS)
+    await dispatcher.dispatch_due()
+    assert (await town.asked(booking_id)).person_id == far.person_id
