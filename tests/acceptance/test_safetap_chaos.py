@@ -254,7 +254,7 @@ def test_every_named_place_has_a_process_that_dies_there() -> None:
 
 @pytest.mark.acceptance
 @pytest.mark.chaos
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(420)
 async def test_no_kill_costs_or_doubles_an_alarm(
     token_keys: TokenKeys, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
