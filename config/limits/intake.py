@@ -6,6 +6,8 @@ TRIGGERS_WAITING_MAX: Final = 4_096
 """Verified triggers that wait for a commit; one beyond goes straight to the spool."""
 TRIGGERS_PER_PERSON_WAITING_MAX: Final = 8
 """The same of one person; one beyond goes straight to the spool, so that nobody fills the lane alone."""
+SPOOLED_PER_PERSON_MAX: Final = 64
+"""Triggers of one person that wait on a disk; one more is answered `unavailable`, so that nobody fills it alone."""
 TRIGGERS_PER_COMMIT_MAX: Final = 64
 """Triggers in one transaction; the others are in the next."""
 COMMIT_PACE_MS: Final = 12

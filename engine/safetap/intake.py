@@ -4,7 +4,8 @@ Postgres is given a head start, because what it has needs no second step. In a c
 for others is hedged by the disk (Dean and Barroso, "The Tail at Scale", 2013), and shown to the desk from memory.
 
 Needs Postgres or this machine's disk, and nothing else. Acknowledged means durable; when both refuse, the phone is told
-so in time to try another door. Nobody verified is refused for being many: what the lane has no room for is spooled.
+so in time to try another door. Nobody verified is refused for being many: what the lane has no room for is spooled, but
+for one who has as many alarms on the disk already as `limits.SPOOLED_PER_PERSON_MAX`.
 """
 
 import asyncio
@@ -110,7 +111,7 @@ class Intake:
         key = _key_of(received)
         if settled is not None:
             self._in_both[key] = settled
-        on_disk = self._spool.put(to_record(received), key)
+        on_disk = self._spool.put(to_record(received), key, owner=received.person_id)
         if settled is not None:
             racing: set[asyncio.Future[Any]] = {settled, on_disk}
             await asyncio.wait(racing, return_when=asyncio.FIRST_COMPLETED)

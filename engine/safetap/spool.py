@@ -12,7 +12,7 @@ import fcntl
 import os
 import struct
 import zlib
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Hashable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -27,7 +27,7 @@ from uuid import UUID
 
 import structlog
 
-from config.limits import SPOOL_BYTES_MAX, SPOOL_REPLAY_BATCH, TRIGGER_BYTES_MAX
+from config.limits import SPOOL_BYTES_MAX, SPOOL_REPLAY_BATCH, SPOOLED_PER_PERSON_MAX, TRIGGER_BYTES_MAX
 from engine.core.crash_point import crash_point
 
 log = structlog.get_logger(__name__)
@@ -44,6 +44,7 @@ REFUSED: Final = "refused"
 @dataclass(frozen=True, slots=True)
 class _Append:
     key: Hashable
+    owner: Hashable
     record: bytes
     written: "asyncio.Future[None]"
 
@@ -76,7 +77,7 @@ class _Offered:
 
 
 class SpoolFull(OSError):  # noqa: N818 - named as the state, as the errors of the core are
-    """The spool has reached `limits.SPOOL_BYTES_MAX`."""
+    """The spool has reached `limits.SPOOL_BYTES_MAX`, or whose record it is has their share of it."""
 
 
 def frame(payload: bytes) -> bytes:
@@ -99,18 +100,23 @@ def read_frames(data: bytes) -> Iterator[bytes]:
 class Spool:
     """The spool of this process; enter it before use. File work runs on one thread of its own, in order."""
 
-    def __init__(self, folder: Path, *, name: UUID, bytes_max: int = SPOOL_BYTES_MAX) -> None:
+    def __init__(
+        self, folder: Path, *, name: UUID, bytes_max: int = SPOOL_BYTES_MAX, share_max: int = SPOOLED_PER_PERSON_MAX
+    ) -> None:
         self._folder = folder
         self._path = folder / f"{name}{SUFFIX}"
         self._bytes_max = bytes_max
+        self._share_max = share_max
         self._fd = -1
         self._size = 0
         self._delivered = 0
         self._waiting: list[_Append] = []
         """Records that the next write takes, all with one sync."""
         self._under_way: dict[Hashable, asyncio.Future[None]] = {}
-        self._keys: deque[tuple[Hashable, int]] = deque()
-        """Key and bytes of each record in this process's own file that is not delivered yet, in the file's order."""
+        self._keys: deque[tuple[Hashable, Hashable, int]] = deque()
+        """Key, owner and bytes of each record in this process's own file that is not delivered yet, in its order."""
+        self._shares: Counter[Hashable] = Counter()
+        """How many of those, and of what waits to be written, are one owner's."""
         self._held: set[Hashable] = set()
         self._aside: set[bytes] = set()
         """What this process has kept aside: a file that must wait for its other records is offered again whole."""
@@ -143,10 +149,11 @@ class Spool:
         """
         await asyncio.shield(self.put(payload, key))
 
-    def put(self, payload: bytes, key: Hashable) -> "asyncio.Future[None]":
+    def put(self, payload: bytes, key: Hashable, *, owner: Hashable = None) -> "asyncio.Future[None]":
         """Begin to put a record on disk; what is returned is done when it is there, and fails as `append` does.
 
-        A phone sends again until Postgres has its alarm: an outage must not fill the disk with what is there already.
+        A phone sends again until Postgres has its alarm: an outage must not fill the disk with what is there already,
+        nor with what one `owner` sends. `None`: nobody's, which has no share.
         """
         assert len(payload) <= RECORD_BYTES_MAX
         written = self._under_way.get(key)
@@ -155,9 +162,14 @@ class Spool:
             if key in self._held:
                 written.set_result(None)
                 return written
+            if owner is not None and self._shares[owner] >= self._share_max:
+                written.set_exception(SpoolFull(f"{self._share_max} records of one owner wait"))
+                written.exception()  # who asked may have left
+                return written
+            self._shares[owner] += 1
             self._under_way[key] = written
             written.add_done_callback(lambda _: self._under_way.pop(key, None))
-            self._waiting.append(_Append(key, frame(payload), written))
+            self._waiting.append(_Append(key, owner, frame(payload), written))
             self._write_waiting()
         return written
 
@@ -191,10 +203,11 @@ class Spool:
         self._is_writing = False
         for one, error in zip(batch, work.result(), strict=True):
             if error is None:
-                self._keys.append((one.key, len(one.record)))
+                self._keys.append((one.key, one.owner, len(one.record)))
                 self._held.add(one.key)
                 one.written.set_result(None)
             else:
+                self._return_share(one.owner)
                 one.written.set_exception(error)
                 one.written.exception()  # who waited may have left
         self._write_waiting()
@@ -203,9 +216,15 @@ class Spool:
         """Count so many bytes as delivered, and forget whose they were."""
         self._delivered += size
         while size > 0:
-            key, record_size = self._keys.popleft()
+            key, owner, record_size = self._keys.popleft()
             self._held.discard(key)
+            self._return_share(owner)
             size -= record_size
+
+    def _return_share(self, owner: Hashable) -> None:
+        self._shares[owner] -= 1
+        if not self._shares[owner]:
+            del self._shares[owner]
 
     async def _deliver_own(self, deliver: Deliver) -> _Offered:
         data = await self._in_thread(self._read_own)

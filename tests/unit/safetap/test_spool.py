@@ -332,3 +332,17 @@ async def test_what_is_refused_is_kept_aside_once_while_postgres_is_away(tmp_pat
         for _ in range(3):
             assert not await spool.replay(store.deliver)
     assert [list(read_frames(data)) for data in kept_aside(tmp_path)] == [[b"poison"]]
+
+
+async def test_an_owner_has_a_share_and_has_it_again_once_delivered(tmp_path: Path) -> None:
+    store = Store()
+    async with Spool(tmp_path, name=uuid4(), share_max=2) as spool:
+        for _ in range(2):
+            for number in range(2):
+                await spool.put(b"%d" % number, number, owner="one")
+                await spool.put(b"%d" % number, number, owner="one")
+            with pytest.raises(SpoolFull):
+                await spool.put(b"2", 2, owner="one")
+            await spool.put(b"3", 3, owner="other")
+            assert await spool.replay(store.deliver)
+    assert store.records == [b"0", b"1", b"3"] * 2
