@@ -137,6 +137,11 @@ class Settings(BaseSettings):
     watchdog_every_s: int = Field(default=limits.OUTSIDE_PING_S, ge=10, le=3_600)
     """How often; the watchdog's own patience is twice that or more."""
 
+    outage_webhook_url: SecretStr | None = None
+    """Called by SafeTap's door itself about alarms that Postgres, being away, does not have; signed as others are."""
+    outage_phones: list[str] = []
+    """Numbers (E.164) that get a text message then."""
+
     centre_api_url: str = "https://api.noonlight.com"
     """A monitoring centre that speaks Noonlight's Dispatch API."""
     centre_token: SecretStr | None = None

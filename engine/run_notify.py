@@ -29,7 +29,8 @@ from engine.safetap.channels.email import EmailNotifier, parse_smtp_url
 from engine.safetap.channels.fcm import FcmNotifier, load_service_account
 from engine.safetap.channels.notifier import Notifier
 from engine.safetap.channels.outside_ping import OutsidePing
-from engine.safetap.channels.phone_api import PhoneAccount, PhoneApi
+from engine.safetap.channels.phone_account import phone_account
+from engine.safetap.channels.phone_api import PhoneApi
 from engine.safetap.channels.push_encryption import load_vapid_key
 from engine.safetap.channels.sms import SmsNotifier
 from engine.safetap.channels.voice import VoiceNotifier
@@ -155,14 +156,6 @@ def centre_account(settings: Settings) -> CentreAccount | None:
     """Return the configured account with a monitoring centre."""
     token = _secret(settings.centre_token)
     return None if token is None else CentreAccount(settings.centre_api_url, token)
-
-
-def phone_account(settings: Settings) -> PhoneAccount | None:
-    """Return the configured account with a phone provider; half a configuration is none."""
-    secret = _secret(settings.phone_secret)
-    if settings.phone_account is None or secret is None or settings.phone_sender is None:
-        return None
-    return PhoneAccount(settings.phone_api_url, settings.phone_account, secret, settings.phone_sender)
 
 
 async def keep_relaying(relay: Relay, clock: Clock) -> None:

@@ -35,9 +35,15 @@ from engine.people.passwords import Passwords
 from engine.people.sealing import Sealing
 from engine.people.seed import refused_orgs
 from engine.people.tokens import AccessTokens
+from engine.safetap.channels.phone_account import phone_account
+from engine.safetap.channels.phone_api import PhoneApi
+from engine.safetap.channels.phone_number import e164
+from engine.safetap.channels.sms import SmsNotifier
+from engine.safetap.channels.webhook import WebhookNotifier
 from engine.safetap.escalation_loop import EscalationLoop
 from engine.safetap.intake import Intake
 from engine.safetap.key_table import KeyTable
+from engine.safetap.outage_calls import Contact, OutageCalls
 from engine.safetap.phone_doors import PhoneDoors
 from engine.safetap.senders import Senders
 from engine.safetap.spool import Spool
@@ -77,7 +83,8 @@ async def root(process: Process) -> None:
         phones = PhoneDoors(pool=pool, clock=clock)
         desks = LiveDesks(pool=pool, clock=clock, tokens=tokens, origins=settings.origins, name_of=keys.name_of)
         spool = await stack.enter_async_context(Spool(settings.state_dir / "spool", name=uuid4()))
-        intake = Intake(pool=intake_pool, spool=spool, clock=clock, new_id=uuid4, watch=desks)
+        calls = await opened_outage_calls(stack, settings, clock, keys)
+        intake = Intake(pool=intake_pool, spool=spool, clock=clock, new_id=uuid4, watches=[desks, calls])
         unverified = await open_unverified_lane(stack, settings, clock)
         due = Wake()
         pulses = {part: Pulse(clock) for part in (Part.DOOR, Part.ESCALATOR)}
@@ -148,6 +155,34 @@ async def opened_pool(
     pool = await open_pool(settings, size=size, prepare=prepare)
     stack.callback(pool.terminate)
     return pool
+
+
+async def opened_outage_calls(stack: AsyncExitStack, settings: Settings, clock: Clock, keys: KeyTable) -> OutageCalls:
+    """Return what calls for help while Postgres cannot be asked whom to tell, until `stack` ends.
+
+    Raises:
+        ValueError: `CLENZY_OUTAGE_PHONES` holds something else than a number.
+    """
+    contacts = []
+    if settings.outage_webhook_url is not None:
+        secret = settings.webhook_secret
+        webhook = WebhookNotifier(
+            master_secret=None if secret is None else secret.get_secret_value(),
+            is_private_allowed=settings.webhook_private_networks,
+        )
+        await stack.enter_async_context(webhook)
+        contacts.append(Contact(webhook, settings.outage_webhook_url.get_secret_value()))
+    if settings.outage_phones:
+        api = PhoneApi(phone_account(settings), public_url=settings.safetap_url)
+        sms = SmsNotifier(await stack.enter_async_context(api), console_url=settings.api_url)
+        for position, written in enumerate(settings.outage_phones):
+            number = e164(written)
+            if number is None:
+                raise ValueError(f"CLENZY_OUTAGE_PHONES: entry {position + 1} is no number with its country (+351...)")
+            contacts.append(Contact(sms, number))
+    return await stack.enter_async_context(
+        OutageCalls(contacts, clock=clock, name_of=keys.name_of, desk_url=settings.api_url)
+    )
 
 
 async def open_unverified_lane(stack: AsyncExitStack, settings: Settings, clock: Clock) -> UnverifiedLane:

@@ -64,6 +64,14 @@ SPOOL_REPLAY_BATCH: Final = 64
 """Records of the spool that are offered to Postgres in one transaction."""
 SPOOLED_SHOWN_MAX: Final = 1_000
 """People whose spooled alarm a door shows to desks from memory; a further one is shown when it is committed."""
+OUTAGE_CALL_AFTER_MS: Final = 2_000
+"""An alarm that only a disk has is called about after so long: a crowd, or a restart, takes less."""
+OUTAGE_CALL_RETRY_MS: Final = 5_000
+"""Until a call that failed is made again."""
+OUTAGE_CALL_TRIES_MAX: Final = 720
+"""Attempts at one call, an hour of them; then it is given up and counted as failed."""
+OUTAGE_CALLS_AT_ONCE: Final = 16
+"""Calls of one door under way; the others wait for one to end."""
 ORPHANS_KEPT_MS: Final = 30 * 24 * 3_600_000
 """Unverified triggers of nobody known are deleted after this long."""
 ORPHANS_SWEEP_MS: Final = 3_600_000

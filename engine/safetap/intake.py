@@ -60,7 +60,7 @@ class SpooledWatch(Protocol):
     """Hears of alarms that only this machine's disk has, and of how each of them ends."""
 
     def spooled(self, received: ReceivedTrigger) -> None:
-        """Take note of an alarm that Postgres does not have yet."""
+        """Take note of an alarm that Postgres does not have yet; told again each time that it is tried in vain."""
         ...
 
     def settled(self, received: ReceivedTrigger, incident_id: IncidentId | None) -> None:
@@ -72,13 +72,13 @@ class Intake:
     """Commits or spools triggers; `run` and `replay_loop` must run beside."""
 
     def __init__(
-        self, *, pool: Pool, spool: Spool, clock: Clock, new_id: Callable[[], UUID], watch: SpooledWatch
+        self, *, pool: Pool, spool: Spool, clock: Clock, new_id: Callable[[], UUID], watches: Sequence[SpooledWatch]
     ) -> None:
         self._pool = pool
         self._spool = spool
         self._clock = clock
         self._new_id = new_id
-        self._watch = watch
+        self._watches = tuple(watches)
         self._lane: CommitLane[ReceivedTrigger] = CommitLane(
             self._commit, sender_of=lambda one: one.person_id, key_of=_key_of, size=SIZE, clock=clock
         )
@@ -128,7 +128,7 @@ class Intake:
         # A commit that was only slow may have won meanwhile; the spooled copy is then found to be known.
         if settled is not None and _is_committed(settled):
             return Acknowledgement.COMMITTED
-        self._tell(lambda: self._watch.spooled(received))
+        self._tell_spooled(received)
         return Acknowledgement.SPOOLED
 
     async def replay_loop(self) -> None:
@@ -162,7 +162,9 @@ class Intake:
                 del self._in_both[_key_of(one)]
         for (position, one), outcome in zip(rest.items(), await self._commit(list(rest.values())), strict=True):
             outcomes[position] = outcome.delivery
-            if outcome.delivery not in LATER:
+            if outcome.delivery in LATER:
+                self._tell_spooled(one)  # of a process that was killed this one has not heard yet
+            else:
                 self._in_both.pop(_key_of(one), None)
         if any(outcomes[position] is Delivery.DONE for position in rest):
             crash_point("after_replay_commit")
@@ -172,15 +174,19 @@ class Intake:
         outcomes = await self._try(batch)
         for received, outcome in zip(batch, outcomes, strict=True):
             if outcome.delivery not in LATER:
-                self._tell(lambda: self._watch.settled(received, outcome.incident_id))  # noqa: B023 - called at once
+                self._tell(lambda watch: watch.settled(received, outcome.incident_id))  # noqa: B023 - called at once
         return outcomes
 
-    def _tell(self, note: Callable[[], None]) -> None:
-        try:
-            note()
-        except Exception:
-            # Whoever watches must not cost an alarm: it is where it was acknowledged to be.
-            log.exception("intake.watch_failed")
+    def _tell_spooled(self, received: ReceivedTrigger) -> None:
+        self._tell(lambda watch: watch.spooled(received))
+
+    def _tell(self, note: Callable[[SpooledWatch], None]) -> None:
+        for watch in self._watches:
+            try:
+                note(watch)
+            except Exception:
+                # Whoever watches must not cost an alarm: it is where it was acknowledged to be.
+                log.exception("intake.watch_failed")
 
     async def _try(self, batch: Sequence[ReceivedTrigger]) -> list[Settled]:
         if not batch:

@@ -21,6 +21,9 @@ STEP_LATENESS: Final = Histogram(
 )
 STEPS: Final = Counter("clenzy_safetap_steps", "Steps taken, by kind.", ["kind"])
 SPOOL_BYTES: Final = Gauge("clenzy_safetap_spool_bytes", "Bytes in this process's spool that Postgres does not have.")
+OUTAGE_CALLS: Final = Counter(
+    "clenzy_safetap_outage_calls", "Calls of this door about alarms that Postgres does not have.", ["outcome"]
+)
 LIVE_DESKS: Final = Gauge("clenzy_safetap_desks", "Live sockets of desks on this door.")
 NOTICES: Final = Counter("clenzy_safetap_notices", "Notices by channel and outcome.", ["channel", "outcome"])
 NOTICE_DELAY: Final = Histogram(

@@ -55,7 +55,7 @@ class SpooledAlarms:
         if len(self._rows) >= SPOOLED_SHOWN_MAX:
             return None
         name = self._name_of(received.person_id)
-        row = self._rows[received.person_id] = _Row(received.org_id, _view(received, name), {trigger_id})
+        row = self._rows[received.person_id] = _Row(received.org_id, spooled_view(received, name), {trigger_id})
         return row.view
 
     def settle(self, received: ReceivedTrigger, incident_id: IncidentId | None) -> Replaced | None:
@@ -74,7 +74,8 @@ class SpooledAlarms:
         return Replaced(row.org_id, IncidentId(UUID(shown_id)), incident_id)
 
 
-def _view(received: ReceivedTrigger, name: str | None) -> dict[str, object]:
+def spooled_view(received: ReceivedTrigger, name: str | None) -> dict[str, object]:
+    """Return the protocol's incident as far as a door knows it; `name` is the person's, where it is known."""
     at = rfc3339(utc_from_ms(received.received_at_ms))
     return {
         "incident_id": str(received.incident_id),

@@ -51,7 +51,7 @@ async def test_nobody_fills_the_disk_that_others_need_in_an_outage(tmp_path: Pat
     assert room > TRIGGER_BYTES_MAX
     pool: Any = Away()
     async with Spool(tmp_path, name=uuid4(), bytes_max=room) as spool:
-        intake = Intake(pool=pool, spool=spool, clock=SystemClock(), new_id=uuid4, watch=NobodyWatches())
+        intake = Intake(pool=pool, spool=spool, clock=SystemClock(), new_id=uuid4, watches=[NobodyWatches()])
         running = asyncio.create_task(intake.run())
         flood = [intake.take(alarm_of(flooder)) for _ in range(4 * SPOOLED_PER_PERSON_MAX)]
         answers = await asyncio.gather(*flood, return_exceptions=True)
