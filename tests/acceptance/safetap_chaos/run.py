@@ -45,7 +45,7 @@ Progress = Callable[[str], object]
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How much is to happen; a run ends when all of it has, or `minutes_max` are over."""
+    """How much is to happen; a run ends when all of it has, or `minutes_max` are over: that is judged, too."""
 
     kills: int
     triggers: int
@@ -127,8 +127,7 @@ async def _storm(scene: Scene) -> Outcome:
             tasks.create_task(_watch(installation.database_url, silent)),
             tasks.create_task(_report(scene, crowd)),
         ]
-        async with asyncio.timeout(plan.minutes_max * 60):
-            await _until_enough(scene, crowd, harm)
+        await _until_enough(scene, crowd, harm, until_s=began_s + plan.minutes_max * 60)
         await asyncio.sleep(LAST_ACTS_S)
         await _settle(scene)
         await scene.receivers.ended()
@@ -143,13 +142,13 @@ def _doors(installation: Installation, urls: list[str]) -> Doors:
     return Doors(urls, api, gateway)
 
 
-async def _until_enough(scene: Scene, crowd: Crowd, harm: Harm) -> None:
-    """Press and kill, until there was enough of both and every named place was reached."""
-    plan, history = scene.plan, scene.history
+async def _until_enough(scene: Scene, crowd: Crowd, harm: Harm, *, until_s: float) -> None:
+    """Press and kill, until there was enough of both and every named place was reached, or the loop's time is up."""
     stop = asyncio.Event()
+    plan, loop = scene.plan, asyncio.get_running_loop()
 
     def is_enough() -> bool:
-        return len(history.presses) >= plan.triggers and len(history.kills) >= plan.kills
+        return not _missing(scene) or loop.time() >= until_s
 
     async with asyncio.TaskGroup() as people:
         people.create_task(crowd.press(plan.per_s, stop))
@@ -161,6 +160,13 @@ async def _until_enough(scene: Scene, crowd: Crowd, harm: Harm) -> None:
             lanes.create_task(_lane(harm.senders, SENDER_ROUNDS, SENDER_MORE, is_enough, harm.rng))
             lanes.create_task(_lane(harm.others, others, others, is_enough, harm.rng))
         stop.set()
+
+
+def _missing(scene: Scene) -> list[str]:
+    """Return what has not happened often enough, a line each."""
+    plan, history = scene.plan, scene.history
+    counts = {"triggers": (len(history.presses), plan.triggers), "kills": (len(history.kills), plan.kills)}
+    return [f"{had:,} {what} instead of {wanted:,}" for what, (had, wanted) in counts.items() if had < wanted]
 
 
 async def _lane(
@@ -245,6 +251,7 @@ async def _judge(scene: Scene, harm: Harm, responders: Responders, silent: set[s
         *(f"nobody died at {name}" for name in sorted(named_in_the_code() - died_at)),
         *([] if harm.bytes_lost else ["no disk was lost with an alarm on it"]),
         *([] if is_whole else [chain]),
+        *_missing(scene),
         *(["an address that was sealed cannot be opened"] if UNREADABLE in installation.log.read_bytes() else []),
     ]
     late = lateness(changes, history.kills, last_step=len(STEPS_S))
